@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+# make setup: .venv with everything, the messages built.  make demo [INPUT=...]: play a clip through the node.
+# make test: linters, types and all tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INPUT ?= demo/clip.mp4
+
+# The ROS wheels search the libraries of one environment only and remember it in these variables.
+unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
+unexport LD_LIBRARY_PATH
+
+.PHONY: setup demo test lint clean
+setup: $(VENV)/installed
+
+$(VENV)/requirements: constraints.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13) and "Python 3.10 to 3.13 is needed, PYTHON=$(PYTHON) is %d.%d" % sys.version_info[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python scripts/list_requirements.py build runtime dev synth train > $(VENV)/requirements.in
+	$(PIP) install --constraint constraints.txt --requirement $(VENV)/requirements.in
+	touch $@
+
+# Editable: changed Python modules need no new installation; messages, launch and config files do.
+INSTALLED := setup.py CMakeLists.txt package.xml $(wildcard cmake/* msg/* launch/* config/* scripts/* models/*)
+$(VENV)/installed: $(VENV)/requirements $(INSTALLED)
+	$(PIP) install --no-build-isolation --no-deps --editable .
+	touch $@
+
+demo: setup
+	$(BIN)/python -m robotseg_ros.demo $(INPUT) --out out/demo
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) build *.egg-info robotseg_ros/msg robotseg_ros/*.so
