@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Load and save weights: the official checkpoint, SAM 2.1 and our own safetensors through one function."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from robotseg_core.weight_files import WeightsError, expected_sha256, find_weights, sha256_of
+
+log = logging.getLogger(__name__)
+
+# What RobotSeg adds to SAM 2.1 (SPEC, introduction): a SAM 2.1 checkpoint may lack these and nothing else.
+ADDED_TO_SAM2 = re.compile(
+    r"memory_attention\.layers\.\d+\.(cross_attn_structure|ms_pyramid|structure_head|structure_strength)\b"
+    r"|sam_mask_decoder\.robot_token_embedding\.|robot_prompt_generator\."
+)
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What :func:`load_weights` did.
+
+    Attributes:
+        path: the file.
+        kind: ``robotseg`` (every key), ``sam2`` (all but those that RobotSeg adds) or ``partial``.
+        missing: keys of the model that the file lacks; they keep their initialisation.
+        unexpected: keys of the file that the model lacks; they are ignored.
+        sha256_verified: whether a hash was known; it was equal then.
+        metadata: of a safetensors file.
+    """
+
+    path: Path
+    kind: str
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    sha256_verified: bool
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def save_safetensors(
+    state_dict: Mapping[str, Tensor],
+    path: str | Path,
+    metadata: Mapping[str, str] | None = None,
+    *,
+    dtype: torch.dtype = torch.float16,
+) -> None:
+    """Write weights as safetensors, floating-point tensors as ``dtype``; the file appears complete or not at all.
+
+    Args:
+        state_dict: tensors by name, on any device.
+        path: file to write; its folder must exist.
+        metadata: strings for the file's header (preset, step, figures ...).
+        dtype: floating-point type in the file; integer tensors keep theirs.
+
+    Raises:
+        ValueError: a value is not finite, or not representable in ``dtype``; the key is named.
+    """
+    tensors: dict[str, Tensor] = {}
+    for key, value in state_dict.items():
+        tensor = value.detach().cpu()
+        tensor = tensor.to(dtype) if tensor.is_floating_point() else tensor
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{key} has values that are not finite in {dtype}")
+        tensors[key] = tensor.clone().contiguous()
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        safetensors.torch.save_file(tensors, partial, metadata=dict(metadata or {}))
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a weight file: safetensors, or a pickle with nothing but tensors in it.
+
+    A checkpoint whose entry ``model`` is a dict stands for that dict (the official layout).
+
+    Raises:
+        WeightsError: damaged, or a pickle that wants to run code.
+    """
+    with path.open("rb") as file:
+        head = file.read(9)
+    if head[8:] == b"{":
+        try:
+            with safetensors.safe_open(path, framework="pt") as opened:
+                tensors = {key: opened.get_tensor(key) for key in opened.keys()}
+                return tensors, dict(opened.metadata() or {})
+        except safetensors.SafetensorError as error:
+            raise WeightsError(f"{path} is a damaged safetensors file: {error}") from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise WeightsError(f"{path} is damaged, or holds more than tensors and is refused: {error}") from error
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+        content = content["model"]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise WeightsError(f"{path} holds no state dict (neither at the top nor under 'model')")
+    return content, {}
+
+
+def load_weights(
+    model: nn.Module, source: str | Path, *, allow_partial: bool = False, sha256: str | None = None
+) -> LoadReport:
+    """Copy weights from a file into a model; which keys it lacked or had in excess is logged and returned.
+
+    Args:
+        model: whose state dict names and shapes count; values are converted to its types.
+        source: path, preset (``nano``, ``base``) or name of a known file (:mod:`robotseg_core.weight_files`).
+        allow_partial: accept a file with any missing or unexpected keys.  Without it only a SAM 2.1 checkpoint
+            may be incomplete: what RobotSeg adds keeps its initialisation, and is useless until trained.
+        sha256: what the file must hash to; default: what is known about it (``SHA256SUMS`` or the known files).
+
+    Raises:
+        WeightsError: absent (says how to obtain it), damaged, wrong hash, wrong shapes or keys.
+    """
+    path = find_weights(source)
+    expected = sha256 or expected_sha256(path)
+    if expected and (actual := sha256_of(path)) != expected.lower():
+        raise WeightsError(f"{path} has SHA-256 {actual}, expected {expected}: damaged, or another file of that name")
+    tensors, metadata = read_state_dict(path)
+
+    own = model.state_dict()
+    missing = tuple(key for key in own if key not in tensors)
+    unexpected = tuple(key for key in tensors if key not in own)
+    wrong = [
+        f"{key}: {tuple(tensors[key].shape)} in the file, {tuple(value.shape)} in the model"
+        for key, value in own.items()
+        if key in tensors and tensors[key].shape != value.shape
+    ]
+    if wrong:
+        raise WeightsError(f"{path} was made for another model; shapes differ: {_listed(wrong)}")
+    is_sam2 = bool(missing) and not unexpected and all(ADDED_TO_SAM2.match(key) for key in missing)
+    if (missing or unexpected) and not is_sam2 and not allow_partial:
+        raise WeightsError(
+            f"{path} does not fit: {len(missing)} missing keys ({_listed(missing)}), "
+            f"{len(unexpected)} unexpected ({_listed(unexpected)})"
+        )
+    kind = "sam2" if is_sam2 else "partial" if missing or unexpected else "robotseg"
+    if kind != "robotseg":
+        log.warning("%s (%s): %d keys keep their initialisation: %s", path, kind, len(missing), _listed(missing))
+    if unexpected:
+        log.warning("%s: %d keys are not of this model and are ignored: %s", path, len(unexpected), _listed(unexpected))
+    model.load_state_dict({key: value for key, value in tensors.items() if key in own}, strict=False)
+    return LoadReport(path, kind, missing, unexpected, expected is not None, metadata)
+
+
+def _listed(names: tuple[str, ...] | list[str], limit: int = 12) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return (", ".join(names[:limit]) or "none") + more
