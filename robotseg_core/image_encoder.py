@@ -74,6 +74,7 @@ class BlockMLP(nn.Module):
         self.layers = nn.ModuleList([nn.Linear(width, MLP_RATIO * width), nn.Linear(MLP_RATIO * width, width)])
 
     def forward(self, x: Tensor) -> Tensor:
+        """[..., width] -> the same shape."""
         out: Tensor = self.layers[1](F.gelu(self.layers[0](x)))
         return out
 
@@ -118,6 +119,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, width, kernel_size=7, stride=PATCH_STRIDE, padding=3)
 
     def forward(self, image: Tensor) -> Tensor:
+        """[B, 3, S, S] -> [B, S / 4, S / 4, width]."""
         tokens: Tensor = self.proj(image)
         return tokens.permute(0, 2, 3, 1)
 
@@ -180,6 +182,7 @@ class HieraTrunk(nn.Module):
         return self._positions[key]
 
     def forward(self, image: Tensor) -> list[Tensor]:
+        """[B, 3, S, S] -> four NCHW maps, finest first."""
         x = self.patch_embed(image)
         x = x + self.position(*x.shape[1:3])
         maps = []
@@ -198,6 +201,7 @@ class Lateral(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """NCHW in and out."""
         out: Tensor = self.conv(x)
         return out
 
@@ -212,6 +216,7 @@ class HieraNeck(nn.Module):
         self.convs = nn.ModuleList([Lateral(w32, c16), Lateral(w16, c16), Lateral(w8, c8), Lateral(w4, c4)])
 
     def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Four NCHW maps, finest first -> (F4, F8, F16)."""
         x4, x8, x16, x32 = maps
         top, lateral16, lateral8, lateral4 = self.convs
         f16 = lateral16(x16) + F.interpolate(top(x32), scale_factor=2.0, mode="nearest")
@@ -231,6 +236,7 @@ class HieraEncoder(nn.Module):
         self.neck = HieraNeck(config, fpn_channels)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See the class."""
         if image.shape[-1] % 32 or image.shape[-2] % 32:
             raise ValueError(f"image is {image.shape[-1]} x {image.shape[-2]}, both must be multiples of 32")
         f4, f8, f16 = self.neck(self.trunk(image))
