@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sizes of the two models.  One frozen dataclass; base and nano are the same modules with other numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class HieraConfig:
+    """Hiera trunk (SPEC 2.1): widths, heads and windows per stage."""
+
+    embed_dim: int = 96
+    num_heads: int = 1
+    stages: tuple[int, ...] = (1, 2, 7, 2)
+    global_blocks: tuple[int, ...] = (5, 7, 9)
+    windows: tuple[int, ...] = (8, 4, 14, 7)
+    pos_embed_size: int = 7
+
+
+@dataclass(frozen=True)
+class ConvConfig:
+    """Convolutional encoder of nano: residual 3x3 stages at strides 4, 8, 16 and 32."""
+
+    stem: int = 24
+    widths: tuple[int, int, int, int] = (32, 64, 128, 256)
+    depths: tuple[int, int, int, int] = (1, 2, 3, 2)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Every number of the model.
+
+    Glossary: ``d`` model width, ``m`` memory width, ``g`` side of the stride-16 grid.  RPG concatenates
+    ``rpg_subregions`` prototypes of width ``m`` into one token of width ``d``, hence the check.
+    """
+
+    name: str
+    image_size: int
+    encoder: HieraConfig | ConvConfig
+    fpn_channels: tuple[int, int, int] = (256, 256, 256)
+    """Channels of the maps at strides 4, 8, 16 before conv_s0 / conv_s1."""
+    d_model: int = 256
+    mem_dim: int = 64
+    # SEMA (SPEC 5)
+    memory_layers: int = 4
+    attention_dim: int = 256
+    memory_ffn: int = 2048
+    real_edges: bool = False
+    """False: the reference's edge map, practically off (SPEC 5.3).  True: edges of the image in [0, 1]."""
+    # decoder (SPEC 4)
+    decoder_heads: int = 8
+    decoder_ffn: int = 2048
+    decoder_layers: int = 2
+    head_hidden: int = 256
+    # memory encoder and bank (SPEC 7)
+    mask_channels: tuple[int, int, int, int] = (4, 16, 64, 256)
+    fuser_layers: int = 2
+    fuser_kernel: int = 7
+    memory_frames: int = 7
+    """Frames the memory attention sees: one conditioning frame and the ``memory_frames - 1`` latest others."""
+    max_pointers: int = 16
+    bounded_age: bool = False
+    """True: a pointer's age is clamped to ``max_pointers - 1``.  In the reference the age of the conditioning
+    pointer grows without bound (SPEC 7.2, item 5), into times that training never saw."""
+    mask_embed_channels: int = 16
+    """Channels of the mask-prompt path (``mask_downscaling``) before its last convolution."""
+    # RPG (SPEC 6)
+    rpg_regions: int = 3
+    rpg_subregions: int = 4
+
+    def __post_init__(self) -> None:
+        if self.image_size % 32:
+            raise ValueError(f"image_size is {self.image_size}, must be a multiple of 32")
+        if self.rpg_subregions * self.mem_dim != self.d_model:
+            raise ValueError(
+                f"rpg_subregions * mem_dim is {self.rpg_subregions} * {self.mem_dim}, must equal d_model {self.d_model}"
+            )
+        if self.memory_frames < 1:
+            raise ValueError(f"memory_frames is {self.memory_frames}, must be at least 1")
+
+    @property
+    def grid(self) -> int:
+        """Side of the stride-16 grid."""
+        return self.image_size // 16
+
+    @property
+    def pointer_tokens(self) -> int:
+        """Memory tokens one object pointer is cut into."""
+        return self.d_model // self.mem_dim
+
+
+BASE = ModelConfig(name="base", image_size=1024, encoder=HieraConfig())
+
+NANO = ModelConfig(
+    name="nano",
+    image_size=320,
+    encoder=ConvConfig(),
+    fpn_channels=(32, 64, 128),
+    d_model=128,
+    mem_dim=32,
+    memory_layers=1,
+    attention_dim=64,
+    memory_ffn=256,
+    real_edges=True,
+    decoder_ffn=256,
+    head_hidden=128,
+    mask_channels=(4, 16, 32, 64),
+    fuser_layers=1,
+    fuser_kernel=7,
+    memory_frames=3,
+    max_pointers=8,
+    bounded_age=True,
+)
+
+PRESETS: dict[str, ModelConfig] = {"base": BASE, "nano": NANO}

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where training pictures come from: rendered videos with masks, rendered cut-outs, photographs without robots.
+
+Every source answers with RGB uint8 [T, S, S, 3] and labels uint8 [T, S, S]: 0 background, 1 arm, 2 gripper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from robotseg_core.train.augment import AugmentConfig, augment_clip, paste_over
+
+Clip = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+STORE_SIZE = 384
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What to train on.
+
+    Attributes:
+        videos: roots in VRS layout (``image/<video>/*.jpg``, ``mask_gt/<video>/<000|001|002>/*.png``).
+        cutouts: folder of ``rgb_*.npy`` / ``label_*.npy`` shards, or None.
+        photos: folder of photographs without robots, or None.
+        cutout_share, photo_share: shares of samples from these; the rest are video frames.
+    """
+
+    videos: tuple[str, ...]
+    cutouts: str | None = None
+    photos: str | None = None
+    cutout_share: float = 0.4
+    photo_share: float = 0.08
+
+
+class VideoStore:
+    """All frames of VRS-layout videos, square, in one memory-mapped array beside the data's cache file."""
+
+    def __init__(self, root: Path, cache: Path) -> None:
+        videos = sorted(p for p in (root / "image").iterdir() if p.is_dir())
+        if not videos:
+            raise FileNotFoundError(f"no videos under {root / 'image'}")
+        self.names = [v.name for v in videos]
+        frames = [sorted(v.glob("*.jpg")) for v in videos]
+        self.starts = np.cumsum([0, *(len(f) for f in frames)])
+        total = int(self.starts[-1])
+        cache.mkdir(parents=True, exist_ok=True)
+        key = f"{root.parent.name}_{root.name}_{total}"
+        rgb_path, label_path = cache / f"{key}_rgb.npy", cache / f"{key}_label.npy"
+        if not label_path.exists():
+            self._fill(root, frames, total, rgb_path, label_path)
+        self.rgb = np.load(rgb_path, mmap_mode="r")
+        self.label = np.load(label_path, mmap_mode="r")
+
+    @staticmethod
+    def _fill(root: Path, frames: list[list[Path]], total: int, rgb_path: Path, label_path: Path) -> None:
+        rgb = np.lib.format.open_memmap(rgb_path, "w+", np.uint8, (total, STORE_SIZE, STORE_SIZE, 3))
+        label = np.zeros((total, STORE_SIZE, STORE_SIZE), np.uint8)
+        flat = [f for video in frames for f in video]
+        for i, path in enumerate(tqdm(flat, desc=f"reading {root.name}", unit="frame")):
+            image = cv2.imread(str(path))
+            if image is None:
+                raise ValueError(f"{path} is not a readable image")
+            rgb[i] = cv2.resize(image, (STORE_SIZE, STORE_SIZE), interpolation=cv2.INTER_AREA)[..., ::-1]
+            label[i] = read_label(root / "mask_gt" / path.parent.name, path.stem)
+        rgb.flush()
+        np.save(label_path, label)
+
+    def clip(self, rng: np.random.Generator, length: int) -> Clip:
+        """``length`` frames of one video at a random stride and direction."""
+        video = int(rng.integers(len(self.names)))
+        start, stop = int(self.starts[video]), int(self.starts[video + 1])
+        stride = int(rng.integers(1, 3)) if (length - 1) * 2 < stop - start else 1
+        span = min((length - 1) * stride, stop - start - 1)
+        first = int(rng.integers(start, stop - span))
+        index = np.minimum(first + stride * np.arange(length), stop - 1)
+        if rng.random() < 0.3:
+            index = index[::-1]
+        return self.rgb[index], self.label[index]
+
+
+def read_label(folder: Path, stem: str) -> NDArray[np.uint8]:
+    """Masks ``folder/<000|001>/stem.png`` -> label [STORE_SIZE, STORE_SIZE]; 1 arm, 2 gripper."""
+    label = np.zeros((STORE_SIZE, STORE_SIZE), np.uint8)
+    for value, part in ((1, "000"), (2, "001")):
+        path = folder / part / f"{stem}.png"
+        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        if mask is None:
+            raise FileNotFoundError(f"mask {path} is missing or unreadable")
+        label[cv2.resize(mask, (STORE_SIZE, STORE_SIZE), interpolation=cv2.INTER_NEAREST) > 127] = value
+    return label
+
+
+class CutoutStore:
+    """Shards of robots rendered without background; new shards are picked up while they are being rendered."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.shards: list[Clip] = []
+        self._seen: set[str] = set()
+
+    def refresh(self) -> None:
+        """Look for finished shards (a label file is written last)."""
+        for label in sorted(self.folder.glob("label_*.npy")):
+            if label.name not in self._seen:
+                rgb = label.with_name(label.name.replace("label_", "rgb_"))
+                self.shards.append((np.load(rgb, mmap_mode="r"), np.load(label, mmap_mode="r")))
+                self._seen.add(label.name)
+
+    def sample(self, rng: np.random.Generator) -> Clip:
+        """One cut-out: RGB [S, S, 3], label [S, S]."""
+        rgb, label = self.shards[int(rng.integers(len(self.shards)))]
+        i = int(rng.integers(len(rgb)))
+        return np.asarray(rgb[i]), np.asarray(label[i])
+
+
+class PhotoStore:
+    """Photographs, short side at least STORE_SIZE, in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.images: list[NDArray[np.uint8]] = []
+        for path in sorted(folder.glob("*.jpg")):
+            image = cv2.imread(str(path))
+            if image is None:
+                raise ValueError(f"{path} is not a readable image")
+            scale = 1.2 * STORE_SIZE / min(image.shape[:2])
+            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            self.images.append(np.ascontiguousarray(image[..., ::-1]))
+        if not self.images:
+            raise FileNotFoundError(f"no .jpg photographs in {folder}")
+
+    def sample(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """A random square crop, resized to [STORE_SIZE, STORE_SIZE, 3]."""
+        image = self.images[int(rng.integers(len(self.images)))]
+        side = int(min(image.shape[:2]) * rng.uniform(0.5, 1.0))
+        y = int(rng.integers(image.shape[0] - side + 1))
+        x = int(rng.integers(image.shape[1] - side + 1))
+        crop = cv2.resize(image[y : y + side, x : x + side], (STORE_SIZE, STORE_SIZE))
+        return crop[:, ::-1] if rng.random() < 0.5 else crop
+
+
+class ClipDataset(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Endless stream of augmented clips: uint8 RGB [T, 3, S, S] and labels uint8 [T, S, S].
+
+    The sample with running number n is drawn from a generator seeded by (seed, n), so that a resumed run goes
+    on where it stopped, whatever the number of workers.
+    """
+
+    def __init__(
+        self, data: DataConfig, augment: AugmentConfig, *, size: int, length: int, seed: int, start: int, cache: Path
+    ) -> None:
+        # Before any worker is forked: OpenCV's thread pool does not survive a fork.
+        cv2.setNumThreads(0)
+        self.data, self.augment = data, augment
+        self.size, self.length, self.seed, self.start = size, length, seed, start
+        self.stores = [VideoStore(Path(root), cache) for root in data.videos]
+        self.cutouts = CutoutStore(Path(data.cutouts)) if data.cutouts else None
+        self.photos = PhotoStore(Path(data.photos)) if data.photos else None
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        info = torch.utils.data.get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        n = self.start + worker
+        while True:
+            if self.cutouts is not None and (n // workers) % 256 == 0:
+                self.cutouts.refresh()
+            rgb, label = self.draw(np.random.default_rng((self.seed, n)))
+            yield torch.from_numpy(rgb.transpose(0, 3, 1, 2).copy()), torch.from_numpy(label)
+            n += workers
+
+    def background(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """A picture without a robot: a photograph, or a smooth random surface where there are none."""
+        if self.photos is not None:
+            return self.photos.sample(rng)
+        coarse = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        return np.asarray(cv2.resize(coarse, (STORE_SIZE, STORE_SIZE), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+    def draw(self, rng: np.random.Generator) -> Clip:
+        """One augmented clip."""
+        kind = rng.random()
+        if kind < self.data.photo_share:
+            rgb = self.background(rng)
+            label = np.zeros(rgb.shape[:2], np.uint8)
+        elif self.cutouts is not None and self.cutouts.shards and kind < self.data.photo_share + self.data.cutout_share:
+            cut, label = self.cutouts.sample(rng)
+            base: NDArray[np.uint8]
+            if rng.random() < 0.35 and self.stores:
+                store = self.stores[int(rng.integers(len(self.stores)))]
+                frames, labels = store.clip(rng, 1)
+                base, base_label = np.asarray(frames[0]), np.asarray(labels[0])
+            else:
+                base = self.background(rng)
+                base_label = np.zeros(base.shape[:2], np.uint8)
+            rgb = paste_over(base, cut, label > 0, rng)
+            label = np.where(label > 0, label, base_label)
+        else:
+            store = self.stores[int(rng.integers(len(self.stores)))]
+            frames, labels = store.clip(rng, self.length)
+            return augment_clip(np.asarray(frames), np.asarray(labels), self.background, self.augment, self.size, rng)
+        frames, labels = np.repeat(rgb[None], self.length, 0), np.repeat(label[None], self.length, 0)
+        return augment_clip(frames, labels, self.background, self.augment, self.size, rng)

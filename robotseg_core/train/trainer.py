@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop: phases, resumable to the step, averaged weights, curve in CSV and PNG."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from robotseg_core.config import ModelConfig
+from robotseg_core.train.augment import AugmentConfig
+from robotseg_core.train.data import ClipDataset, DataConfig
+from robotseg_core.train.objective import Objective
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training.
+
+    Attributes:
+        kind: ``encoder`` (dense head only), ``frame`` (single frames through the decoder), ``clip`` (memory).
+        steps: optimiser steps of the phase.
+        lr: peak learning rate; linear warm-up over ``warmup`` steps, then cosine to ``lr * final``.
+    """
+
+    kind: str
+    steps: int
+    batch: int = 32
+    size: int = 256
+    length: int = 1
+    lr: float = 2e-3
+    warmup: int = 200
+    final: float = 1.0
+
+    def rate(self, step: int) -> float:
+        """Learning rate at ``step`` of this phase."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.lr * (self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole run."""
+
+    data: DataConfig
+    phases: tuple[Phase, ...]
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    seed: int = 0
+    weight_decay: float = 0.02
+    clip_norm: float = 1.0
+    ema: float = 0.999
+    workers: int = 1
+    save_every: int = 200
+
+
+class Trainer:
+    """Runs the phases of a :class:`TrainConfig`; everything that a resumed run needs is in ``out/state.pt``."""
+
+    def __init__(self, model: ModelConfig, config: TrainConfig, out: Path, device: str = "cpu") -> None:
+        self.config, self.out, self.device = config, out, torch.device(device)
+        out.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(config.seed)
+        self.net = Objective(model).to(self.device, memory_format=torch.channels_last)
+        self.ema = {k: v.clone() for k, v in self.net.state_dict().items()}
+        decay = [p for p in self.net.parameters() if p.ndim > 1]
+        rest = [p for p in self.net.parameters() if p.ndim <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decay, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}], lr=1e-3
+        )
+        self.phase, self.step, self.seen = 0, 0, 0
+        if (out / "state.pt").exists():
+            self._load()
+
+    # ------------------------------------------------------------------------------------------ state
+    def _load(self) -> None:
+        state = torch.load(self.out / "state.pt", map_location=self.device, weights_only=True)
+        self.phase, self.step, self.seen = state["phase"], state["step"], state["seen"]
+        own = self.net.state_dict()
+        # A state saved before a module existed lacks its keys: they keep their initialisation, said aloud.
+        fresh = [k for k in own if k not in state["net"]]
+        if fresh:
+            print(f"resume: {len(fresh)} tensors are new and start from initialisation, e.g. {fresh[:3]}")
+        self.net.load_state_dict(state["net"], strict=False)
+        self.ema.update(state["ema"])
+        self.ema = {k: self.ema.get(k, v).clone() for k, v in own.items()}
+        if not fresh:
+            self.optimizer.load_state_dict(state["optimizer"])
+        print(f"resume: phase {self.phase}, step {self.step}, {self.seen} frames seen")
+
+    def save(self) -> None:
+        """Write the state atomically: a machine can go away in the middle."""
+        state = {
+            "phase": self.phase,
+            "step": self.step,
+            "seen": self.seen,
+            "net": self.net.state_dict(),
+            "ema": self.ema,
+            "optimizer": self.optimizer.state_dict(),
+        }
+        torch.save(state, self.out / "state.tmp")
+        (self.out / "state.tmp").replace(self.out / "state.pt")
+
+    # ------------------------------------------------------------------------------------------ loop
+    def run(self) -> None:
+        """Go through the remaining phases."""
+        while self.phase < len(self.config.phases):
+            self._run_phase(self.config.phases[self.phase])
+            self.phase, self.step = self.phase + 1, 0
+            self.save()
+            plot_curve(self.out / "curve.csv", self.out / "curve.png")
+
+    def _run_phase(self, phase: Phase) -> None:
+        dataset = ClipDataset(
+            self.config.data,
+            self.config.augment,
+            size=phase.size,
+            length=phase.length,
+            seed=self.config.seed + self.phase,
+            start=self.step * phase.batch,
+            cache=self.out / "cache",
+        )
+        loader = torch.utils.data.DataLoader(
+            dataset, batch_size=phase.batch, num_workers=self.config.workers, persistent_workers=self.config.workers > 0
+        )
+        self.net.train()
+        self.net.set_phase(phase.kind)
+        bar = tqdm(loader, total=phase.steps, initial=self.step, desc=f"{self.phase}:{phase.kind}", mininterval=10)
+        mean: dict[str, float] = {}
+        began = time.time()
+        for images, labels in bar:
+            for group in self.optimizer.param_groups:
+                group["lr"] = phase.rate(self.step)
+            losses = self._step(images, labels)
+            for name, value in losses.items():
+                mean[name] = 0.98 * mean.get(name, value) + 0.02 * value
+            self.step += 1
+            self.seen += images.shape[0] * images.shape[1]
+            if self.step % 20 == 0:
+                bar.set_postfix({k: f"{v:.3f}" for k, v in mean.items()}, refresh=False)
+                self._log(phase, mean, time.time() - began)
+            if self.step % self.config.save_every == 0:
+                self.save()
+            if self.step >= phase.steps:
+                break
+
+    def _step(self, images: Tensor, labels: Tensor) -> dict[str, float]:
+        images, labels = images.to(self.device), labels.to(self.device)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+            losses = self.net(images, labels)
+        total = torch.stack(list(losses.values())).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_norm)
+        if torch.isfinite(norm):
+            self.optimizer.step()
+        decay = min(self.config.ema, (1 + self.seen) / (100 + self.seen))
+        with torch.no_grad():
+            for key, value in self.net.state_dict().items():
+                if value.dtype.is_floating_point:
+                    self.ema[key].lerp_(value, 1 - decay)
+                else:
+                    self.ema[key].copy_(value)
+        return {k: float(v.detach()) for k, v in losses.items()} | {"total": float(total.detach())}
+
+    def _log(self, phase: Phase, mean: dict[str, float], elapsed: float) -> None:
+        path = self.out / "curve.csv"
+        new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(["phase", "step", "seen", "seconds", "name", "value"])
+            for name, value in mean.items():
+                writer.writerow([f"{self.phase}:{phase.kind}", self.step, self.seen, f"{elapsed:.0f}", name, f"{value:.5f}"])
+
+
+def plot_curve(source: Path, target: Path) -> None:
+    """Draw ``curve.csv`` over the number of frames seen."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    series: dict[str, list[tuple[float, float]]] = {}
+    with source.open() as file:
+        for row in csv.DictReader(file):
+            series.setdefault(f"{row['phase']} {row['name']}", []).append((float(row["seen"]), float(row["value"])))
+    figure, axes = plt.subplots(figsize=(9, 5))
+    for name, points in series.items():
+        x, y = np.array(points).T
+        axes.plot(x / 1000, y, label=name, linewidth=1)
+    axes.set_xlabel("frames seen, thousands")
+    axes.set_ylabel("loss (running mean)")
+    axes.set_yscale("log")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(target, dpi=110)
+    plt.close(figure)
