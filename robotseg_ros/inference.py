@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens to one image: decode, apply prompts, step the stream, publish.  Runs in the inference thread."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from dataclasses import dataclass
+
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from robotseg_core.types import Prompt, State
+from robotseg_ros.codec import CodecError, decode_rgb
+from robotseg_ros.messages import stamp_ns
+from robotseg_ros.model import Stream
+from robotseg_ros.publishers import Publishers
+
+LOG_PERIOD_S = 5.0
+"""A camera that sends garbage at 30 Hz is reported this often."""
+MAX_WAITING_PROMPTS = 32
+
+
+@dataclass(frozen=True)
+class LastResult:
+    """The last image that was answered: its header, and when by ``time.monotonic``."""
+
+    header: Header
+    when: float
+
+
+class Inference:
+    """One stream on one camera.
+
+    Attributes:
+        refused: images refused so far, by reason.
+        faults: images that the model failed on.
+        last: the last image that was answered with masks, None before the first.
+    """
+
+    def __init__(self, node: LifecycleNode, stream: Stream, publishers: Publishers) -> None:
+        self._node = node
+        self._stream = stream
+        self._publishers = publishers
+        self._prompts: deque[Prompt] = deque(maxlen=MAX_WAITING_PROMPTS)
+        self._unreported_drops = 0
+        self.refused: Counter[str] = Counter()
+        self.faults = 0
+        self.last: LastResult | None = None
+
+    def prompt(self, prompt: Prompt) -> None:
+        """Leave a prompt for the next image; may be called from any thread."""
+        self._prompts.append(prompt)
+
+    def process(self, image: Image, dropped: int) -> None:
+        """Segment one image and publish the answer.  Never raises."""
+        # An image that is refused is not answered; what was dropped before it is reported with the next answer.
+        self._unreported_drops += dropped
+        start = time.perf_counter()
+        try:
+            rgb = decode_rgb(image)
+        except CodecError as error:
+            self.refused[error.reason.value] += 1
+            self._node.get_logger().warning(
+                f"image refused: {error} ({self.refused.total()} refused so far)", throttle_duration_sec=LOG_PERIOD_S
+            )
+            return
+        decode_ms = (time.perf_counter() - start) * 1e3
+        try:
+            while self._prompts:
+                self._stream.prompt(self._prompts.popleft())
+            result = self._stream.step(rgb, stamp_ns(image.header))
+            self._publishers.publish(image.header, rgb, result, decode_ms=decode_ms, dropped=self._take_drops())
+            self.last = LastResult(image.header, time.monotonic())
+        except Exception as error:
+            if self._node.context.ok():
+                self._fail(image.header, error)
+
+    def _fail(self, header: Header, error: Exception) -> None:
+        self.faults += 1
+        self._node.get_logger().error(
+            f"the model failed on an image: {type(error).__name__}: {error} ({self.faults} failures so far)",
+            throttle_duration_sec=LOG_PERIOD_S,
+        )
+        try:
+            # A step that broke off leaves the memory half written.
+            self._stream.reset()
+            self._publishers.publish_without_parts(header, State.FAULT, dropped=self._take_drops())
+        except Exception as second:
+            self._node.get_logger().error(f"no recovery: {type(second).__name__}: {second}")
+
+    def _take_drops(self) -> int:
+        drops, self._unreported_drops = self._unreported_drops, 0
+        return drops

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages of the node from and to what the core speaks."""
+
+from __future__ import annotations
+
+import array
+
+import numpy as np
+from geometry_msgs.msg import Point
+from numpy.typing import NDArray
+from sensor_msgs.msg import Image, RegionOfInterest
+from std_msgs.msg import Header
+
+from robotseg_core import types as core
+from robotseg_ros import msg as messages
+
+MAX_UINT32 = 2**32 - 1
+
+
+def stamp_ns(header: Header) -> int:
+    """Stamp of a header in nanoseconds."""
+    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
+
+
+def to_image(header: Header, pixels: NDArray[np.uint8], encoding: str) -> Image:
+    """Make an image message.
+
+    Args:
+        header: used as it is.
+        pixels: [H, W] or [H, W, C] uint8.
+        encoding: ROS name of the pixel format, e.g. ``mono8``; must have C bytes a pixel.
+    """
+    pixels = np.ascontiguousarray(pixels)
+    image = Image(header=header, height=pixels.shape[0], width=pixels.shape[1], encoding=encoding)
+    image.step = pixels.strides[0]
+    # Anything but frombytes (an array, a memoryview, bytes) is checked element by element: 100 ms and more.
+    image.data = array.array("B")
+    image.data.frombytes(pixels)
+    return image
+
+
+def to_part_mask(part: core.PartMask) -> messages.PartMask:
+    """Describe one part; the mask itself is not in the message."""
+    x, y, width, height = part.roi
+    return messages.PartMask(
+        name=part.name,
+        score=float(part.score),
+        present=bool(part.present),
+        area=int(part.area),
+        roi=RegionOfInterest(x_offset=int(x), y_offset=int(y), width=int(width), height=int(height)),
+        centroid=Point(x=float(part.centroid[0]), y=float(part.centroid[1])),
+    )
+
+
+def to_part_masks(
+    header: Header, result: core.PartMasks, *, decode_ms: float, age_ms: float, dropped: int
+) -> messages.PartMasks:
+    """Describe the answer to one image.
+
+    Args:
+        header: of the image, used as it is.
+        result: what the core says.
+        decode_ms: time of decoding the image, ms.
+        age_ms: node clock minus the image's stamp, ms.
+        dropped: images replaced by a newer one since the last answer.
+    """
+    times = result.stage_ms
+    return messages.PartMasks(
+        header=header,
+        state=int(result.state),
+        parts=[to_part_mask(part) for part in result.parts],
+        age_ms=age_ms,
+        dropped=min(dropped, MAX_UINT32),
+        decode_ms=decode_ms,
+        preprocess_ms=times.preprocess,
+        encoder_ms=times.encoder,
+        memory_attention_ms=times.memory_attention,
+        prompt_generator_ms=times.prompt_generator,
+        decoder_ms=times.decoder,
+        memory_encoder_ms=times.memory_encoder,
+        postprocess_ms=times.postprocess,
+    )
+
+
+def without_parts(header: Header, state: core.State, *, age_ms: float, dropped: int) -> messages.PartMasks:
+    """Say that nothing is known (STALE or FAULT)."""
+    return messages.PartMasks(header=header, state=int(state), age_ms=age_ms, dropped=min(dropped, MAX_UINT32))
+
+
+def to_prompt(message: messages.Prompt) -> core.Prompt:
+    """Read a prompt.
+
+    Raises:
+        ValueError: unknown part or kind, wrong number of coordinates, or one that is not finite.
+    """
+    return core.Prompt(
+        part=message.part,
+        kind=core.PromptKind(message.kind),
+        xy=tuple(float(value) for value in message.coordinates),
+        label=int(message.label) if message.kind == messages.Prompt.POINT else 1,
+    )

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the node needs of a model: load once, open a stream, step it.  RobotSeg is the model that the node loads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robotseg_core.types import PartMasks, Prompt
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """What to load.
+
+    Attributes:
+        preset: name of the preset, e.g. ``nano``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        backend: encoder backend, ``auto``, ``torch`` or ``onnxruntime``.
+        weights: weights file; None: the shipped ones of the preset.
+    """
+
+    preset: str = "nano"
+    device: str = "auto"
+    backend: str = "auto"
+    weights: Path | None = None
+
+
+class Stream(Protocol):
+    """One camera's stream through a model.  Used by one thread at a time."""
+
+    def step(self, frame: NDArray[np.uint8], stamp: int) -> PartMasks:
+        """Segment one frame: [H, W, 3] uint8 RGB, contiguous; stamp in nanoseconds."""
+        ...
+
+    def prompt(self, prompt: Prompt) -> None:
+        """Give a hint that applies to the next step."""
+        ...
+
+    def reset(self) -> None:
+        """Forget everything seen."""
+        ...
+
+
+class Model(Protocol):
+    """A loaded model."""
+
+    @property
+    def device(self) -> str:
+        """Device that it runs on."""
+        ...
+
+    @property
+    def backend(self) -> str:
+        """Backend that the encoder runs on."""
+        ...
+
+    @property
+    def preset(self) -> str:
+        """Name of the preset."""
+        ...
+
+    def stream(self) -> Stream:
+        """Open a stream."""
+        ...
+
+
+ModelLoader = Callable[[ModelOptions], Model]
+
+
+def load_robotseg(options: ModelOptions) -> Model:
+    """Load RobotSeg.
+
+    Raises:
+        Exception: whatever the core raises for an unknown preset, a missing file or a missing device.
+    """
+    # Imported here: torch takes seconds, and a node that never gets configured needs none of it.
+    from robotseg_core.stream import RobotSeg
+
+    model: Model = RobotSeg.load(
+        options.preset, device=options.device, backend=options.backend, weights=options.weights
+    )
+    return model

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The topics that the node publishes.  Pictures are composed only for those that somebody subscribes to."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from robotseg_core.types import PARTS, PartMasks, State
+from robotseg_ros import compose, messages, parameters
+from robotseg_ros import msg as ros_msg
+
+# Reliable serves subscribers of both kinds (rviz asks for reliable). A reader that falls behind loses old masks.
+OUTPUT_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+
+
+class Publishers:
+    """All outputs of one node.  ``publish`` may be called from another thread than the executor's."""
+
+    def __init__(self, node: LifecycleNode) -> None:
+        self._node = node
+        self._masks = {part: node.create_lifecycle_publisher(Image, f"~/{part}_mask", OUTPUT_QOS) for part in PARTS}
+        self._masked_image = node.create_lifecycle_publisher(Image, "~/masked_image", OUTPUT_QOS)
+        self._overlay = node.create_lifecycle_publisher(Image, "~/overlay", OUTPUT_QOS)
+        self._parts = node.create_lifecycle_publisher(ros_msg.PartMasks, "~/parts", OUTPUT_QOS)
+
+    def publish(
+        self, header: Header, rgb: NDArray[np.uint8], result: PartMasks, *, decode_ms: float, dropped: int
+    ) -> None:
+        """Publish the answer to one image.
+
+        Args:
+            header: of the image; goes out unchanged with everything.
+            rgb: [H, W, 3] uint8, the image.
+            result: masks of that image.
+            decode_ms: time of decoding the image, ms.
+            dropped: images replaced by a newer one since the last answer.
+        """
+        # The masks go first: somebody acts on them, the pictures are looked at.
+        for part, publisher in self._masks.items():
+            if publisher.get_subscription_count():
+                publisher.publish(messages.to_image(header, result[part].mask, "mono8"))
+        self._parts.publish(
+            messages.to_part_masks(header, result, decode_ms=decode_ms, age_ms=self._age_ms(header), dropped=dropped)
+        )
+        if self._masked_image.get_subscription_count():
+            mask = compose.keep_robot if parameters.keeps_robot(self._node) else compose.remove_robot
+            self._masked_image.publish(messages.to_image(header, mask(rgb, result["robot"].mask), "rgb8"))
+        if self._overlay.get_subscription_count():
+            self._overlay.publish(messages.to_image(header, compose.overlay(rgb, result), "rgb8"))
+
+    def publish_without_parts(self, header: Header, state: State, *, dropped: int) -> None:
+        """Publish that nothing is known: a state, no parts and no masks."""
+        age_ms = self._age_ms(header)
+        self._parts.publish(messages.without_parts(header, state, age_ms=age_ms, dropped=dropped))
+
+    def destroy(self) -> None:
+        """Take the topics down."""
+        for publisher in (*self._masks.values(), self._masked_image, self._overlay, self._parts):
+            self._node.destroy_publisher(publisher)
+
+    def _age_ms(self, header: Header) -> float:
+        return (self._node.get_clock().now().nanoseconds - messages.stamp_ns(header)) / 1e6

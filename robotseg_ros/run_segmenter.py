@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node as a process: ``ros2 run robotseg_ros segmenter`` or ``python -m robotseg_ros.run_segmenter``."""
+
+from __future__ import annotations
+
+import sys
+
+from robotseg_ros.allocator import keep_image_memory
+from robotseg_ros.model import ModelLoader, load_robotseg
+
+
+def main(load_model: ModelLoader = load_robotseg) -> int:
+    """Run until interrupted.
+
+    Args:
+        load_model: makes the model when the node is configured.
+
+    Returns:
+        Exit status: 0, or 1 when ``autostart`` is set and the node cannot start.
+    """
+    keep_image_memory()
+    # Only now: the allocator must be set before rclpy is loaded.
+    import rclpy
+    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
+    from robotseg_ros.segmenter import Segmenter
+
+    rclpy.init()
+    segmenter = None
+    try:
+        segmenter = Segmenter(load_model)
+        if segmenter.options.autostart and not segmenter.autostart():
+            return 1
+        executor = SingleThreadedExecutor()
+        executor.add_node(segmenter)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        if segmenter is not None:
+            segmenter.stop_inference()
+            segmenter.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every test gets a ROS domain of its own on this machine only, with the shipped Fast DDS profile."""
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Before anything loads rclpy.
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(ROOT / "config" / "fastdds_profile.xml")
+os.environ.pop("ROS_NAMESPACE", None)
+
+
+@pytest.fixture
+def domain_id(monkeypatch):
+    """A random domain: other test runs may be going on beside this one."""
+    domain = random.SystemRandom().randrange(1, 100)
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+    return domain
+
+
+@pytest.fixture
+def context(domain_id):
+    import rclpy
+
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=domain_id)
+    yield context
+    context.try_shutdown()
+
+
+@pytest.fixture
+def client(context):
+    from ros_client import Client
+
+    client = Client(context)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def start_segmenter(context):
+    """Start the node in this process: ``start_segmenter(model, camera=...)`` returns it, active."""
+    from ros_client import SegmenterInThread
+
+    running = []
+
+    def start(model, activate=True, **parameters):
+        running.append(SegmenterInThread(context, model, parameters))
+        if activate:
+            assert running[-1].node.autostart()
+        return running[-1].node
+
+    yield start
+    for segmenter in running:
+        segmenter.close()

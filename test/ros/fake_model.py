@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model with the interface of RobotSeg that sees saturated colours: blue is the arm, red is the gripper."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from robotseg_core.types import PARTS, PartMask, PartMasks, Prompt, StageTimes, State
+
+
+def mask_of(name, pixels):
+    mask = np.where(pixels, np.uint8(255), np.uint8(0))
+    rows, columns = np.nonzero(pixels)
+    seen = rows.size > 0
+    roi = (0, 0, 0, 0)
+    centroid = (float("nan"), float("nan"))
+    if seen:
+        x, y = int(columns.min()), int(rows.min())
+        roi = (x, y, int(columns.max()) - x + 1, int(rows.max()) - y + 1)
+        centroid = (float(columns.mean()), float(rows.mean()))
+    return PartMask(name, mask, 0.9 if seen else 0.0, seen, int(rows.size), roi, centroid)
+
+
+@dataclass
+class FakeStream:
+    model: FakeModel
+    prompts: list[Prompt] = field(default_factory=list)
+    resets: int = 0
+
+    def step(self, frame, stamp):
+        assert frame.dtype == np.uint8 and frame.ndim == 3 and frame.flags.c_contiguous
+        time.sleep(self.model.delay)
+        if self.model.broken:
+            raise RuntimeError("out of imaginary memory")
+        self.model.stamps.append(stamp)
+        red, green, blue = (frame[..., i].astype(int) for i in range(3))
+        arm = blue - np.maximum(red, green) > 100
+        gripper = red - np.maximum(blue, green) > 100
+        parts = tuple(mask_of(n, m) for n, m in zip(PARTS, (arm, gripper, arm | gripper), strict=True))
+        state = State.TRACKING if parts[2].present else State.SEARCHING
+        return PartMasks(stamp, state, parts, StageTimes(encoder=self.model.delay * 1e3))
+
+    def prompt(self, prompt):
+        self.prompts.append(prompt)
+
+    def reset(self):
+        self.resets += 1
+
+
+@dataclass
+class FakeModel:
+    delay: float = 0.0
+    broken: bool = False
+    device: str = "cpu"
+    backend: str = "fake"
+    preset: str = "nano"
+    stamps: list[int] = field(default_factory=list)
+    streams: list[FakeStream] = field(default_factory=list)
+
+    def stream(self):
+        self.streams.append(FakeStream(self))
+        return self.streams[-1]
+
+
+def robot_picture(height=120, width=160, shift=0):
+    """An RGB image with a blue bar (arm) that ends in a red square (gripper) before grey."""
+    rgb = np.full((height, width, 3), 120, np.uint8)
+    rgb[40:60, 10 + shift : 80 + shift] = (0, 0, 255)
+    rgb[40:60, 80 + shift : 100 + shift] = (255, 0, 0)
+    return rgb

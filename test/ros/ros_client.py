@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A camera and a listener in one node, and the segmenter in a thread of the test's process."""
+
+import threading
+import time
+from collections import defaultdict
+
+import numpy as np
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+from robotseg_ros.messages import stamp_ns, to_image
+from robotseg_ros.msg import PartMasks, Prompt
+from robotseg_ros.segmenter import Segmenter
+
+TIMEOUT_S = 60.0
+IMAGES = ("arm_mask", "gripper_mask", "robot_mask", "masked_image", "overlay")
+
+
+def wait_until(condition, what, timeout=TIMEOUT_S):
+    """Wait for a condition: a slow machine makes a test slow, not red."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {timeout} s"
+        time.sleep(0.005)
+
+
+class Spinner:
+    """An executor with one node in a thread."""
+
+    def __init__(self, context, node):
+        self.node = node
+        self.executor = SingleThreadedExecutor(context=context)
+        self.executor.add_node(node)
+        self.thread = threading.Thread(target=self._spin)
+        self.thread.start()
+
+    def _spin(self):
+        try:
+            self.executor.spin()
+        except ExternalShutdownException:
+            pass
+
+    def close(self):
+        self.executor.shutdown()
+        self.thread.join(TIMEOUT_S)
+        assert not self.thread.is_alive()
+        self.node.destroy_node()
+
+
+class SegmenterInThread(Spinner):
+    def __init__(self, context, model, parameters):
+        overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+        super().__init__(context, Segmenter(lambda options: model, context=context, parameter_overrides=overrides))
+
+    def close(self):
+        self.node.stop_inference()
+        super().close()
+
+
+class Client(Spinner):
+    """Publishes camera images and prompts; keeps all that it hears, by topic, in ``heard``."""
+
+    def __init__(self, context, camera="/camera/image_raw"):
+        node = Node("client", context=context)
+        qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self.camera = node.create_publisher(Image, camera, qos)
+        self.prompts = node.create_publisher(Prompt, "/robotseg/prompt", 10)
+        self.heard = defaultdict(list)
+        self.listening = []
+        super().__init__(context, node)
+
+    def listen(self, *topics):
+        """Subscribe and wait for the publisher of each topic."""
+        for topic in topics:
+            kind = PartMasks if topic == "parts" else Image
+            name = f"/robotseg/{topic}"
+            subscription = self.node.create_subscription(kind, name, self.heard[topic].append, 50)
+            self.listening.append(subscription)
+            wait_until(lambda name=name: self.node.count_publishers(name) > 0, f"publisher of {name}")
+
+    def wait_for_camera_subscriber(self):
+        wait_until(lambda: self.camera.get_subscription_count() > 0, "subscriber of the camera")
+
+    def send(self, rgb, stamp, frame_id="wrist_camera"):
+        """Publish an RGB image [H, W, 3] with a stamp in nanoseconds."""
+        message = to_image(self.header(stamp, frame_id), rgb, "rgb8")
+        self.camera.publish(message)
+        return message
+
+    def header(self, stamp, frame_id="wrist_camera"):
+        message = Image()
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
+        message.header.frame_id = frame_id
+        return message.header
+
+    def send_until(self, rgb, stamp, topic, count):
+        """Publish the image again and again, each with a stamp 1 ns later, until the topic has ``count`` messages."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while len(self.heard[topic]) < count:
+            assert time.monotonic() < deadline, f"{topic}: {len(self.heard[topic])} messages, {count} wanted"
+            self.send(rgb, stamp)
+            stamp += 1
+            time.sleep(0.05)
+
+    def heard_stamps(self, topic):
+        return [stamp_ns(message.header) for message in list(self.heard[topic])]
+
+
+def pixels(image):
+    """The pixels of an image message, [H, W] or [H, W, 3]."""
+    array = np.frombuffer(image.data, np.uint8).reshape(image.height, image.step)
+    return array if image.encoding == "mono8" else array.reshape(image.height, image.width, 3)
