@@ -89,7 +89,7 @@ class Renderer:
 
     def _labels(
         self, data: mujoco.MjData, camera: int, part: NDArray[np.uint8], size: tuple[int, int], update: bool
-    ) -> NDArray[np.uint8]:
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         raw = self._draw(data, camera, size, segment=True, update=update).astype(np.int32)
         assert self._scene is not None
         table = np.zeros(self._scene.ngeom + 2, np.uint8)
@@ -97,14 +97,24 @@ class Renderer:
             if geom.segid >= 0 and geom.objtype == mujoco.mjtObj.mjOBJ_GEOM:
                 table[geom.segid + 1] = part[geom.objid]
         index = raw[..., 0] + (raw[..., 1] << 8) + (raw[..., 2] << 16)
-        return table[np.minimum(index, len(table) - 1)]
+        return table[np.minimum(index, len(table) - 1)], index == 0
 
     def preview(self, data: mujoco.MjData, camera: int, part: NDArray[np.uint8], shrink: int = 4) -> NDArray[np.uint8]:
         """Labels only, at 1/shrink of the size: [H / shrink, W / shrink] uint8.  ``part``: [ngeom] label of a geom."""
-        return self._labels(data, camera, part, (self.size[0] // shrink, self.size[1] // shrink), update=True)
+        return self._labels(data, camera, part, (self.size[0] // shrink, self.size[1] // shrink), update=True)[0]
+
+    def colour(self, data: mujoco.MjData, camera: int, shadow: bool = True) -> NDArray[np.uint8]:
+        """Colour only, at the large size: [h, w, 3] uint8."""
+        return self._draw(data, camera, self.big, segment=False, update=True, shadow=shadow)
 
     def picture(
-        self, data: mujoco.MjData, camera: int, part: NDArray[np.uint8], shadow: bool = True, cutout: bool = False
+        self,
+        data: mujoco.MjData,
+        camera: int,
+        part: NDArray[np.uint8],
+        shadow: bool = True,
+        cutout: bool = False,
+        backdrop: NDArray[np.uint8] | None = None,
     ) -> Picture:
         """Colour and labels.
 
@@ -113,9 +123,12 @@ class Renderer:
             part: [ngeom] label of each geom.
             shadow: draw shadows.
             cutout: the scene has no surroundings: keep the background out of the colour of the robot's edge.
+            backdrop: [h, w, 3] uint8 at the large size (``self.big``), shown where the scene holds nothing.
         """
-        rgb = self._draw(data, camera, self.big, segment=False, update=True, shadow=shadow)
-        label = self._labels(data, camera, part, self.big, update=False)
+        rgb = self.colour(data, camera, shadow)
+        label, sky = self._labels(data, camera, part, self.big, update=False)
+        if backdrop is not None:
+            rgb = np.where(sky[..., None], backdrop, rgb)
         return shrink_picture(rgb, label, self.size, cutout)
 
 

@@ -90,10 +90,11 @@ class Extent:
     grips: tuple[tuple[Vector, Vector, Vector], ...]
 
 
-def _geom_points(scene: Scene, geoms: NDArray[np.int64]) -> Vector:
-    """Corners of the geoms' boxes in the world, [8 n, 3]."""
+def geom_points(scene: Scene, geoms: NDArray[np.int64], inner: bool = False) -> Vector:
+    """Corners of the geoms' boxes in the world, [8 n, 3]; with ``inner`` a grid of 27 points in each box."""
     model, data = scene.model, scene.data
-    corner = np.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)], np.float64)
+    side = (-1, 0, 1) if inner else (-1, 1)
+    corner = np.array([[i, j, k] for i in side for j in side for k in side], np.float64)
     box = model.geom_aabb[geoms]
     local = box[:, None, :3] + corner[None] * box[:, None, 3:]
     rot = data.geom_xmat[geoms].reshape(-1, 3, 3)
@@ -103,7 +104,7 @@ def _geom_points(scene: Scene, geoms: NDArray[np.int64]) -> Vector:
 def measure(scene: Scene, robot: Robot) -> Extent:
     """Measure the robot as posed now (positions must be up to date)."""
     model, data = scene.model, scene.data
-    points = _geom_points(scene, robot.geoms)
+    points = geom_points(scene, robot.geoms)
     low, high = points.min(axis=0), points.max(axis=0)
     grips = []
     for root in robot.gripper_roots:
@@ -114,7 +115,7 @@ def measure(scene: Scene, robot: Robot) -> Extent:
                 body = model.body_parentid[body]
             if body == root:
                 inside.append(int(g))
-        corners = _geom_points(scene, np.array(inside, np.int64))
+        corners = geom_points(scene, np.array(inside, np.int64))
         start = data.xpos[root].copy()
         parent = data.xpos[model.body_parentid[root]]
         axis = corners.mean(axis=0) - start
@@ -135,7 +136,7 @@ def pose_robot(scene: Scene, robot: Robot, rng: np.random.Generator, tries: int 
         robot.sample_qpos(rng, scene.data.qpos, width)
         update(scene)
         extent = measure(scene, robot)
-        hand = _geom_points(scene, robot.geoms[robot.labels == GRIPPER])
+        hand = geom_points(scene, robot.geoms[robot.labels == GRIPPER])
         if hand[:, 2].min() < extent.base[2] + 0.01:
             continue
         reach = min(float(np.linalg.norm((tip - extent.base)[:2])) for _, tip, _ in extent.grips)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write videos in VRS layout: ``image/<video>/%05d.jpg``, ``mask_gt/<video>/000|001|002/%05d.png``, ``meta.json``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from robotseg_core.synth.robots import ARM, BACKGROUND, GRIPPER
+
+PART_FOLDERS: tuple[str, str, str] = ("000", "001", "002")
+"""Folders of arm, gripper and robot."""
+
+
+def part_masks(label: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Arm, gripper and robot as [H, W] uint8 0 or 255, of a label image."""
+    on, off = np.uint8(255), np.uint8(0)
+    return (
+        np.where(label == ARM, on, off),
+        np.where(label == GRIPPER, on, off),
+        np.where(label != BACKGROUND, on, off),
+    )
+
+
+def _write(path: Path, image: NDArray[np.uint8], options: list[int]) -> None:
+    if not cv2.imwrite(str(path), image, options):
+        raise OSError(f"cannot write {path}")
+
+
+def write_frame(
+    root: Path, video: str, index: int, rgb: NDArray[np.uint8], label: NDArray[np.uint8], jpeg: int
+) -> None:
+    """Write one frame and its masks; ``jpeg`` is the quality, 1 to 100."""
+    folder = root / "image" / video
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / f"{index:05d}.jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, jpeg])
+    write_masks(root / "mask_gt" / video, index, label)
+
+
+def write_masks(folder: Path, index: int, label: NDArray[np.uint8]) -> None:
+    """Write the three masks of one frame under ``folder``."""
+    for name, mask in zip(PART_FOLDERS, part_masks(label), strict=True):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        _write(folder / name / f"{index:05d}.png", mask, [cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_PNG_BILEVEL, 1])
+
+
+def is_done(root: Path, video: str) -> bool:
+    """Whether the video was written to its end."""
+    return (root / "mask_gt" / video / "meta.json").is_file()
+
+
+def finish(root: Path, video: str, meta: dict[str, Any]) -> None:
+    """Write ``meta.json``, which marks the video as complete."""
+    folder = root / "mask_gt" / video
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / "meta.json.tmp"
+    part.write_text(json.dumps(meta))
+    part.replace(folder / "meta.json")
+
+
+def overlay(rgb: NDArray[np.uint8], label: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The frame with the arm tinted green and the gripper red."""
+    out = rgb.astype(np.float32)
+    for part, colour in ((ARM, (0, 255, 0)), (GRIPPER, (255, 0, 0))):
+        out[label == part] = 0.55 * out[label == part] + 0.45 * np.array(colour)
+    return out.astype(np.uint8)
+
+
+def contact_sheet(tiles: list[NDArray[np.uint8]], columns: int, width: int = 192) -> NDArray[np.uint8]:
+    """RGB pictures of one shape side by side, ``columns`` to a row, each ``width`` pixels wide."""
+    if not tiles:
+        raise ValueError("no pictures for a contact sheet")
+    height = round(width * tiles[0].shape[0] / tiles[0].shape[1])
+    small = [cv2.resize(t, (width, height), interpolation=cv2.INTER_AREA) for t in tiles]
+    small += [np.zeros_like(small[0])] * (-len(small) % columns)
+    rows = [np.hstack(small[i : i + columns]) for i in range(0, len(small), columns)]
+    return np.asarray(np.vstack(rows), np.uint8)
+
+
+def write_sheet(path: Path, tiles: list[NDArray[np.uint8]], columns: int = 8, width: int = 192) -> None:
+    """Write a contact sheet of RGB pictures."""
+    _write(path, contact_sheet(tiles, columns, width)[..., ::-1], [])
