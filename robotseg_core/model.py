@@ -124,17 +124,21 @@ class RobotSegModel(nn.Module):
             structure=None,
         )
 
+    def memory_codes(self, memory: Memory) -> Tensor:
+        """Position and time codes of all memory tokens, frames first, [1 or B, L, m] (SPEC 7.2, items 3 and 5)."""
+        time = self.maskmem_tpos_enc[memory.time_index, 0]
+        spatial = (self.memory_position[None] + time).flatten(0, 1)
+        code = self.obj_ptr_tpos_proj(sine_time_code(memory.offsets, self.config.d_model))
+        code = code.repeat_interleave(self.config.pointer_tokens, 1)
+        return torch.cat([spatial[None].expand(code.shape[0], -1, -1), code], 1)
+
     def condition(self, features: Features, edge: Tensor, memory: Memory) -> Conditioned:
         """A frame that looks up the memory (SPEC 5, 7.2).  ``edge`` [1 or B, 1, g, g]."""
         batch, frames, cells, width = memory.features.shape
         split = self.config.pointer_tokens
         pointers = memory.pointers.unflatten(-1, (split, width)).flatten(1, 2)
         tokens = torch.cat([memory.features.flatten(1, 2), pointers.to(memory.features.dtype)], 1)
-        time = self.maskmem_tpos_enc[memory.time_index, 0]
-        spatial = (self.memory_position[None] + time).flatten(0, 1)
-        code = self.obj_ptr_tpos_proj(sine_time_code(memory.offsets, self.config.d_model))
-        code = code.repeat_interleave(split, 1)
-        position = torch.cat([spatial[None].expand(code.shape[0], -1, -1), code], 1)
+        position = self.memory_codes(memory)
 
         mask = token_mask = nothing = None
         if memory.empty is not None:

@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``robotseg parity``: does this model compute what the reference computes?  A table, and an exit code.
+
+Weights are made by the rule of :mod:`robotseg_core.golden`, so that no checkpoint is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from robotseg_core.config import BASE
+from robotseg_core.golden import golden_state_dict
+from robotseg_core.image_encoder import HieraEncoder
+from robotseg_core.model import RobotSegModel
+from robotseg_core.parity_runs import (
+    PROMPT_SIDE,
+    Prompts,
+    Run,
+    change_weights,
+    drive,
+    output_item,
+    parse_run,
+    split_item,
+)
+from robotseg_core.positions import sine_position_map
+from robotseg_core.preprocess import frame_tensor
+from robotseg_core.session import Frame, encode_frame
+
+DEFAULT_SEED = 10
+
+# Largest difference allowed in fp32 runs, by item (reference report, section e; items that it does not name have the
+# tolerance of what they are made of).
+TOLERANCES: dict[str, float] = {
+    "logits": 1e-3,
+    "all_logits4": 1e-3,
+    "logits_stats": 1e-3,
+    "mask_bits": 20,
+    "obj_ptr": 1e-4,
+    "ious": 1e-4,
+    "all_ious4": 1e-4,
+    "object_score": 1e-4,
+    "stability": 1e-3,
+    "chosen": 0,
+    "multimask": 0,
+    "num_obj_ptr_tokens": 0,
+    "memory_len": 0,
+    "memory_pos": 1e-4,
+    "memory_pos_ptr": 1e-4,
+    "sparse": 1e-4,
+    "rpg_tokens": 1e-3,
+    "ma_out_tokens": 5e-3,
+    "structure": 5e-2,
+    "edges_small": 1e-4,
+    "maskmem": 1e-2,
+    "maskmem_stats": 1e-3,
+    "input": 1e-6,
+    "trunk": 1e-3,
+    "fpn": 1e-3,
+    "fpn_stats": 1e-5,
+    "pos": 1e-5,
+    "dense_pe": 1e-5,
+}
+RMS_TOLERANCES: dict[str, float] = {"maskmem": 1e-4, "ma_out_tokens": 1e-4}
+FIRST_FRAME_LOGITS = 1e-4
+BF16_FACTOR = 20
+"""bfloat16 memory rounds, so differences flip last bits: such runs show that nothing is grossly wrong, no more."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: the worst of all frames of one item of one run."""
+
+    run: str
+    item: str
+    where: str
+    difference: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """False also where the difference is not a number."""
+        return self.difference <= self.tolerance
+
+    @property
+    def _severity(self) -> float:
+        return np.inf if not self.passed else self.difference / max(self.tolerance, 1e-30)
+
+
+def compare(item: str, ours: NDArray[Any], golden: NDArray[Any]) -> float:
+    """Largest difference of an item; infinite where the shapes differ."""
+    if ours.shape != golden.shape:
+        return float("inf")
+    if item == "mask_bits":
+        return float(np.unpackbits(ours ^ golden).sum())
+    difference = np.abs(ours.astype(np.float64) - golden.astype(np.float64))
+    if golden.dtype == np.float16:
+        # What half precision loses is not a difference between the models.
+        difference = np.maximum(difference - np.abs(golden.astype(np.float64)) * 2.0**-11, 0)
+    if item.endswith("fpn_stats"):
+        difference = difference / np.maximum(np.abs(golden), 1)
+    return float(difference.max())
+
+
+def rows_of(run: str, tag: str, item: str, ours: NDArray[Any], golden: NDArray[Any], *, loose: bool) -> list[Row]:
+    """Lines for one array: its largest difference and, for some items, the root of the mean square."""
+    stem = re.sub(r"\d+$", "", split_item(item)[0]) if run == "enc" else split_item(item)[0]
+    stem = re.sub(r"^fpn\d_stats$", "fpn_stats", stem)
+    factor = BF16_FACTOR if loose else 1
+    tolerance = TOLERANCES[stem] * (5 if loose and stem == "mask_bits" else factor)
+    if stem == "logits" and tag.startswith("f0") and not loose:
+        tolerance = FIRST_FRAME_LOGITS
+    rows = [Row(run, item, tag, compare(stem, ours, golden), tolerance)]
+    if stem in RMS_TOLERANCES and ours.shape == golden.shape:
+        rms = float(np.sqrt(np.square(ours.astype(np.float64) - golden).mean()))
+        rows.append(Row(run, f"{item} rms", tag, rms, RMS_TOLERANCES[stem] * factor))
+    return rows
+
+
+class Parity:
+    """Golden data and the model that is checked against it."""
+
+    def __init__(
+        self,
+        inputs: Mapping[str, NDArray[Any]],
+        goldens: Mapping[str, NDArray[Any]],
+        prompts: Prompts,
+        *,
+        seed: int = DEFAULT_SEED,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.inputs = inputs
+        self.prompts = prompts
+        self.seed = seed
+        self.device = torch.device(device)
+        self.model = RobotSegModel(BASE).eval().to(self.device)
+        self.arrays: dict[str, dict[tuple[str, str], NDArray[Any]]] = {}
+        for key in goldens:
+            run, _, rest = key.partition("/")
+            tag, _, item = rest.rpartition("/")
+            self.arrays.setdefault(run, {})[(tag, item)] = goldens[key]
+        self._weights: dict[str, Tensor] = {}
+        self._weights_seed: int | None = None
+        self._frames: dict[tuple[bool, int], Frame] = {}
+
+    def runs(self, names: Sequence[str] | None = None) -> list[str]:
+        """Names of the runs to check, those of one weights seed together; default: all but the bfloat16 ones.
+
+        Raises:
+            ValueError: a name is not in the golden file.
+        """
+        if names:
+            absent = sorted(set(names) - set(self.arrays))
+            if absent:
+                raise ValueError(f"no golden run {', '.join(absent)}; there are {', '.join(sorted(self.arrays))}")
+            chosen = list(names)
+        else:
+            parsed = {name: parse_run(name) for name in self.arrays}
+            chosen = [
+                name
+                for name, run in parsed.items()
+                if name in ("enc", "prompt") or (run is not None and run.memory_dtype == torch.float32)
+            ]
+        return sorted(chosen, key=lambda name: (self._seed_of(parse_run(name)), chosen.index(name)))
+
+    def check(self, name: str) -> list[Row]:
+        """Lines of one run: for every item its worst frame."""
+        worst: dict[str, Row] = {}
+        for row in self._rows(name):
+            kept = worst.get(row.item)
+            if kept is None or row._severity > kept._severity:
+                worst[row.item] = row
+        return list(worst.values())
+
+    def _rows(self, name: str) -> Iterator[Row]:
+        arrays = self.arrays[name]
+        run = parse_run(name)
+        self._load(run)
+        if run is None:
+            for (tag, item), golden in arrays.items():
+                ours = self._encoder_item(name, tag, item)
+                if ours is None:
+                    yield Row(name, f"{item} (unknown)", tag, float("inf"), 0)
+                else:
+                    yield from rows_of(name, tag, item, ours, golden, loose=False)
+            return
+        dark = "dark" in run.variants
+        numbers = [int(match[1]) for tag, _ in arrays if (match := re.match(r"f(\d+)", tag))]
+        left = set(arrays)
+        bits = np.unpackbits(self.inputs["mask256_bits"])[: PROMPT_SIDE**2].reshape(PROMPT_SIDE, PROMPT_SIDE)
+        for tag, output, frame in drive(
+            self.model,
+            run,
+            count=max(numbers) + 1,
+            frame=lambda index: self._frame(index, dark=dark),
+            mask=torch.from_numpy(bits).to(self.device),
+            prompts=self.prompts,
+            video_length=len(self.inputs["frames_u8"]),
+        ):
+            for item in [item for found, item in arrays if found == tag]:
+                try:
+                    ours = output_item(item, self.model, output, frame)
+                except KeyError:
+                    continue
+                left.discard((tag, item))
+                loose = run.memory_dtype != torch.float32
+                yield from rows_of(name, tag, item, ours, arrays[tag, item], loose=loose)
+        for tag, item in sorted(left):
+            yield Row(name, f"{item} (unknown)", tag, float("inf"), 0)
+
+    def _seed_of(self, run: Run | None) -> int:
+        return self.seed if run is None or run.seed is None else run.seed
+
+    def _load(self, run: Run | None) -> None:
+        """Put a run's weights into the model; features of the frames are kept while the seed stays."""
+        seed = self._seed_of(run)
+        if seed != self._weights_seed:
+            self._weights = golden_state_dict(self.model.state_dict(), seed)
+            self._weights_seed = seed
+            self._frames.clear()
+        changed = change_weights(self._weights, run) if run else {}
+        self.model.load_state_dict(self._weights | changed)
+
+    def _image(self, index: int, *, dark: bool) -> Tensor:
+        frames = self.inputs["frames_u8"]
+        if index >= len(frames):
+            raise ValueError(f"the golden runs need frame {index}, the inputs have {len(frames)}")
+        frame = frames[index]
+        if dark:
+            # Dark enough that the edge extractor does not divide by 255 (SPEC 5.3).
+            known = self.inputs.get("frames_dark_u8")
+            frame = known[index] if known is not None else (frame.astype(np.uint16) * 5 // 8).astype(np.uint8)
+        return frame_tensor(frame, BASE.image_size, exact=True).to(self.device)
+
+    def _frame(self, index: int, *, dark: bool) -> Frame:
+        key = (dark, index)
+        if key not in self._frames:
+            self._frames[key] = encode_frame(self.model, self._image(index, dark=dark))
+        return self._frames[key]
+
+    def _encoder_item(self, name: str, tag: str, item: str) -> NDArray[Any] | None:
+        """Arrays of the pseudo-runs ``enc`` and ``prompt``."""
+        stem, stride = split_item(item)
+        value: Tensor
+        if (name, stem) == ("prompt", "dense_pe"):
+            grid = BASE.grid
+            value = self.model.sam_prompt_encoder.dense_pe().T.unflatten(1, (grid, grid))[:, ::stride, ::stride]
+        elif stem == "input":
+            count = len(self.inputs["frames_u8"])
+            value = torch.cat([self._image(i, dark=False)[..., ::stride, ::stride] for i in range(count)])
+        elif match := re.fullmatch(r"pos(\d)", stem):
+            side = BASE.image_size // (4, 8, 16)[int(match[1])]
+            value = sine_position_map(side, BASE.d_model).T.unflatten(1, (side, side))[:, ::stride, ::stride]
+        elif match := re.fullmatch(r"trunk(\d)", stem):
+            encoder = self.model.image_encoder
+            assert isinstance(encoder, HieraEncoder)
+            maps = encoder.trunk(self._image(int(tag[1:]), dark=False))
+            value = maps[int(match[1])][0, :, ::stride, ::stride]
+        elif match := re.fullmatch(r"fpn(\d)(_stats)?", stem):
+            features = self._frame(int(tag[1:]), dark=False).features
+            x = (features.h4, features.h8, features.f16)[int(match[1])][0]
+            if match[2]:
+                wide = x.double()
+                value = torch.stack([wide.mean(), wide.std(), wide.abs().sum()])
+            else:
+                value = x[:, ::stride, ::stride]
+        else:
+            return None
+        return np.asarray(value.cpu().numpy())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code: 0 all passed, 1 a difference above its tolerance."""
+    parser = argparse.ArgumentParser(
+        prog="robotseg parity", description="Compare the base model with golden data of the reference, item by item."
+    )
+    parser.add_argument("--inputs", type=Path, required=True, help="frames and the prompt mask (inputs.npz)")
+    parser.add_argument("--goldens", type=Path, required=True, help="recorded arrays (goldens.npz)")
+    parser.add_argument("--prompts", type=Path, help="clicks and boxes (default: prompts.json beside the inputs)")
+    parser.add_argument("--weights-seed", type=int, default=DEFAULT_SEED, help="seed of the weight rule (default 10)")
+    parser.add_argument("--run", nargs="+", metavar="NAME", help="runs to check (default: all fp32 runs and encoder)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; differences are to a CPU run")
+    arguments = parser.parse_args(argv)
+    for path in (arguments.inputs, arguments.goldens):
+        if not path.is_file():
+            parser.error(f"no file {path}")
+    # Convolutions on NVIDIA GPUs would otherwise be rounded to 10 bits.
+    torch.backends.cudnn.allow_tf32 = False
+    with np.load(arguments.inputs) as inputs, np.load(arguments.goldens) as goldens, torch.inference_mode():
+        prompts = Prompts.read(arguments.prompts or arguments.inputs.with_name("prompts.json"))
+        parity = Parity(dict(inputs), dict(goldens), prompts, seed=arguments.weights_seed, device=arguments.device)
+        try:
+            names = parity.runs(arguments.run)
+        except ValueError as error:
+            parser.error(str(error))
+        failed: list[str] = []
+        print(f"{'run':32} {'item':26} {'where':9} {'largest':>10} {'tolerance':>10}  verdict")
+        for name in names:
+            start = time.perf_counter()
+            rows = parity.check(name)
+            for row in rows:
+                verdict = "ok" if row.passed else "FAILED"
+                print(f"{name:32} {row.item:26} {row.where:9} {row.difference:10.2e} {row.tolerance:10.0e}  {verdict}")
+            bad = [row for row in rows if not row.passed]
+            failed += [name] if bad else []
+            seconds = time.perf_counter() - start
+            print(f"{name}: {'FAILED' if bad else 'passed'}, {len(rows)} items, {seconds:.0f} s", flush=True)
+    if failed:
+        print(f"{len(failed)} of {len(names)} runs failed: {', '.join(failed)}")
+        return 1
+    print(f"all {len(names)} runs passed")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

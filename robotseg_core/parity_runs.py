@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Golden runs: read a run's name, repeat what the reference did, give the arrays that were recorded.
+
+A golden file holds arrays named ``<run>/f<frame>[call<i>]/<item>``; a run is named
+``[variant_]<mode>_<part>_<fp32|bf16>_<stream|official>``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from robotseg_core.golden import OBJECT_BIAS
+from robotseg_core.mask_decoder import STABILITY_OFFSET
+from robotseg_core.model import RobotSegModel
+from robotseg_core.session import Frame, Output, Session
+from robotseg_core.types import PARTS
+
+PROMPT_SIDE = 256
+"""Clicks, boxes and the prompt mask are given on a square of this side, whatever the frames' size."""
+ABSENT_BIAS = 0.3
+HYPER_FACTOR = 8.0
+FILL_AREA = 8
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run's name says.
+
+    Attributes:
+        name: as in the golden file.
+        mode: auto, 1c, 3c, bb, mask, oi or reprompt.
+        part: row of the class token.
+        memory_dtype: type in which memory features are stored.
+        official: pointers depend on the clip's length (SPEC 7.2); otherwise as in an endless stream.
+        variants: of fill8, dark, absent, hyper8.
+        seed: of the weights, where the name tells.
+    """
+
+    name: str
+    mode: str
+    part: int
+    memory_dtype: torch.dtype
+    official: bool
+    variants: frozenset[str]
+    seed: int | None
+
+
+_NAME = re.compile(
+    r"((?:(?:fill8|dark|absent|hyper8|seed\d+)_)*)(auto|1c|3c|bb|mask|oi|reprompt)_(arm|gripper|robot)"
+    r"_(fp32|bf16)_(stream|official)"
+)
+
+
+def parse_run(name: str) -> Run | None:
+    """Run of a name, None where it names none."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    variants, mode, part, dtype, clip = match.groups()
+    words = [word for word in variants.split("_") if word]
+    seeds = [int(word[4:]) for word in words if word.startswith("seed")]
+    return Run(
+        name=name,
+        mode=mode,
+        part=PARTS.index(part),
+        memory_dtype=torch.float32 if dtype == "fp32" else torch.bfloat16,
+        official=clip == "official",
+        variants=frozenset(word for word in words if not word.startswith("seed")),
+        seed=seeds[0] if seeds else None,
+    )
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Calls of each mode: (coordinates [n][2] on the square of ``PROMPT_SIDE``, labels [n]); special frames."""
+
+    calls: Mapping[str, Sequence[tuple[list[list[float]], list[int]]]]
+    correction_frame: int = 4
+    second_frame: int = 3
+
+    @classmethod
+    def read(cls, path: Path) -> Prompts:
+        """From a ``prompts.json``; the built-in ones where there is no such file."""
+        if not path.is_file():
+            return DEFAULT_PROMPTS
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        again = content["reprompt"]
+        calls = {mode: [_call(call) for call in calls] for mode, calls in content["prompts_256px"].items()}
+        calls["reprompt"] = [_call(again)]
+        return cls(calls=calls, correction_frame=content["oi_frame"], second_frame=again["frame"])
+
+
+def _call(call: Mapping[str, Any]) -> tuple[list[list[float]], list[int]]:
+    box = call.get("box", [])
+    corners = [box[:2], box[2:]] if box else []
+    return [*corners, *call.get("points", [])], [*([2, 3] if box else []), *call.get("labels", [])]
+
+
+_CLICKS = [[100.25, 90.75], [60.0, 170.0], [200.5, 60.25]]
+DEFAULT_PROMPTS = Prompts(
+    calls={
+        "1c": [(_CLICKS[:1], [1])],
+        "3c": [(_CLICKS[:1], [1]), (_CLICKS[:2], [1, 1]), (_CLICKS, [1, 1, 0])],
+        "bb": [([[40.0, 30.0], [160.5, 220.25]], [2, 3])],
+        "oi": [([[180.0, 200.0]], [0]), ([[180.0, 200.0], [90.5, 60.0]], [0, 1])],
+        "reprompt": [([[90.5, 60.0]], [1])],
+    }
+)
+
+
+def change_weights(state: Mapping[str, Tensor], run: Run) -> dict[str, Tensor]:
+    """The weights that a run changes, by key."""
+    changed: dict[str, Tensor] = {}
+    if "absent" in run.variants:
+        changed[OBJECT_BIAS] = torch.full_like(state[OBJECT_BIAS], ABSENT_BIAS)
+    if "hyper8" in run.variants:
+        last = re.compile(r"sam_mask_decoder\.output_hypernetworks_mlps\.\d+\.layers\.2\.")
+        changed |= {key: HYPER_FACTOR * value for key, value in state.items() if last.match(key)}
+    return changed
+
+
+def drive(
+    model: RobotSegModel,
+    run: Run,
+    *,
+    count: int,
+    frame: Callable[[int], Frame],
+    mask: Tensor,
+    prompts: Prompts,
+    video_length: int,
+) -> Iterator[tuple[str, Output, Frame]]:
+    """Repeat a run: (tag such as ``f4`` or ``f4call0``, output, frame), in the order in which they come.
+
+    Args:
+        model: with the run's weights, in eval mode.
+        run: what to do.
+        count: frames to track.
+        frame: features of a frame by number.
+        mask: [h, w] the mask prompt, 0 or 1.
+        prompts: clicks and boxes.
+        video_length: frames of the clip, for runs of the official kind.
+    """
+    session = Session(
+        model,
+        run.part,
+        video_length=video_length if run.official else None,
+        memory_dtype=run.memory_dtype,
+        fill_area=FILL_AREA if "fill8" in run.variants else 0,
+    )
+    scale = model.config.image_size / PROMPT_SIDE
+
+    def prompt(index: int, calls: Sequence[tuple[list[list[float]], list[int]]]) -> Iterator[tuple[str, Output, Frame]]:
+        for i, (coords, labels) in enumerate(calls):
+            where = torch.tensor(coords, device=mask.device) * scale
+            output = session.prompt_points(index, frame(index), where, torch.tensor(labels, device=mask.device))
+            yield f"f{index}call{i}", output, frame(index)
+
+    first: Output | None = None
+    if run.mode == "mask":
+        first = session.prompt_mask(0, frame(0), mask)
+    elif run.mode in ("auto", "oi", "reprompt"):
+        first = session.prompt_auto(0, frame(0))
+    else:
+        yield from prompt(0, prompts.calls[run.mode])
+    for index in range(count):
+        if run.mode == "reprompt" and index == prompts.second_frame:
+            yield from prompt(index, prompts.calls["reprompt"])
+            session.preflight()
+        output = session.track(index, frame(index))
+        if index == 0 and first is not None:
+            output = replace(output, trace=first.trace, iou=first.iou)
+        yield f"f{index}", output, frame(index)
+        if run.mode == "oi" and index == prompts.correction_frame:
+            yield from prompt(index, prompts.calls["oi"])
+            session.preflight()
+            stored = session.stored(index)
+            assert stored is not None
+            yield f"f{index}corrected", stored, frame(index)
+
+
+def output_item(item: str, model: RobotSegModel, output: Output, frame: Frame) -> NDArray[Any]:
+    """The array that a golden item's name means, of one output.
+
+    Raises:
+        KeyError: no such item.
+    """
+    stem, stride = split_item(item)
+    trace = output.trace
+    g = model.config.grid
+    value: Tensor
+    if stem == "logits":
+        value = output.logits[0, ::stride, ::stride]
+    elif stem == "mask_bits":
+        return np.packbits((output.logits[0] > 0).cpu().numpy())
+    elif stem == "logits_stats":
+        x = output.logits[0].double()
+        shares = [(x > 0).double().mean(), (x.abs() < 0.01).double().mean()]
+        value = torch.stack([x.mean(), x.std(), x.min(), x.max(), *shares])
+    elif stem == "object_score":
+        value = output.object_logit
+    elif stem == "obj_ptr":
+        value = output.pointer[0]
+    elif stem.startswith("maskmem") and output.memory is not None:
+        x = output.memory[0].float()
+        if stem == "maskmem_stats":
+            value = torch.stack([x.double().mean(), x.double().std()])
+        else:
+            value = x.T.unflatten(1, (g, g))[:, ::stride, ::stride]
+    elif stem == "edges_small":
+        value = frame.edge[0, 0]
+    elif trace is None:
+        raise KeyError(item)
+    elif stem == "ious":
+        value = trace.candidates.ious[0, 1:] if trace.multimask else trace.choice.iou
+    elif stem == "all_ious4":
+        value = trace.candidates.ious[0]
+    elif stem == "all_logits4":
+        value = trace.candidates.logits[0, :, ::stride, ::stride]
+    elif stem == "chosen":
+        value = trace.choice.index
+    elif stem == "multimask":
+        value = torch.tensor([trace.multimask])
+    elif stem == "stability":
+        x = trace.candidates.logits[0, 0]
+        value = ((x > STABILITY_OFFSET).sum() / (x > -STABILITY_OFFSET).sum()).view(1)
+    elif stem == "rpg_tokens":
+        value = trace.conditioned.object_tokens[0]
+    elif stem == "sparse":
+        value = trace.sparse[0]
+    elif stem == "ma_out_tokens":
+        value = trace.conditioned.image[0, :: stride or 16]
+    elif stem == "structure" and trace.conditioned.structure is not None:
+        large = F.interpolate(trace.conditioned.structure, scale_factor=16.0, mode="bilinear")
+        value = large[0, :, ::stride, ::stride]
+    elif trace.memory is not None and stem in ("num_obj_ptr_tokens", "memory_len", "memory_pos", "memory_pos_ptr"):
+        codes = model.memory_codes(trace.memory)[0]
+        spatial = trace.memory.features.shape[1] * g * g
+        if stem == "num_obj_ptr_tokens":
+            value = torch.tensor([codes.shape[0] - spatial])
+        elif stem == "memory_len":
+            value = torch.tensor([codes.shape[0]])
+        else:
+            value = codes[:spatial:stride] if stem == "memory_pos" else codes[spatial:]
+    else:
+        raise KeyError(item)
+    return np.asarray(value.cpu().numpy())
+
+
+def split_item(item: str) -> tuple[str, int | None]:
+    """``logits_s4_f16`` -> (``logits``, 4): an item's name without stride and type."""
+    match = re.fullmatch(r"(.+?)(?:_s(\d+))?(?:_f16|_f32)?", item)
+    assert match is not None
+    return match[1], int(match[2]) if match[2] else None

@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One part through one video with every way of prompting: the state machine of the reference (SPEC 7, 8).
+
+This is the plain form, in which each rule can be read and checked against golden data frame by frame;
+:mod:`robotseg_core.stream` is the fast form for several parts at once.  Only what can be read again is kept, so a
+session may run for ever.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from robotseg_core.holes import fill_holes
+from robotseg_core.mask_decoder import Candidates, Choice
+from robotseg_core.model import Conditioned, Features, Memory, RobotSegModel
+from robotseg_core.structure import edges
+
+Compat = Literal["reference", "fixed"]
+PROMPT_LOGIT = 10.0
+"""Logit of a mask given by the user, inside; outside its negative."""
+CLICK_CLAMP = 32.0
+"""Largest logit that is fed back with the next click."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What all parts share of one frame: encoder features and edge strength [1, 1, g, g]."""
+
+    features: Features
+    edge: Tensor
+
+
+@dataclass(frozen=True)
+class Trace:
+    """How an output came about: what the parity check compares beside the result.
+
+    Attributes:
+        sparse: [1, n, d] prompt tokens.
+        conditioned: the decoder's input.
+        candidates: the decoder's raw output.
+        choice: the chosen mask, before hole filling.
+        multimask: whether the choice was among masks 1..3.
+        memory: what was looked up; None on initial frames.
+    """
+
+    sparse: Tensor
+    conditioned: Conditioned
+    candidates: Candidates
+    choice: Choice
+    multimask: bool
+    memory: Memory | None
+
+
+@dataclass(frozen=True)
+class Output:
+    """Result of one frame.
+
+    Attributes:
+        logits: [1, h, w] stored low-res logits, holes filled.
+        pointer: [1, d] object pointer.
+        object_logit: [1]; the part is in view where it is above 0.
+        iou: [1] predicted quality of the mask; 1 for a mask given by the user.
+        memory: [1, N, m] memory features, None until the frame has been committed to memory.
+        object_tokens: [1, R, d] RPG tokens of that memory.
+        trace: how it came about; dropped when the output is stored.
+    """
+
+    logits: Tensor
+    pointer: Tensor
+    object_logit: Tensor
+    iou: Tensor
+    memory: Tensor | None = None
+    object_tokens: Tensor | None = None
+    trace: Trace | None = None
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A prompted output that the next :meth:`Session.preflight` commits."""
+
+    output: Output
+    frame: Frame
+    conditioning: bool
+
+
+def encode_frame(model: RobotSegModel, image: Tensor) -> Frame:
+    """Normalised image [1, 3, S, S] -> what every session needs of this frame."""
+    return Frame(features=model.encode(image), edge=edges(image, model.config))
+
+
+class Session:
+    """Tracks one part.  Prompts first, then :meth:`track` frame by frame; corrections at any time.
+
+    Args:
+        model: in eval mode; calls are made under ``torch.inference_mode`` by the caller.
+        part: row of the class token (0 arm, 1 gripper, 2 robot).
+        video_length: number of frames, where it is known; the reference makes pointers depend on it below 16
+            (SPEC 7.2).  A stream has none.
+        memory_dtype: type in which memory features are stored; bfloat16 is what the reference does.
+        fill_area: holes up to this many low-res cells are filled; the reference says 8, but only with its CUDA
+            extension.
+        compat: ``reference`` keeps its quirks: a first frame without the part is remembered as such, a correction
+            of a conditioning frame is lost, a correction that was not accepted enters memory all the same.
+            ``fixed`` does the opposite in these three cases.
+    """
+
+    def __init__(
+        self,
+        model: RobotSegModel,
+        part: int,
+        *,
+        video_length: int | None = None,
+        memory_dtype: torch.dtype = torch.float32,
+        fill_area: int = 0,
+        compat: Compat = "reference",
+    ) -> None:
+        self.model = model
+        self.part = part
+        limit = model.config.max_pointers
+        self.pointers = min(video_length, limit) if video_length else limit
+        self.memory_dtype = memory_dtype
+        self.fill_area = fill_area
+        self.compat = compat
+        self._conditioning: dict[int, Output] = {}
+        self._others: dict[int, Output] = {}
+        self._pending: dict[int, _Pending] = {}
+        self._tracked: set[int] = set()
+
+    # ------------------------------------------------------------------------------------ prompts
+    def prompt_auto(self, index: int, frame: Frame) -> Output:
+        """Find the part by its category alone."""
+        return self._prompt(index, frame, None)
+
+    def prompt_points(self, index: int, frame: Frame, coords: Tensor, labels: Tensor) -> Output:
+        """Clicks and box corners, all of this frame at each call.
+
+        Args:
+            index: number of the frame.
+            frame: its features.
+            coords: [n, 2] float32 x, y in pixels of the model's image.
+            labels: [n] int64; 1 on the part, 0 off it, 2 and 3 top left and bottom right of a box, which come first.
+        """
+        if coords.shape != (labels.shape[0], 2) or not len(labels):
+            raise ValueError(f"coords {tuple(coords.shape)} and labels {tuple(labels.shape)} must be [n, 2] and [n]")
+        return self._prompt(index, frame, (coords[None], labels[None]))
+
+    def prompt_mask(self, index: int, frame: Frame, mask: Tensor) -> Output:
+        """A mask [H, W], 0 to 1 of any size, taken as it is; the decoder yields only the pointer (SPEC 8)."""
+        model, size = self.model, self.model.config.image_size
+        large = F.interpolate(mask[None, None].float(), (size, size), mode="bilinear", antialias=True) >= 0.5
+        logits = torch.where(large, PROMPT_LOGIT, -PROMPT_LOGIT)
+        low = F.interpolate(logits, (size // 4, size // 4), mode="bilinear", antialias=True)[:, 0]
+        # The raw features, without no_mem_embed and without a category.
+        raw = dataclasses.replace(model.initial(frame.features, 1), image=frame.features.f16.flatten(2).transpose(1, 2))
+        prompt = model.mask_downsample(large.float())
+        decoded = self._decode(frame, raw, None, prompt, part=None, memory=None)
+        seen = large.any().view(1)
+        output = dataclasses.replace(
+            decoded,
+            logits=fill_holes(low, self.fill_area),
+            pointer=torch.where(seen[:, None], decoded.pointer, model.no_obj_ptr),
+            object_logit=torch.where(seen, PROMPT_LOGIT, -PROMPT_LOGIT),
+            iou=torch.ones_like(decoded.iou),
+        )
+        self._pending[index] = _Pending(output, frame, conditioning=index not in self._tracked)
+        return output
+
+    def discard(self, index: int) -> None:
+        """Take back the prompts of a frame that were not accepted; under ``reference`` they stay (SPEC 8)."""
+        if self.compat == "fixed":
+            self._pending.pop(index, None)
+
+    def _prompt(self, index: int, frame: Frame, points: tuple[Tensor, Tensor] | None) -> Output:
+        correction = index in self._tracked
+        if points is None:
+            previous = None
+        else:
+            pending = self._pending.get(index)
+            known = pending.output if pending else self._conditioning.get(index) or self._others.get(index)
+            previous = known.logits[:, None].clamp(-CLICK_CLAMP, CLICK_CLAMP) if known else None
+        memory = self._look_up(index) if correction else None
+        conditioned = self._conditioned(frame, memory)
+        output = self._decode(frame, conditioned, points, previous, part=self.part, memory=memory)
+        if self.compat == "fixed" and points is None and not correction and not bool(output.object_logit > 0):
+            return output
+        self._pending[index] = _Pending(output, frame, conditioning=not correction)
+        return output
+
+    def preflight(self) -> None:
+        """Commit prompted frames to memory, with hard masks; called before tracking and after a correction."""
+        for index, pending in self._pending.items():
+            output = self._remember(pending.frame, pending.output, pending.output.logits, binary=True)
+            fixes_first = self.compat == "fixed" and index in self._conditioning
+            table = self._conditioning if pending.conditioning or fixes_first else self._others
+            table[index] = output
+        self._pending.clear()
+        for index in self._conditioning:
+            self._others.pop(index, None)
+
+    # ------------------------------------------------------------------------------------ tracking
+    @property
+    def ready(self) -> bool:
+        """Whether there is a frame to track from."""
+        return bool(self._conditioning) or any(pending.conditioning for pending in self._pending.values())
+
+    def track(self, index: int, frame: Frame) -> Output:
+        """Result of the next frame; a conditioning frame's is the stored one.
+
+        Prompts are committed first; under ``reference`` only at the start, later ones wait for :meth:`preflight`.
+
+        Raises:
+            RuntimeError: nothing was prompted yet (see :attr:`ready`).
+        """
+        if self.compat == "fixed" or not self._conditioning:
+            self.preflight()
+        if not self._conditioning:
+            raise RuntimeError("a session cannot track before a frame has been prompted")
+        self._tracked.add(index)
+        if index in self._conditioning:
+            return self._conditioning[index]
+        memory = self._look_up(index)
+        output = self._decode(frame, self._conditioned(frame, memory), None, None, part=self.part, memory=memory)
+        assert output.trace is not None
+        # The memory sees the mask before hole filling (SPEC 7.1).
+        trace = output.trace
+        stored = self._remember(frame, output, trace.choice.logits, binary=False)
+        self._others[index] = stored
+        self._forget(index)
+        return dataclasses.replace(stored, trace=trace)
+
+    def stored(self, index: int) -> Output | None:
+        """What is remembered of a frame."""
+        return self._conditioning.get(index) or self._others.get(index)
+
+    def _forget(self, index: int) -> None:
+        """Drop what no later frame can read (SPEC 7.2, last paragraph)."""
+        oldest = index + 1 - max(self.pointers - 1, self.model.config.memory_frames - 1)
+        for old in [i for i in self._others if i < oldest]:
+            del self._others[old]
+        self._tracked = {i for i in self._tracked if i >= oldest or i in self._conditioning}
+
+    # ------------------------------------------------------------------------------------ steps
+    def _conditioned(self, frame: Frame, memory: Memory | None) -> Conditioned:
+        if memory is None:
+            return self.model.initial(frame.features, 1)
+        return self.model.condition(frame.features, frame.edge, memory)
+
+    def _decode(
+        self,
+        frame: Frame,
+        conditioned: Conditioned,
+        points: tuple[Tensor, Tensor] | None,
+        mask_logits: Tensor | None,
+        *,
+        part: int | None,
+        memory: Memory | None,
+    ) -> Output:
+        model = self.model
+        device = conditioned.image.device
+        # Automatic and tracked frames have no point, clicks one each, a box two (SPEC 4.4); a mask prompt, which has
+        # no part, takes mask 0.
+        multimask = part is not None and (points is None or points[1].shape[1] <= 1)
+        candidates = model.decode(
+            frame.features,
+            conditioned,
+            None if part is None else torch.tensor([part], device=device),
+            points=points,
+            mask_logits=mask_logits,
+        )
+        choice = model.choose(candidates, multimask=multimask)
+        if points is None:
+            points = torch.zeros(1, 0, 2, device=device), torch.zeros(1, 0, dtype=torch.long, device=device)
+        return Output(
+            logits=fill_holes(choice.logits, self.fill_area),
+            pointer=model.pointer(choice, candidates.object_logit),
+            object_logit=candidates.object_logit,
+            iou=choice.iou,
+            trace=Trace(
+                sparse=model.sam_prompt_encoder.points(*points),
+                conditioned=conditioned,
+                candidates=candidates,
+                choice=choice,
+                multimask=multimask,
+                memory=memory,
+            ),
+        )
+
+    def _remember(self, frame: Frame, output: Output, logits: Tensor, *, binary: bool) -> Output:
+        hard = torch.full((1,), binary, device=logits.device)
+        memory = self.model.remember(frame.features, logits, output.object_logit, hard)
+        # Rounded first: the RPG reads the features as they are stored (SPEC 6).
+        memory = memory.to(self.memory_dtype)
+        tokens = self.model.object_tokens(memory.to(logits.dtype), output.logits)
+        return dataclasses.replace(output, memory=memory, object_tokens=tokens, trace=None)
+
+    def _look_up(self, index: int) -> Memory:
+        """What frame ``index`` sees of the past (SPEC 7.2)."""
+        slots = self.model.config.memory_frames
+        frames = [(slots - 1, output) for output in self._conditioning.values()]
+        for back in range(slots - 1, 0, -1):
+            output = self._others.get(index - back)
+            if output is not None:
+                frames.append((back - 1, output))
+        pointers = [(index - i, output.pointer) for i, output in self._conditioning.items() if i <= index]
+        for back in range(1, self.pointers):
+            output = self._others.get(index - back)
+            if output is not None:
+                pointers.append((back, output.pointer))
+
+        features = [output.memory for _, output in frames if output.memory is not None]
+        tokens = [output.object_tokens for _, output in frames if output.object_tokens is not None]
+        device = features[0].device
+        offsets = torch.tensor([float(offset) for offset, _ in pointers], device=device)
+        return Memory(
+            features=torch.stack(features, 1).float(),
+            time_index=torch.tensor([row for row, _ in frames], device=device),
+            pointers=torch.stack([pointer for _, pointer in pointers], 1),
+            offsets=offsets[None] / max(1, self.pointers - 1),
+            object_tokens=torch.stack(tokens, 1),
+        )
