@@ -80,6 +80,25 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.stack([re * cos - im * sin, re * sin + im * cos], -1).flatten(-2)
 
 
+SCORES_AT_ONCE = 1 << 24
+"""Attention scores held at once, numbers; longer products go in slices of queries."""
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """``softmax(q k^T / sqrt(width) + mask) v``: q [B, N, e], k [B, L, e], v [B, L, m] -> [B, N, m].
+
+    Written out, because PyTorch's fused kernels want values as wide as keys, and its fallback holds all scores and
+    looks for empty rows, which costs more than the products at these sizes.
+    """
+    q, k_t = q * q.shape[-1] ** -0.5, k.transpose(1, 2)
+    rows = max(1, SCORES_AT_ONCE // (k.shape[0] * k.shape[1]))
+    out = []
+    for part in q.split(rows, 1):
+        scores = torch.bmm(part, k_t)
+        out.append(torch.bmm((scores if mask is None else scores + mask).softmax(-1).to(v.dtype), v))
+    return torch.cat(out, 1) if len(out) > 1 else out[0]
+
+
 class RoPEAttention(nn.Module):
     """One-head attention with axial rotary code (SPEC 5.2), over the frame itself or over the memory.
 
@@ -108,6 +127,5 @@ class RoPEAttention(nn.Module):
         frames = spatial // cos.shape[0]
         rotated = rotate(k[:, :spatial].unflatten(1, (frames, -1)), cos, sin).flatten(1, 2)
         k = torch.cat([rotated, k[:, spatial:]], 1) if plain else rotated
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        projected: Tensor = self.out_proj(self.v_proj(out))
+        projected: Tensor = self.out_proj(self.v_proj(attend(q, k, v, mask)))
         return projected

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robotseg_core.config import BASE
+from robotseg_core.config import BASE, ModelConfig
 from robotseg_core.golden import golden_state_dict
 from robotseg_core.image_encoder import HieraEncoder
 from robotseg_core.model import RobotSegModel
@@ -136,14 +136,16 @@ class Parity:
         goldens: Mapping[str, NDArray[Any]],
         prompts: Prompts,
         *,
+        config: ModelConfig = BASE,
         seed: int = DEFAULT_SEED,
         device: torch.device | str = "cpu",
     ) -> None:
         self.inputs = inputs
+        self.config = config
         self.prompts = prompts
         self.seed = seed
         self.device = torch.device(device)
-        self.model = RobotSegModel(BASE).eval().to(self.device)
+        self.model = RobotSegModel(config).eval().to(self.device)
         self.arrays: dict[str, dict[tuple[str, str], NDArray[Any]]] = {}
         for key in goldens:
             run, _, rest = key.partition("/")
@@ -152,6 +154,7 @@ class Parity:
         self._weights: dict[str, Tensor] = {}
         self._weights_seed: int | None = None
         self._frames: dict[tuple[bool, int], Frame] = {}
+        self._trunk: tuple[str, list[Tensor]] | None = None
 
     def runs(self, names: Sequence[str] | None = None) -> list[str]:
         """Names of the runs to check, those of one weights seed together; default: all but the bfloat16 ones.
@@ -228,6 +231,7 @@ class Parity:
             self._weights = golden_state_dict(self.model.state_dict(), seed)
             self._weights_seed = seed
             self._frames.clear()
+            self._trunk = None
         changed = change_weights(self._weights, run) if run else {}
         self.model.load_state_dict(self._weights | changed)
 
@@ -240,7 +244,7 @@ class Parity:
             # Dark enough that the edge extractor does not divide by 255 (SPEC 5.3).
             known = self.inputs.get("frames_dark_u8")
             frame = known[index] if known is not None else (frame.astype(np.uint16) * 5 // 8).astype(np.uint8)
-        return frame_tensor(frame, BASE.image_size, exact=True).to(self.device)
+        return frame_tensor(frame, self.config.image_size, exact=True).to(self.device)
 
     def _frame(self, index: int, *, dark: bool) -> Frame:
         key = (dark, index)
@@ -253,19 +257,20 @@ class Parity:
         stem, stride = split_item(item)
         value: Tensor
         if (name, stem) == ("prompt", "dense_pe"):
-            grid = BASE.grid
+            grid = self.config.grid
             value = self.model.sam_prompt_encoder.dense_pe().T.unflatten(1, (grid, grid))[:, ::stride, ::stride]
         elif stem == "input":
             count = len(self.inputs["frames_u8"])
             value = torch.cat([self._image(i, dark=False)[..., ::stride, ::stride] for i in range(count)])
         elif match := re.fullmatch(r"pos(\d)", stem):
-            side = BASE.image_size // (4, 8, 16)[int(match[1])]
-            value = sine_position_map(side, BASE.d_model).T.unflatten(1, (side, side))[:, ::stride, ::stride]
+            side = self.config.image_size // (4, 8, 16)[int(match[1])]
+            value = sine_position_map(side, self.config.d_model).T.unflatten(1, (side, side))[:, ::stride, ::stride]
         elif match := re.fullmatch(r"trunk(\d)", stem):
-            encoder = self.model.image_encoder
-            assert isinstance(encoder, HieraEncoder)
-            maps = encoder.trunk(self._image(int(tag[1:]), dark=False))
-            value = maps[int(match[1])][0, :, ::stride, ::stride]
+            if self._trunk is None or self._trunk[0] != tag:
+                encoder = self.model.image_encoder
+                assert isinstance(encoder, HieraEncoder)
+                self._trunk = tag, encoder.trunk(self._image(int(tag[1:]), dark=False))
+            value = self._trunk[1][int(match[1])][0, :, ::stride, ::stride]
         elif match := re.fullmatch(r"fpn(\d)(_stats)?", stem):
             features = self._frame(int(tag[1:]), dark=False).features
             x = (features.h4, features.h8, features.f16)[int(match[1])][0]
@@ -298,7 +303,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.backends.cudnn.allow_tf32 = False
     with np.load(arguments.inputs) as inputs, np.load(arguments.goldens) as goldens, torch.inference_mode():
         prompts = Prompts.read(arguments.prompts or arguments.inputs.with_name("prompts.json"))
-        parity = Parity(dict(inputs), dict(goldens), prompts, seed=arguments.weights_seed, device=arguments.device)
+        parity = Parity(
+            dict(inputs), dict(goldens), prompts, config=BASE, seed=arguments.weights_seed, device=arguments.device
+        )
         try:
             names = parity.runs(arguments.run)
         except ValueError as error:

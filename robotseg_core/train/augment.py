@@ -21,15 +21,15 @@ Background = Callable[[np.random.Generator], Image]
 class AugmentConfig:
     """Ranges and probabilities.  Scale below 1 shows more of the picture (mirrored at the border)."""
 
-    scale: tuple[float, float] = (0.7, 1.7)
-    rotation_deg: float = 20.0
+    scale: tuple[float, float] = (0.8, 1.6)
+    rotation_deg: float = 15.0
     stretch: float = 1.3
-    background: float = 0.25
-    recolour: float = 0.35
-    occlude: float = 0.35
-    blur: float = 0.25
-    noise: float = 0.35
-    jpeg: float = 0.3
+    background: float = 0.15
+    recolour: float = 0.25
+    occlude: float = 0.25
+    blur: float = 0.15
+    noise: float = 0.2
+    jpeg: float = 0.2
     absent: float = 0.0
     """Probability that the robot leaves or enters the clip: its first or last half shows the background only."""
 

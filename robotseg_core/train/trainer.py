@@ -76,7 +76,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             [{"params": decay, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}], lr=1e-3
         )
-        self.phase, self.step, self.seen = 0, 0, 0
+        self.phase, self.step, self.seen, self.updates = 0, 0, 0, 0
         if (out / "state.pt").exists():
             self._load()
 
@@ -84,6 +84,7 @@ class Trainer:
     def _load(self) -> None:
         state = torch.load(self.out / "state.pt", map_location=self.device, weights_only=True)
         self.phase, self.step, self.seen = state["phase"], state["step"], state["seen"]
+        self.updates = state["updates"]
         own = self.net.state_dict()
         # A state saved before a module existed lacks its keys: they keep their initialisation, said aloud.
         fresh = [k for k in own if k not in state["net"]]
@@ -102,6 +103,7 @@ class Trainer:
             "phase": self.phase,
             "step": self.step,
             "seen": self.seen,
+            "updates": self.updates,
             "net": self.net.state_dict(),
             "ema": self.ema,
             "optimizer": self.optimizer.state_dict(),
@@ -162,7 +164,9 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_norm)
         if torch.isfinite(norm):
             self.optimizer.step()
-        decay = min(self.config.ema, (1 + self.seen) / (100 + self.seen))
+        self.updates += 1
+        # Early on the average forgets fast: the first steps are worth nothing.
+        decay = min(self.config.ema, (1 + self.updates) / (10 + self.updates))
         with torch.no_grad():
             for key, value in self.net.state_dict().items():
                 if value.dtype.is_floating_point:

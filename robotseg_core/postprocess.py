@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From low-res logits of three parts to masks of the camera's size."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from robotseg_core.types import PARTS, PartMask
+
+OUTSIDE = -32.0
+"""Floor of logits before they are enlarged: an absent part's -1024 would bleed over its neighbours."""
+
+
+def split_parts(logits: NDArray[np.float32], height: int, width: int) -> NDArray[np.bool_]:
+    """Logits [3, h, w] of arm, gripper, robot -> masks [3, height, width] bool.
+
+    Robot is where the robot's logit is positive or the arm's or gripper's is; each of its pixels belongs to arm or
+    gripper, whichever is more likely: so the two are disjoint and robot is their union.
+    """
+    arm, gripper, robot = np.maximum(logits, OUTSIDE)
+    # Two maps are enlarged, not three: the union and the difference.
+    union = cv2.resize(np.maximum(robot, np.maximum(arm, gripper)), (width, height), interpolation=cv2.INTER_LINEAR)
+    lead = cv2.resize(arm - gripper, (width, height), interpolation=cv2.INTER_LINEAR)
+    inside = np.asarray(union) > 0
+    first = np.asarray(lead) >= 0
+    return np.stack([inside & first, inside & ~first, inside])
+
+
+def part_mask(name: str, mask: NDArray[np.bool_], score: float) -> PartMask:
+    """Measure one mask [H, W]."""
+    pixels = mask.view(np.uint8) * np.uint8(255)
+    moments = cv2.moments(mask.view(np.uint8), binaryImage=True)
+    area = int(round(moments["m00"]))
+    if area == 0:
+        return PartMask(name, pixels, 0.0, False, 0, (0, 0, 0, 0), (float("nan"), float("nan")))
+    x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
+    centroid = (moments["m10"] / area, moments["m01"] / area)
+    return PartMask(name, pixels, score, True, area, (int(x), int(y), int(w), int(h)), centroid)
+
+
+def part_masks(
+    logits: NDArray[np.float32], scores: NDArray[np.float32], height: int, width: int
+) -> tuple[PartMask, ...]:
+    """All parts of a frame from logits [3, h, w] and scores [3]."""
+    masks = split_parts(logits, height, width)
+    return tuple(part_mask(name, masks[i], float(scores[i])) for i, name in enumerate(PARTS))
