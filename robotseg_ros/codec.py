@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_SIDE = 16384
+MAX_SIDE = 8192
 """Longest side that is accepted, pixels: above it a header is taken for garbage."""
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rclpy.lifecycle import LifecycleNode
@@ -71,11 +73,12 @@ class Inference:
             while self._prompts:
                 self._stream.prompt(self._prompts.popleft())
             result = self._stream.step(rgb, stamp_ns(image.header))
+        except Exception as error:
+            self._fail(image.header, error)
+            return
+        with self._logged("publish an answer"):
             self._publishers.publish(image.header, rgb, result, decode_ms=decode_ms, dropped=self._take_drops())
             self.last = LastResult(image.header, time.monotonic())
-        except Exception as error:
-            if self._node.context.ok():
-                self._fail(image.header, error)
 
     def _fail(self, header: Header, error: Exception) -> None:
         self.faults += 1
@@ -83,12 +86,21 @@ class Inference:
             f"the model failed on an image: {type(error).__name__}: {error} ({self.faults} failures so far)",
             throttle_duration_sec=LOG_PERIOD_S,
         )
-        try:
+        with self._logged("publish the failure"):
             # A step that broke off leaves the memory half written.
             self._stream.reset()
             self._publishers.publish_without_parts(header, State.FAULT, dropped=self._take_drops())
-        except Exception as second:
-            self._node.get_logger().error(f"no recovery: {type(second).__name__}: {second}")
+
+    @contextmanager
+    def _logged(self, what: str) -> Iterator[None]:
+        """Log what goes wrong inside; once ROS has been shut down under the thread, nothing has to go right."""
+        try:
+            yield
+        except Exception as error:
+            if self._node.context.ok():
+                self._node.get_logger().error(
+                    f"cannot {what}: {type(error).__name__}: {error}", throttle_duration_sec=LOG_PERIOD_S
+                )
 
     def _take_drops(self) -> int:
         drops, self._unreported_drops = self._unreported_drops, 0

@@ -13,6 +13,7 @@ from std_msgs.msg import Header
 
 from robotseg_core import types as core
 from robotseg_ros import msg as messages
+from robotseg_ros.model import Model
 
 MAX_UINT32 = 2**32 - 1
 
@@ -53,13 +54,14 @@ def to_part_mask(part: core.PartMask) -> messages.PartMask:
 
 
 def to_part_masks(
-    header: Header, result: core.PartMasks, *, decode_ms: float, age_ms: float, dropped: int
+    header: Header, model: Model, result: core.PartMasks, *, decode_ms: float, age_ms: float, dropped: int
 ) -> messages.PartMasks:
     """Describe the answer to one image.
 
     Args:
         header: of the image, used as it is.
-        result: what the core says.
+        model: that says it.
+        result: what it says.
         decode_ms: time of decoding the image, ms.
         age_ms: node clock minus the image's stamp, ms.
         dropped: images replaced by a newer one since the last answer.
@@ -68,6 +70,9 @@ def to_part_masks(
     return messages.PartMasks(
         header=header,
         state=int(result.state),
+        preset=model.preset,
+        device=model.device,
+        backend=model.backend,
         parts=[to_part_mask(part) for part in result.parts],
         age_ms=age_ms,
         dropped=min(dropped, MAX_UINT32),
@@ -82,9 +87,19 @@ def to_part_masks(
     )
 
 
-def without_parts(header: Header, state: core.State, *, age_ms: float, dropped: int) -> messages.PartMasks:
+def without_parts(
+    header: Header, model: Model, state: core.State, *, age_ms: float, dropped: int
+) -> messages.PartMasks:
     """Say that nothing is known (STALE or FAULT)."""
-    return messages.PartMasks(header=header, state=int(state), age_ms=age_ms, dropped=min(dropped, MAX_UINT32))
+    return messages.PartMasks(
+        header=header,
+        state=int(state),
+        preset=model.preset,
+        device=model.device,
+        backend=model.backend,
+        age_ms=age_ms,
+        dropped=min(dropped, MAX_UINT32),
+    )
 
 
 def to_prompt(message: messages.Prompt) -> core.Prompt:

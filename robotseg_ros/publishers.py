@@ -13,16 +13,18 @@ from std_msgs.msg import Header
 from robotseg_core.types import PARTS, PartMasks, State
 from robotseg_ros import compose, messages, parameters
 from robotseg_ros import msg as ros_msg
+from robotseg_ros.model import Model
 
 # Reliable serves subscribers of both kinds (rviz asks for reliable). A reader that falls behind loses old masks.
 OUTPUT_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class Publishers:
-    """All outputs of one node.  ``publish`` may be called from another thread than the executor's."""
+    """All outputs of one node with one model.  They may be used from another thread than the executor's."""
 
-    def __init__(self, node: LifecycleNode) -> None:
+    def __init__(self, node: LifecycleNode, model: Model) -> None:
         self._node = node
+        self._model = model
         self._masks = {part: node.create_lifecycle_publisher(Image, f"~/{part}_mask", OUTPUT_QOS) for part in PARTS}
         self._masked_image = node.create_lifecycle_publisher(Image, "~/masked_image", OUTPUT_QOS)
         self._overlay = node.create_lifecycle_publisher(Image, "~/overlay", OUTPUT_QOS)
@@ -45,7 +47,9 @@ class Publishers:
             if publisher.get_subscription_count():
                 publisher.publish(messages.to_image(header, result[part].mask, "mono8"))
         self._parts.publish(
-            messages.to_part_masks(header, result, decode_ms=decode_ms, age_ms=self._age_ms(header), dropped=dropped)
+            messages.to_part_masks(
+                header, self._model, result, decode_ms=decode_ms, age_ms=self._age_ms(header), dropped=dropped
+            )
         )
         if self._masked_image.get_subscription_count():
             mask = compose.keep_robot if parameters.keeps_robot(self._node) else compose.remove_robot
@@ -56,7 +60,7 @@ class Publishers:
     def publish_without_parts(self, header: Header, state: State, *, dropped: int) -> None:
         """Publish that nothing is known: a state, no parts and no masks."""
         age_ms = self._age_ms(header)
-        self._parts.publish(messages.without_parts(header, state, age_ms=age_ms, dropped=dropped))
+        self._parts.publish(messages.without_parts(header, self._model, state, age_ms=age_ms, dropped=dropped))
 
     def destroy(self) -> None:
         """Take the topics down."""

@@ -71,7 +71,7 @@ class Segmenter(LifecycleNode):
             # The first step of a model allocates and tunes; no camera image should wait for that.
             model.stream().step(np.zeros(WARM_UP_SHAPE, np.uint8), 0)
             self._model = model
-            self._outputs = Publishers(self)
+            self._outputs = Publishers(self, model)
             self.get_logger().info(
                 f"{model.preset} on {model.device}, encoder on {model.backend}, "
                 f"ready after {time.monotonic() - started:.1f} s"

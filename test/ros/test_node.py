@@ -54,6 +54,7 @@ def test_every_output_has_the_images_header_and_size_and_right_pixels(client, st
     assert (gripper.roi.x_offset, gripper.roi.y_offset, gripper.roi.width, gripper.roi.height) == (80, 40, 20, 20)
     assert (gripper.centroid.x, gripper.centroid.y) == (89.5, 49.5)
     assert parts.age_ms > 0
+    assert (parts.preset, parts.device, parts.backend) == ("nano", "cpu", "fake")
 
 
 def test_constants_of_the_message_are_those_of_the_core():

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Play a clip through the node, as two processes that talk over DDS, and leave figures and pictures of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from robotseg_ros.allocator import keep_image_memory
+from robotseg_ros.frames import InputError, open_frames
+from robotseg_ros.player import Played
+from robotseg_ros.shipped import config_file, environment_with_profile
+
+CAMERA = "/camera/image_raw"
+SEGMENTER = (sys.executable, "-m", "robotseg_ros.run_segmenter")
+START_TIMEOUT_S = 180.0
+"""How long the node may load its model."""
+PLAY_MARGIN_S = 90.0
+"""How much longer than the clip itself playing it may take."""
+ANSWERS_TIMEOUT_S = 30.0
+"""How long the node may work on the last images after the player has ended."""
+QUIET_S = 2.0
+"""After the player has ended, no message for this time means that all answers are here."""
+STOP_TIMEOUT_S = 10.0
+CAMERA_SECONDS = 20.0
+"""How long a camera is played, which has no end of its own."""
+
+
+class DemoError(RuntimeError):
+    """The demo did not show what it is to show; the message says why."""
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What to play and where to leave the results.
+
+    Attributes:
+        input: video file, folder of images or ``/dev/videoN``.
+        out: folder for summary.json, overlay.mp4 and contact_sheet.png; made if absent.
+        device: that the model runs on: auto, cpu or cuda.
+        segmenter: command that runs the node.
+    """
+
+    input: str
+    out: Path
+    device: str = "auto"
+    segmenter: tuple[str, ...] = SEGMENTER
+
+
+def run_demo(options: DemoOptions) -> str:
+    """Run the demo to its end.
+
+    Returns:
+        The figures as a table.
+
+    Raises:
+        InputError: the input cannot be played.
+        DemoError: a process died or hung, or no mask arrived.
+    """
+    # Opened here only to fail before anything is started, and to know how long it takes.
+    source = open_frames(options.input)
+    seconds = CAMERA_SECONDS if source.count is None else source.count / source.rate_hz
+    options.out.mkdir(parents=True, exist_ok=True)
+    os.environ.update(environment_with_profile())
+    # Other robots' cameras stay out of the figures; a domain that the user has set is the user's choice.
+    os.environ.setdefault("ROS_DOMAIN_ID", str(random.SystemRandom().randrange(1, 100)))
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    keep_image_memory()
+
+    player = [sys.executable, "-m", "robotseg_ros.player", options.input, "--topic", CAMERA, "--wait-for", "1"]
+    if source.live:
+        player += ["--seconds", str(CAMERA_SECONDS)]
+    segmenter = [*options.segmenter, "--ros-args", "--params-file", str(config_file("robotseg.yaml"))]
+    for parameter in (f"camera:={CAMERA}", f"device:={options.device}", "autostart:=true"):
+        segmenter += ["-p", parameter]
+    return _record(options, source.rate_hz, seconds, segmenter, player)
+
+
+def _record(
+    options: DemoOptions, rate_hz: float, seconds: float, segmenter_command: list[str], player_command: list[str]
+) -> str:
+    # Only now: profile and allocator must be set before rclpy is loaded.
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+
+    from robotseg_ros.demo_report import summarise, write_contact_sheet, write_summary
+    from robotseg_ros.recorder import Recorder, VideoFile
+
+    video_path = options.out / "overlay.mp4"
+    video_path.unlink(missing_ok=True)
+    segmenter: subprocess.Popen[str] | None = None
+    player: subprocess.Popen[str] | None = None
+    rclpy.init()
+    try:
+        node = rclpy.create_node("recorder")
+        video = VideoFile(video_path, rate_hz)
+        recorder = Recorder(node, video)
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+
+        def spin_until(condition: Callable[[], bool], what: str, timeout: float) -> None:
+            deadline = time.monotonic() + timeout
+            while not condition():
+                if segmenter is not None and segmenter.poll() is not None:
+                    raise DemoError(f"the node ended with status {segmenter.returncode} while waiting for {what}")
+                if time.monotonic() > deadline:
+                    raise DemoError(f"{what}: not within {timeout:.0f} s")
+                executor.spin_once(timeout_sec=0.05)
+
+        print("starting the node", flush=True)
+        segmenter = _start(segmenter_command)
+        spin_until(lambda: node.count_subscribers(CAMERA) > 0, "the node listening to the camera", START_TIMEOUT_S)
+        print(f"playing {options.input} ({seconds:.1f} s)", flush=True)
+        player = _start(player_command, stdout=subprocess.PIPE)
+        spin_until(lambda: player.poll() is not None, "the end of the clip", seconds + PLAY_MARGIN_S)
+        played = _played(player)
+        recorder.last_heard = time.monotonic()
+        spin_until(lambda: time.monotonic() - recorder.last_heard > QUIET_S, "the last answers", ANSWERS_TIMEOUT_S)
+        video.close()
+        if not recorder.answers:
+            raise DemoError(f"no mask arrived for any of the {played.frames} images played")
+        summary = summarise(options.input, played, recorder.answers)
+        write_summary(summary, options.out / "summary.json")
+        write_contact_sheet(video_path, options.out / "contact_sheet.png")
+        return summary.table()
+    except ValueError as error:
+        raise DemoError(str(error)) from error
+    finally:
+        for process in (player, segmenter):
+            if process is not None:
+                _stop(process)
+        rclpy.try_shutdown()
+
+
+def _start(command: Sequence[str], stdout: int | IO[str] | None = None) -> subprocess.Popen[str]:
+    # A session of its own: Ctrl-C in the terminal comes to the demo alone, which then stops its processes in order.
+    return subprocess.Popen(command, stdout=stdout, text=True, start_new_session=True)
+
+
+def _played(player: subprocess.Popen[str]) -> Played:
+    output, _ = player.communicate()
+    lines = output.strip().splitlines()
+    if player.returncode != 0 or not lines:
+        raise DemoError(f"the player ended with status {player.returncode}")
+    return Played(**json.loads(lines[-1]))
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line of the demo.
+
+    Returns:
+        Exit status: 0, or 1 when masks were not seen to come.
+    """
+    parser = argparse.ArgumentParser(prog="python -m robotseg_ros.demo", description=__doc__)
+    parser.add_argument("input", help="video file, folder of images or /dev/videoN")
+    parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for the results")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    options = parser.parse_args(arguments)
+    try:
+        table = run_demo(DemoOptions(input=options.input, out=options.out, device=options.device))
+    except (InputError, DemoError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    print(table)
+    for name in ("summary.json", "overlay.mp4", "contact_sheet.png"):
+        print(f"  {options.out / name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A clip or camera as a camera driver would publish it: its own rate, stamps of the moment of publishing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from robotseg_ros.allocator import keep_image_memory
+from robotseg_ros.frames import Frames, InputError, open_frames
+
+SUBSCRIBER_TIMEOUT_S = 60.0
+LINGER_S = 0.5
+"""The last image is on its way when it has been published; its shared memory must outlive that."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """What was played: number of frames, wall time from the first to the last, rate of the source."""
+
+    frames: int
+    seconds: float
+    rate_hz: float
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Play to the end; the last line on standard output is a JSON object with the fields of :class:`Played`.
+
+    Returns:
+        Exit status: 0, or 1 when the input cannot be played or nobody subscribes.
+    """
+    keep_image_memory()
+    # Only now: the allocator must be set before rclpy is loaded.
+    import rclpy
+    from rclpy.executors import ExternalShutdownException
+    from rclpy.utilities import remove_ros_args
+
+    parser = argparse.ArgumentParser(prog="player", description=__doc__)
+    parser.add_argument("input", help="video file, folder of images or /dev/videoN")
+    parser.add_argument("--topic", default="/camera/image_raw")
+    parser.add_argument("--frame-id", default="camera")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time")
+    parser.add_argument("--wait-for", type=int, default=0, help="number of subscribers to wait for, up to a minute")
+    options = parser.parse_args(remove_ros_args(sys.argv)[1:] if arguments is None else arguments)
+    rclpy.init()
+    try:
+        played = _play(open_frames(options.input), options)
+        print(json.dumps(asdict(played)), flush=True)
+        return 0
+    except (InputError, TimeoutError) as error:
+        print(f"player: {error}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    finally:
+        rclpy.try_shutdown()
+
+
+def _play(source: Frames, options: Any) -> Played:
+    import rclpy
+    from rclpy.qos import QoSProfile, ReliabilityPolicy
+    from sensor_msgs.msg import Image
+    from std_msgs.msg import Header
+
+    from robotseg_ros.messages import to_image
+
+    node = rclpy.create_node("player")
+    qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+    camera = node.create_publisher(Image, options.topic, qos)
+    waiting_since = time.monotonic()
+    while camera.get_subscription_count() < options.wait_for:
+        if time.monotonic() - waiting_since > SUBSCRIBER_TIMEOUT_S:
+            raise TimeoutError(
+                f"{camera.get_subscription_count()} of {options.wait_for} subscribers of {options.topic} "
+                f"after {SUBSCRIBER_TIMEOUT_S:.0f} s"
+            )
+        time.sleep(0.02)
+    start = time.monotonic()
+    count = 0
+    for frame in source.frames:
+        if not rclpy.ok():
+            break
+        if not source.live:
+            time.sleep(max(0.0, start + count / source.rate_hz - time.monotonic()))
+        header = Header(frame_id=options.frame_id, stamp=node.get_clock().now().to_msg())
+        camera.publish(to_image(header, frame, "bgr8"))
+        count += 1
+        if time.monotonic() - start >= options.seconds:
+            break
+    seconds = time.monotonic() - start
+    time.sleep(LINGER_S)
+    node.destroy_node()
+    return Played(count, seconds, source.rate_hz)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the files lie that the package ships beside its modules."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
+
+
+def config_file(name: str) -> Path:
+    """Path of a file of config/, in the source tree or where colcon or pip have installed it.
+
+    Raises:
+        FileNotFoundError: it is in neither.
+    """
+    for parent in Path(__file__).resolve().parents:
+        for folder in (parent / "config", parent / "share" / "robotseg_ros" / "config"):
+            if (folder / name).is_file():
+                return folder / name
+    raise FileNotFoundError(f"config/{name} of robotseg_ros is not installed beside {Path(__file__).parent}")
+
+
+def environment_with_profile(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment with the shipped Fast DDS profile, unless it names another one."""
+    return {PROFILE_VARIABLE: str(config_file("fastdds_profile.xml")), **environment}
