@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from robotseg_core.synth.catalog import RobotChoice, list_choices
 from robotseg_core.synth.look import lift_shadows, light_scene, paint_robot
 from robotseg_core.synth.render import Picture, Renderer
-from robotseg_core.synth.robots import BACKGROUND, GRIPPER, RobotChoice, list_choices
+from robotseg_core.synth.robots import BACKGROUND, GRIPPER
 from robotseg_core.synth.scene import Scene, build_scene, update
 from robotseg_core.synth.views import View, choose_view, pose_robot, third_person, wrist_view
 

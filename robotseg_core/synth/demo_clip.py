@@ -15,13 +15,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from robotseg_core.synth.catalog import RobotChoice
 from robotseg_core.synth.motion import spline, swept_points
 from robotseg_core.synth.render import Picture, Renderer
-from robotseg_core.synth.robots import RobotChoice
 from robotseg_core.synth.room import Room, RoomBuilder, place_things
 from robotseg_core.synth.scene import Scene, build_scene, update
 from robotseg_core.synth.views import look_at
@@ -47,7 +48,7 @@ def build_demo(root: Path, seed: int) -> tuple[Scene, Room]:
     rng = np.random.default_rng(seed)
     rooms: list[Room] = []
 
-    def surroundings(spec: object) -> None:
+    def surroundings(spec: mujoco.MjSpec) -> None:
         builder = RoomBuilder(spec, rng)
         builder.floor(FLOOR)
         builder.walls(FLOOR, (1.3, 2.2))

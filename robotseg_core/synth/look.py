@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import colorsys
 
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
@@ -68,6 +69,14 @@ def _visible(scene: Scene, geom: int) -> bool:
     return bool(paint.geom_rgba[geom, 3] > 0 and (material < 0 or paint.mat_rgba[material, 3] > 0))
 
 
+def _has_texcoords(scene: Scene, geom: int) -> bool:
+    """Whether the geom's mesh has texture coordinates; OpenGL refuses a cube texture on it."""
+    model = scene.model
+    if model.geom_type[geom] != mujoco.mjtGeom.mjGEOM_MESH:
+        return False
+    return bool(model.mesh_texcoordadr[model.geom_dataid[geom]] >= 0)
+
+
 def paint_robot(scene: Scene, robot: Robot, rng: np.random.Generator, original: float = 0.5) -> str:
     """Repaint one robot; call ``scene.paint.apply`` first to start from its own colours.
 
@@ -114,6 +123,8 @@ def paint_robot(scene: Scene, robot: Robot, rng: np.random.Generator, original: 
         few = pick[: int(rng.integers(3, len(pick) + 1))]
         chosen = {g: few[int(rng.integers(len(few)))] for g in geoms}
     for g, m in chosen.items():
+        if m in scene.textured and _has_texcoords(scene, g):
+            m = scene.plain[m % len(scene.plain)]
         model.geom_matid[g] = m
         model.geom_rgba[g] = (0.5, 0.5, 0.5, 1)  # MuJoCo's default: the material decides
     return kind
@@ -138,12 +149,18 @@ def lift_shadows(rgb: NDArray[np.uint8], inside: NDArray[np.bool_], rng: np.rand
 
 
 def light_scene(
-    scene: Scene, rng: np.random.Generator, centre: NDArray[np.float64], radius: float, shadow: float = 0.6
+    scene: Scene,
+    rng: np.random.Generator,
+    centre: NDArray[np.float64],
+    radius: float,
+    shadow: float = 0.6,
+    from_above: bool = False,
 ) -> bool:
     """Set 1 to 3 lights around ``centre`` [3] at a distance of a few ``radius`` (metres).
 
     Args:
         shadow: how often the first light casts shadows.
+        from_above: no light comes from near or under the horizon.
 
     Returns:
         whether one does.
@@ -168,6 +185,7 @@ def light_scene(
             continue
         azimuth = rng.uniform(0, 2 * np.pi)
         height = rng.uniform(0.25, 1.0) if rng.random() < 0.85 else rng.uniform(-0.1, 0.25)
+        height = 0.4 + 0.6 * abs(height) if from_above else height
         flat = np.sqrt(max(0.0, 1 - height**2))
         away = np.array([flat * np.cos(azimuth), flat * np.sin(azimuth), height])
         model.light_pos[light] = centre + away * max(radius, 0.5) * rng.uniform(2.0, 4.0)

@@ -29,7 +29,7 @@ def spline(points: Path_, at: NDArray[np.float64]) -> Path_:
 
 
 def joint_path(
-    scene: Scene, rng: np.random.Generator, frames: int, segment: tuple[int, int] = (18, 45), tries: int = 8
+    scene: Scene, rng: np.random.Generator, frames: int, segment: tuple[int, int] = (8, 40), tries: int = 8
 ) -> Path_:
     """Joint positions of all robots, [frames, nq]: from pose to pose, each move taking ``segment`` frames.
 

@@ -115,6 +115,7 @@ class Renderer:
         shadow: bool = True,
         cutout: bool = False,
         backdrop: NDArray[np.uint8] | None = None,
+        rgb: NDArray[np.uint8] | None = None,
     ) -> Picture:
         """Colour and labels.
 
@@ -124,9 +125,11 @@ class Renderer:
             shadow: draw shadows.
             cutout: the scene has no surroundings: keep the background out of the colour of the robot's edge.
             backdrop: [h, w, 3] uint8 at the large size (``self.big``), shown where the scene holds nothing.
+            rgb: [h, w, 3] uint8 at the large size, to be used instead of drawing the colour again.
         """
-        rgb = self.colour(data, camera, shadow)
-        label, sky = self._labels(data, camera, part, self.big, update=False)
+        update = rgb is not None
+        rgb = self.colour(data, camera, shadow) if rgb is None else rgb
+        label, sky = self._labels(data, camera, part, self.big, update=update)
         if backdrop is not None:
             rgb = np.where(sky[..., None], backdrop, rgb)
         return shrink_picture(rgb, label, self.size, cutout)
@@ -148,10 +151,10 @@ def shrink_picture(
     alpha: NDArray = cv2.resize(np.where(label != BACKGROUND, np.uint8(255), np.uint8(0)), size, interpolation=area)
     out = np.where(alpha >= 128, np.where(gripper * 2.0 > alpha, GRIPPER, ARM), BACKGROUND).astype(np.uint8)
     if cutout:
-        solid = np.where((label != BACKGROUND)[..., None], rgb, np.uint8(0))
-        small = cv2.resize(solid, size, interpolation=area).astype(np.float32)
-        cover = np.maximum(alpha, 1).astype(np.float32)[..., None] / 255.0
-        small = np.where(alpha[..., None] > 0, small / cover, 0)
+        solid = np.where((label != BACKGROUND)[..., None], rgb, np.uint8(0)).astype(np.float32)
+        small = cv2.resize(solid, size, interpolation=area)
+        cover = cv2.resize((label != BACKGROUND).astype(np.float32), size, interpolation=area)[..., None]
+        small = np.where(alpha[..., None] > 0, small / np.maximum(cover, 1e-3), 0)
         colour: NDArray = np.clip(np.rint(small), 0, 255).astype(np.uint8)
     else:
         colour = cv2.resize(rgb, size, interpolation=area)

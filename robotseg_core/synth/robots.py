@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Robot models: read a robots folder, join an arm with a gripper, know each geom's part, sample joint positions."""
+"""Robot models: join an arm with a gripper, know each geom's part, sample joint positions."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +10,10 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from robotseg_core.synth.catalog import RobotChoice, RobotFile, read_robot
+
 BACKGROUND, ARM, GRIPPER = 0, 1, 2
 """Values of a label image.  The part ``robot`` is every pixel that is not BACKGROUND."""
-
-TEST_ARMS: tuple[str, ...] = ("flexiv_rizon4", "kinova_gen3", "lite6", "so_arm100")
-"""Arms kept for testing: training data must not show them."""
 
 HAND_PREFIX = "hand/"
 
@@ -33,115 +30,6 @@ STRETCH_JOINTS: dict[str, tuple[float, float]] = {
     "joint_head_tilt": (-0.4, 0.4),
 }
 """Centre and half-width of the named joints of a robot whose robot.json says ``stretch``."""
-
-STRETCH_GRIP: dict[str, tuple[float, float]] = {
-    "joint_gripper_finger_left_open": (0.35, -0.12),
-    "joint_gripper_finger_right_open": (0.35, -0.12),
-}
-
-
-@dataclass(frozen=True)
-class RobotFile:
-    """One ``robot.json``: an arm (with or without a built-in gripper) or a gripper.
-
-    Attributes:
-        name: folder name.
-        folder: the folder that holds ``model.xml``.
-        attach_site: site of the arm that carries a gripper, or None.
-        attach_body: body of the arm that carries a gripper, or None.
-        attach_pos: metres, pose of the mount in ``attach_body``; for a gripper the pose of its root in the mount.
-        attach_quat: w x y z.
-        grippers: names of grippers that fit this arm.
-        gripper_roots: bodies whose subtree is the built-in gripper.
-        gripper_meshes: meshes (``name`` or ``name_0``, ``name_1``...) that are gripper though their body is the arm's.
-        home: centre of each arm joint, radians or metres.
-        spread: half-width of each arm joint.
-        grip: joint name to (open, closed) position.
-        bimanual: ``home`` and ``spread`` apply to each of two arms in turn.
-        stretch: a mobile manipulator with the joints of STRETCH_JOINTS.
-        mobile: stands on the floor by itself.
-    """
-
-    name: str
-    folder: Path
-    attach_site: str | None
-    attach_body: str | None
-    attach_pos: tuple[float, ...]
-    attach_quat: tuple[float, ...]
-    grippers: tuple[str, ...]
-    gripper_roots: tuple[str, ...]
-    gripper_meshes: tuple[str, ...]
-    home: tuple[float, ...]
-    spread: tuple[float, ...]
-    grip: tuple[tuple[str, float, float], ...]
-    bimanual: bool
-    stretch: bool
-    mobile: bool
-
-
-def read_robot(folder: Path) -> RobotFile:
-    """Read ``folder/robot.json``."""
-    path = folder / "robot.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} not found: {folder} is not a robot folder (model.xml and robot.json)")
-    doc = json.loads(path.read_text())
-    attach = doc.get("attach", {})
-    stretch = bool(doc.get("stretch", False))
-    grip = STRETCH_GRIP if stretch else {k: (v[0], v[1]) for k, v in doc.get("grip", {}).items()}
-    return RobotFile(
-        name=folder.name,
-        folder=folder,
-        attach_site=attach.get("site"),
-        attach_body=attach.get("body"),
-        attach_pos=tuple(attach.get("pos", doc.get("attach_pos", (0.0, 0.0, 0.0)))),
-        attach_quat=tuple(attach.get("quat", doc.get("attach_quat", (1.0, 0.0, 0.0, 0.0)))),
-        grippers=tuple(doc.get("grippers", ())),
-        gripper_roots=tuple(doc.get("gripper_roots", ())),
-        gripper_meshes=tuple(doc.get("gripper_meshes", ())),
-        home=tuple(doc.get("home", ())),
-        spread=tuple(doc.get("spread", ())),
-        grip=tuple((name, float(a), float(b)) for name, (a, b) in grip.items()),
-        bimanual=bool(doc.get("bimanual", False)),
-        stretch=stretch,
-        mobile=bool(doc.get("mobile", False)),
-    )
-
-
-@dataclass(frozen=True)
-class RobotChoice:
-    """An arm and the gripper it carries (None: built in)."""
-
-    arm: str
-    gripper: str | None
-
-    def __str__(self) -> str:
-        return f"{self.arm}+{self.gripper}" if self.gripper else self.arm
-
-
-def list_choices(root: Path, arms: Iterable[str] | None = None, test: bool = False) -> list[RobotChoice]:
-    """Every arm with every gripper that fits.
-
-    Args:
-        root: the robots folder, holding ``arms/`` and ``grippers/``.
-        arms: only these arms; None for all training arms (or all test arms, with ``test``).
-        test: list TEST_ARMS instead of the others.
-    """
-    if not (root / "arms").is_dir():
-        raise FileNotFoundError(f"{root} holds no folder 'arms': give the robots folder")
-    names = sorted(p.name for p in (root / "arms").iterdir() if (p / "robot.json").is_file())
-    if arms is not None:
-        wanted = list(arms)
-        missing = sorted(set(wanted) - set(names))
-        if missing:
-            raise ValueError(f"no arm {missing} in {root / 'arms'}; it has {names}")
-        names = wanted
-    else:
-        names = [n for n in names if (n in TEST_ARMS) == test]
-    out: list[RobotChoice] = []
-    for name in names:
-        grippers = read_robot(root / "arms" / name).grippers
-        out += [RobotChoice(name, g) for g in grippers] if grippers else [RobotChoice(name, None)]
-    return out
 
 
 @dataclass(frozen=True)

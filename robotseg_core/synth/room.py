@@ -27,18 +27,31 @@ class Thing:
 
 
 @dataclass(frozen=True)
+class Table:
+    """A table top: middle, half sizes along x and y, height of its surface (metres)."""
+
+    x: float
+    y: float
+    half_x: float
+    half_y: float
+    z: float
+
+
+@dataclass(frozen=True)
 class Room:
     """What was built.
 
     Attributes:
         floor_z: height of the floor, metres.
-        table: (x, y, half width, half depth) of the table top, whose height is 0; None without a table.
+        table: the table, or None.
         things: to be placed with :func:`place_things`.
+        clear: how far from the middle a camera may stand, metres.
     """
 
     floor_z: float
-    table: tuple[float, float, float, float] | None
+    table: Table | None
     things: tuple[Thing, ...]
+    clear: float = 1.9
 
 
 class RoomBuilder:
@@ -103,9 +116,9 @@ class RoomBuilder:
                 mat = self._plain() if self.rng.random() < 0.5 else self._textured((textures.label_print,), 1, 128)
                 self.spec.worldbody.add_geom(type=GEOM.mjGEOM_BOX, size=size, pos=pos, material=mat)
 
-    def table(self, x: float, y: float, z: float, floor_z: float) -> tuple[float, float, float, float]:
-        """A table whose top is at ``z``, its middle at (x, y); returns (x, y, half width, half depth)."""
-        half = (float(self.rng.uniform(0.55, 0.95)), float(self.rng.uniform(0.45, 0.9)))
+    def table(self, x: float, y: float, z: float, floor_z: float, grow: float = 0.0) -> Table:
+        """A table whose top is at ``z``, its middle at (x, y), ``grow`` metres larger than usual on each side."""
+        half = (float(self.rng.uniform(0.55, 0.95)) + grow, float(self.rng.uniform(0.45, 0.9)) + grow)
         thick = float(self.rng.uniform(0.01, 0.03))
         top = self._textured(textures.TOPS, float(self.rng.uniform(1, 3)))
         legs = self._plain(metal=True)
@@ -117,7 +130,13 @@ class RoomBuilder:
                 for sy in (-1, 1):
                     pos = [x + sx * (half[0] - 0.05), y + sy * (half[1] - 0.05), floor_z + length]
                     add(type=GEOM.mjGEOM_BOX, size=[0.03, 0.03, length], pos=pos, material=legs)
-        return (x, y, *half)
+        return Table(x, y, half[0], half[1], z)
+
+    def pedestal(self, x: float, y: float, floor_z: float) -> None:
+        """A block from the floor up to height 0 under a robot."""
+        half, height = float(self.rng.uniform(0.09, 0.2)), -floor_z / 2
+        size, pos = [half, half, height - 0.001], [x, y, floor_z + height - 0.001]
+        self.spec.worldbody.add_geom(type=GEOM.mjGEOM_BOX, size=size, pos=pos, material=self._plain())
 
     def _body(self, kind: str) -> mujoco.MjsBody:
         return self.spec.worldbody.add_body(name=self._name(kind), pos=[0, 0, HIDDEN_Z])
@@ -217,11 +236,13 @@ def place_things(
         scene.model.body_pos[body] = (0, 0, HIDDEN_Z)
         for _ in range(25):
             if room.table is not None:
-                cx, cy, hx, hy = room.table
-                x, y, z = cx + rng.uniform(-1, 1) * (hx - 0.05), cy + rng.uniform(-1, 1) * (hy - 0.05), 0.0
+                top = room.table
+                x = top.x + rng.uniform(-1, 1) * (top.half_x - 0.05)
+                y = top.y + rng.uniform(-1, 1) * (top.half_y - 0.05)
+                z = top.z
             else:
                 x, y, z = rng.uniform(-1.5, 1.5), rng.uniform(-1.5, 1.5), room.floor_z
-            low = swept[swept[:, 2] < z + thing.height + margin]
+            low = swept[(swept[:, 2] < z + thing.height + margin) & (swept[:, 2] > z - 0.5)]
             gap = thing.radius + margin
             if len(low) and ((low[:, 0] - x) ** 2 + (low[:, 1] - y) ** 2).min() < gap**2:
                 continue

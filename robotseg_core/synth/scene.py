@@ -11,7 +11,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.synth.robots import Robot, RobotChoice, find_robot, load_robot
+from robotseg_core.synth.catalog import RobotChoice
+from robotseg_core.synth.robots import Robot, find_robot, load_robot
 
 CAMERA = "synth_camera"
 LIGHTS = 3

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``robotseg synth``: render a set of training videos in VRS layout.
+
+    robotseg synth --robots ROBOTS --out DIR --count 200 [--photos FOLDER] [--jobs 2]
+
+Writes ``image/``, ``mask_gt/`` and ``sheet.png``.  Videos that are complete are skipped, so an interrupted run goes on
+where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from robotseg_core.synth.catalog import list_choices
+from robotseg_core.synth.render import Renderer
+from robotseg_core.synth.robots import ARM, GRIPPER
+from robotseg_core.synth.video import VideoOptions, render_video
+from robotseg_core.synth.vrs import finish, is_done, overlay, write_frame, write_sheet
+
+_renderer: Renderer | None = None  # one a process, made when first needed
+
+
+def video_name(seed: int, index: int) -> str:
+    """Name of the video number ``index`` of the set with this seed."""
+    return f"synth_{seed:04d}_{index:05d}"
+
+
+def make_video(task: tuple[VideoOptions, Path, int, int]) -> str:
+    """Render and write one video of a set: (options, output folder, seed of the set, index); returns its name."""
+    global _renderer
+    options, out, seed, index = task
+    name = video_name(seed, index)
+    if is_done(out, name):
+        return name
+    if _renderer is None or _renderer.size != options.size:
+        _renderer = Renderer(*options.size, scale=1.25)
+    own = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
+    meta = None
+    for frame, (picture, meta) in enumerate(render_video(options, own, _renderer)):
+        write_frame(out, name, frame, picture.rgb, picture.label, meta.jpeg)
+    assert meta is not None
+    finish(out, name, asdict(meta))
+    return name
+
+
+def _read(path: Path, flags: int) -> NDArray[np.uint8]:
+    image = cv2.imread(str(path), flags)
+    if image is None:
+        raise ValueError(f"{path} is not a readable picture")
+    return np.asarray(image, np.uint8)
+
+
+def sheet_tiles(out: Path, names: Sequence[str], most: int = 64) -> list[NDArray[np.uint8]]:
+    """The middle frame of up to ``most`` videos, parts tinted."""
+    tiles: list[NDArray[np.uint8]] = []
+    for name in names[:: max(1, len(names) // most)][:most]:
+        files = sorted((out / "image" / name).glob("*.jpg"))
+        file = files[len(files) // 2]
+        image = _read(file, cv2.IMREAD_COLOR)
+        label = np.zeros(image.shape[:2], np.uint8)
+        for folder, part in (("000", ARM), ("001", GRIPPER)):
+            mask = _read(out / "mask_gt" / name / folder / f"{file.stem}.png", cv2.IMREAD_GRAYSCALE)
+            label[mask > 0] = part
+        tiles.append(overlay(np.ascontiguousarray(image[..., ::-1]), label))
+    return tiles
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    parser = argparse.ArgumentParser(prog="robotseg synth", description=__doc__.split("\n")[0].split(": ")[1])
+    parser.add_argument("--robots", type=Path, required=True, help="folder with arms/ and grippers/")
+    parser.add_argument("--out", type=Path, required=True, help="folder for image/ and mask_gt/")
+    parser.add_argument("--count", type=int, default=200, help="videos in all")
+    parser.add_argument("--seed", type=int, default=1, help="of the set; each video has its own, made of it")
+    parser.add_argument("--frames", type=int, default=12, help="frames in a video")
+    parser.add_argument("--size", type=int, nargs=2, default=(384, 384), metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument("--photos", type=Path, help="folder of photographs for backgrounds (default: rooms only)")
+    parser.add_argument("--empty", type=float, default=0.08, help="fraction of videos without a robot")
+    parser.add_argument("--two", type=float, default=0.12, help="fraction of videos with two robots")
+    parser.add_argument("--arms", nargs="*", help="only these arms (default: all training arms)")
+    parser.add_argument("--test-arms", action="store_true", help="the arms kept for testing instead")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.count < 1 or args.frames < 1 or args.jobs < 1 or min(args.size) < 64:
+        parser.error("--count, --frames and --jobs must be at least 1, --size at least 64 64")
+    if not (0 <= args.empty <= 1 and 0 <= args.two <= 1):
+        parser.error("--empty and --two are fractions, 0 to 1")
+    photos: tuple[Path, ...] = ()
+    if args.photos is not None:
+        photos = tuple(p for p in sorted(args.photos.glob("*")) if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+        if not photos:
+            parser.error(f"--photos: no .jpg or .png in {args.photos}")
+    try:
+        choices = tuple(list_choices(args.robots, args.arms, args.test_arms))
+    except (OSError, ValueError) as e:
+        parser.error(str(e))
+    size = (args.size[0], args.size[1])
+    options = VideoOptions(args.robots, choices, photos, args.frames, size, args.empty, args.two)
+    tasks = [(options, args.out, args.seed, i) for i in range(args.count)]
+    todo = [t for t in tasks if not is_done(args.out, video_name(args.seed, t[3]))]
+    args.out.mkdir(parents=True, exist_ok=True)
+    with tqdm(total=len(tasks), initial=len(tasks) - len(todo), unit="video") as bar:
+        if args.jobs == 1:
+            for task in todo:
+                make_video(task)
+                bar.update()
+        else:
+            with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
+                for _ in pool.imap_unordered(make_video, todo):
+                    bar.update()
+    tiles = sheet_tiles(args.out, [video_name(args.seed, i) for i in range(args.count)])
+    write_sheet(args.out / "sheet.png", tiles)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

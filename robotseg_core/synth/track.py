@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The camera through a video: where it is in each frame, chosen so that it sees the robot well."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from robotseg_core.synth.motion import spline
+from robotseg_core.synth.render import Renderer
+from robotseg_core.synth.robots import BACKGROUND, GRIPPER
+from robotseg_core.synth.room import Room
+from robotseg_core.synth.scene import Scene, update
+from robotseg_core.synth.views import CameraPose, Extent, View, measure, third_person, wrist_view
+
+
+@dataclass(frozen=True)
+class CameraTrack:
+    """A camera through a video: shaky by hand, or fixed to a body.
+
+    Attributes:
+        pose: at rest, in the world or in ``body``.
+        body: id of the body that carries the camera, or None.
+        shift: [frames, 3] metres added to its position.
+        turn: [frames, 3] radians turned about its own axes.
+    """
+
+    pose: CameraPose
+    body: int | None
+    shift: NDArray[np.float64]
+    turn: NDArray[np.float64]
+
+    def apply(self, scene: Scene, frame: int) -> None:
+        """Put the scene's camera where it is in ``frame``; positions of bodies must be up to date."""
+        pos, quat = self.pose.pos + self.shift[frame], self.pose.quat
+        size = float(np.linalg.norm(self.turn[frame]))
+        if size > 1e-9:
+            small, turned = np.zeros(4), np.zeros(4)
+            mujoco.mju_axisAngle2Quat(small, self.turn[frame] / size, size)
+            mujoco.mju_mulQuat(turned, quat, small)
+            quat = turned
+        if self.body is not None:
+            world_pos, world_quat = np.zeros(3), np.zeros(4)
+            mujoco.mju_mulPose(
+                world_pos, world_quat, scene.data.xpos[self.body], scene.data.xquat[self.body], pos, quat
+            )
+            pos, quat = world_pos, world_quat
+        CameraPose(pos, quat, self.pose.fovy).apply(scene)
+
+
+def place_camera(
+    scene: Scene, view: View, extent: Extent, room: Room, frames: int, rng: np.random.Generator
+) -> CameraTrack:
+    """A camera for the positions the scene holds now."""
+    shift, turn = np.zeros((frames, 3)), np.zeros((frames, 3))
+    if view is View.WRIST:
+        world = wrist_view(extent, rng)
+        root = min(scene.robots[0].gripper_roots, key=lambda b: float(np.linalg.norm(scene.data.xpos[b] - world.pos)))
+        body = int(scene.model.body_parentid[root])
+        back_pos, back_quat, pos, quat = np.zeros(3), np.zeros(4), np.zeros(3), np.zeros(4)
+        mujoco.mju_negPose(back_pos, back_quat, scene.data.xpos[body], scene.data.xquat[body])
+        mujoco.mju_mulPose(pos, quat, back_pos, back_quat, world.pos, world.quat)
+        return CameraTrack(CameraPose(pos, quat, world.fovy), body, shift, turn)
+    pose = third_person(view, extent, rng)
+    least = (room.table.z if room.table is not None else room.floor_z) + 0.06
+    for _ in range(20):
+        if pose.pos[2] > least and float(np.abs(pose.pos[:2]).max()) < room.clear:
+            break
+        pose = third_person(view, extent, rng)
+    if rng.random() < 0.5:
+        knots = max(2, frames // 8 + 1)
+        far = float(np.linalg.norm(pose.pos - extent.centre))
+        at = np.linspace(0, knots - 1, frames)
+        shift = spline(rng.normal(0, 0.015 * far, (knots, 3)), at)
+        turn = spline(rng.normal(0, 0.012, (knots, 3)), at)
+    return CameraTrack(pose, None, shift, turn)
+
+
+def check_view(
+    scene: Scene, renderer: Renderer, track: CameraTrack, path: NDArray[np.float64], looks: int = 4
+) -> tuple[float, float]:
+    """Mean area of the robot, and of the gripper in the frame that shows it second least, over some frames."""
+    areas, hands = [], []
+    for frame in np.linspace(0, len(path) - 1, looks).astype(int):
+        scene.data.qpos[:] = path[frame]
+        update(scene)
+        track.apply(scene, int(frame))
+        small = renderer.preview(scene.data, scene.camera, scene.part)
+        areas.append(float((small != BACKGROUND).mean()))
+        hands.append(float((small == GRIPPER).mean()))
+    return float(np.mean(areas)), sorted(hands)[1]
+
+
+def aim(
+    scene: Scene, renderer: Renderer, view: View, room: Room, path: NDArray[np.float64], rng: np.random.Generator
+) -> CameraTrack:
+    """A camera that sees the robot well: the first to meet the limits, else the best of those tried."""
+    best: tuple[float, CameraTrack] | None = None
+    hidden = rng.random() < 0.08
+    for _ in range(16):
+        scene.data.qpos[:] = path[len(path) // 2]
+        update(scene)
+        track = place_camera(scene, view, measure(scene, scene.robots[0]), room, len(path), rng)
+        area, hand = check_view(scene, renderer, track, path)
+        if 0.02 <= area <= 0.6 and (hidden or hand >= (0.01 if view is View.WRIST else 0.002)):
+            return track
+        score = min(hand, 0.002) + min(area, 0.02) - max(0.0, area - 0.6)
+        if best is None or score > best[0]:
+            best = (score, track)
+    assert best is not None
+    return best[1]
