@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -74,6 +75,23 @@ def sheet_tiles(out: Path, names: Sequence[str], most: int = 64) -> list[NDArray
     return tiles
 
 
+def render_set(options: VideoOptions, out: Path, count: int, seed: int, jobs: int) -> None:
+    """Render the missing videos of a set with ``jobs`` processes, then its contact sheet."""
+    names = [video_name(seed, i) for i in range(count)]
+    todo = [(options, out, seed, i) for i in range(count) if not is_done(out, names[i])]
+    out.mkdir(parents=True, exist_ok=True)
+    with tqdm(total=count, initial=count - len(todo), unit="video") as bar:
+        if jobs == 1:
+            for task in todo:
+                make_video(task)
+                bar.update()
+        else:
+            with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+                for _ in pool.imap_unordered(make_video, todo):
+                    bar.update()
+    write_sheet(out / "sheet.png", sheet_tiles(out, names))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = argparse.ArgumentParser(prog="robotseg synth", description=__doc__.split("\n")[0].split(": ")[1])
@@ -111,20 +129,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(str(e))
     size = (args.size[0], args.size[1])
     options = VideoOptions(args.robots, choices, photos, args.frames, size, args.empty, args.two)
-    tasks = [(options, args.out, args.seed, i) for i in range(args.count)]
-    todo = [t for t in tasks if not is_done(args.out, video_name(args.seed, t[3]))]
-    args.out.mkdir(parents=True, exist_ok=True)
-    with tqdm(total=len(tasks), initial=len(tasks) - len(todo), unit="video") as bar:
-        if args.jobs == 1:
-            for task in todo:
-                make_video(task)
-                bar.update()
-        else:
-            with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
-                for _ in pool.imap_unordered(make_video, todo):
-                    bar.update()
-    tiles = sheet_tiles(args.out, [video_name(args.seed, i) for i in range(args.count)])
-    write_sheet(args.out / "sheet.png", tiles)
+    try:
+        render_set(options, args.out, args.count, args.seed, args.jobs)
+    except (OSError, RuntimeError, ValueError) as e:
+        print(f"robotseg synth: {e}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import atexit
 from dataclasses import dataclass
 
 import cv2
@@ -44,6 +45,7 @@ class Renderer:
         except Exception as e:
             raise RuntimeError(f"no OpenGL context ({e}): set MUJOCO_GL=egl or osmesa and install its driver") from e
         self._gl.make_current()
+        atexit.register(self.close)
         self._context: mujoco.MjrContext | None = None
         self._scene: mujoco.MjvScene | None = None
         self._option = mujoco.MjvOption()
@@ -61,11 +63,14 @@ class Renderer:
         self._scene = mujoco.MjvScene(model, maxgeom=2000)
 
     def close(self) -> None:
-        """Free the graphics memory."""
+        """Free the graphics memory; done at exit as well."""
+        atexit.unregister(self.close)
         if self._context is not None:
             self._context.free()
             self._context = None
-        self._gl.free()
+        if self._gl is not None:
+            self._gl.free()
+            self._gl = None
 
     def _draw(
         self, data: mujoco.MjData, camera: int, size: tuple[int, int], segment: bool, update: bool, shadow: bool = True

@@ -45,6 +45,7 @@ class Room:
         floor_z: height of the floor, metres.
         table: the table, or None.
         things: to be placed with :func:`place_things`.
+        occluder: a thing for :mod:`robotseg_core.synth.occluder` to put before the camera, or None.
         clear: how far from the middle a camera may stand, metres.
     """
 
@@ -52,6 +53,7 @@ class Room:
     table: Table | None
     things: tuple[Thing, ...]
     clear: float = 1.9
+    occluder: Thing | None = None
 
 
 class RoomBuilder:
@@ -153,6 +155,21 @@ class RoomBuilder:
             "stand": self._stand,
         }
         return make[str(kind)]()
+
+    def occluder(self) -> Thing:
+        """A bar, board or lump around its body's origin, to float before the camera."""
+        body, material = self._body("occluder"), self._plain()
+        kind = self.rng.random()
+        if kind < 0.4:
+            size = [float(self.rng.uniform(0.008, 0.03)), float(self.rng.uniform(0.1, 0.5)), 0]
+            body.add_geom(type=GEOM.mjGEOM_CAPSULE, size=size, material=material)
+        elif kind < 0.75:
+            material = self._textured((textures.label_print, *textures.TOPS), 1, 128, cube=True)
+            size = [*self.rng.uniform(0.03, 0.15, 2).tolist(), float(self.rng.uniform(0.005, 0.05))]
+            body.add_geom(type=GEOM.mjGEOM_BOX, size=size, material=material)
+        else:
+            body.add_geom(type=GEOM.mjGEOM_ELLIPSOID, size=self.rng.uniform(0.02, 0.09, 3).tolist(), material=material)
+        return Thing(body.name, 0.1, 0.1)
 
     def _package(self) -> Thing:
         half = self.rng.uniform(0.015, 0.07, 3)

@@ -16,6 +16,7 @@ from robotseg_core.synth.catalog import RobotChoice, read_robot
 from robotseg_core.synth.cutouts import choose_robots, place_robots
 from robotseg_core.synth.look import light_scene, paint_robot
 from robotseg_core.synth.motion import joint_path, swept_points
+from robotseg_core.synth.occluder import place_occluder
 from robotseg_core.synth.post import CameraLook
 from robotseg_core.synth.render import Picture, Renderer
 from robotseg_core.synth.room import Room, RoomBuilder, place_things
@@ -38,6 +39,7 @@ class VideoOptions:
         two: fraction of the others with two robots.
         photo: fraction with a photograph behind, when there are photos.
         shutter: fraction with motion blur.
+        occluded: fraction of third-person videos with a thing before the robot.
     """
 
     robots: Path
@@ -49,6 +51,7 @@ class VideoOptions:
     two: float = 0.12
     photo: float = 0.5
     shutter: float = 0.3
+    occluded: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,9 @@ def _surround(
         elif not photo:
             builder.pedestal(0.0, 0.0, floor)
         things = int(rng.integers(3, 12)) if table is not None or not photo else 0
-        out.append(Room(floor, table, tuple(builder.thing() for _ in range(things)), reach - 0.2))
+        placed = tuple(builder.thing() for _ in range(things))
+        blocker = builder.occluder() if rng.random() < options.occluded else None
+        out.append(Room(floor, table, placed, reach - 0.2, blocker))
 
     return build
 
@@ -129,6 +134,9 @@ def render_video(options: VideoOptions, seed: int, renderer: Renderer) -> Iterat
         track = aim(scene, renderer, view, room, path, rng)
     else:
         track = place_camera(scene, view, extent, room, options.frames, rng)
+    occluder = None
+    if scene.robots and room.occluder is not None and view is not View.WRIST:
+        occluder = place_occluder(scene, renderer, room.occluder, track, path, extent.centre, rng)
     backdrop = None
     if photo:
         file = options.photos[int(rng.integers(len(options.photos)))]
@@ -148,6 +156,8 @@ def render_video(options: VideoOptions, seed: int, renderer: Renderer) -> Iterat
         jpeg=look.jpeg,
     )
     for frame in range(options.frames):
+        if occluder is not None:
+            occluder.apply(scene, frame)
         picture = _frame(scene, renderer, track, path, frame, casts, backdrop, blur)
         yield Picture(look.apply(picture.rgb, rng), picture.label, picture.alpha), meta
 
