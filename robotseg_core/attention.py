@@ -16,6 +16,7 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply: [..., widths[0]] -> [..., widths[-1]]."""
         for layer in self.layers[:-1]:
             x = F.relu(layer(x))
         out: Tensor = self.layers[-1](x)
@@ -31,53 +32,11 @@ class LayerNorm2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise [B, C, H, W] over C."""
         mean = x.mean(1, keepdim=True)
         var = (x - mean).square().mean(1, keepdim=True)
         x = (x - mean) * torch.rsqrt(var + 1e-6)
         return x * self.weight[:, None, None] + self.bias[:, None, None]
-
-
-class Attention(nn.Module):
-    """Multi-head attention of the two-way transformer (SPEC 4.2): projections to ``d_internal`` and back."""
-
-    def __init__(self, *, d_model: int, d_internal: int, heads: int) -> None:
-        super().__init__()
-        if d_internal % heads:
-            raise ValueError(f"d_internal is {d_internal}, must be a multiple of heads {heads}")
-        self.heads = heads
-        self.q_proj = nn.Linear(d_model, d_internal)
-        self.k_proj = nn.Linear(d_model, d_internal)
-        self.v_proj = nn.Linear(d_model, d_internal)
-        self.out_proj = nn.Linear(d_internal, d_model)
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-        """q [B, n, d], k and v [B, l, d] -> [B, n, d]; ``mask`` [B, 1, 1, l] is added to the logits."""
-        out = F.scaled_dot_product_attention(
-            self._split(self.q_proj(q)), self._split(self.k_proj(k)), self._split(self.v_proj(v)), attn_mask=mask
-        )
-        out = out.transpose(1, 2).flatten(2)
-        projected: Tensor = self.out_proj(out)
-        return projected
-
-
-def rope_table(grid: int, width: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the axial rotary code, each [grid * grid, width / 2] (SPEC 5.2).
-
-    Channels 0..width/4-1 turn with x, the rest with y; frequencies ``10000 ** (-4 k / width)``.
-    """
-    frequency = 10000.0 ** (-4 * torch.arange(width // 4, dtype=torch.float32) / width)
-    t = torch.arange(grid * grid)
-    angle = torch.cat([(t % grid)[:, None] * frequency, (t // grid)[:, None] * frequency], 1)
-    return angle.cos(), angle.sin()
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the pairs (2c, 2c + 1) of x [B, n, width] by the table [n, width / 2], in real numbers."""
-    re, im = x.unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.stack([re * cos - im * sin, re * sin + im * cos], -1).flatten(-2)
 
 
 SCORES_AT_ONCE = 1 << 24
@@ -99,6 +58,50 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     return torch.cat(out, 1) if len(out) > 1 else out[0]
 
 
+class Attention(nn.Module):
+    """Multi-head attention of the two-way transformer (SPEC 4.2): projections to ``d_internal`` and back."""
+
+    def __init__(self, *, d_model: int, d_internal: int, heads: int) -> None:
+        super().__init__()
+        if d_internal % heads:
+            raise ValueError(f"d_internal is {d_internal}, must be a multiple of heads {heads}")
+        self.heads = heads
+        self.q_proj = nn.Linear(d_model, d_internal)
+        self.k_proj = nn.Linear(d_model, d_internal)
+        self.v_proj = nn.Linear(d_model, d_internal)
+        self.out_proj = nn.Linear(d_internal, d_model)
+
+    def _split(self, x: Tensor) -> Tensor:
+        """[B, n, d_internal] -> [B * heads, n, d_internal / heads]."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2).flatten(0, 1)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attend: q [B, n, d], k and v [B, l, d] -> [B, n, d]; ``mask`` [B, 1, l] is added to the logits."""
+        if mask is not None:
+            mask = mask.repeat_interleave(self.heads, 0)
+        out = attend(self._split(self.q_proj(q)), self._split(self.k_proj(k)), self._split(self.v_proj(v)), mask)
+        out = out.unflatten(0, (-1, self.heads)).transpose(1, 2).flatten(2)
+        projected: Tensor = self.out_proj(out)
+        return projected
+
+
+def rope_table(grid: int, width: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the axial rotary code, each [grid * grid, width / 2] (SPEC 5.2).
+
+    Channels 0..width/4-1 turn with x, the rest with y; frequencies ``10000 ** (-4 k / width)``.
+    """
+    frequency = 10000.0 ** (-4 * torch.arange(width // 4, dtype=torch.float32) / width)
+    t = torch.arange(grid * grid)
+    angle = torch.cat([(t % grid)[:, None] * frequency, (t // grid)[:, None] * frequency], 1)
+    return angle.cos(), angle.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn the pairs (2c, 2c + 1) of x [B, n, width] by the table [n, width / 2], in real numbers."""
+    re, im = x.unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack([re * cos - im * sin, re * sin + im * cos], -1).flatten(-2)
+
+
 class RoPEAttention(nn.Module):
     """One-head attention with axial rotary code (SPEC 5.2), over the frame itself or over the memory.
 
@@ -114,7 +117,14 @@ class RoPEAttention(nn.Module):
         self.out_proj = nn.Linear(d_internal, d_model)
 
     def forward(
-        self, q: Tensor, k: Tensor, v: Tensor, rope: tuple[Tensor, Tensor], *, plain: int = 0, mask: Tensor | None = None
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        rope: tuple[Tensor, Tensor],
+        *,
+        plain: int = 0,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """q [B, N, d], k and v [B, L, d_kv]; the last ``plain`` keys (object pointers) are not rotated.
 

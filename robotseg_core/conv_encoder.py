@@ -30,6 +30,7 @@ class ResidualBlock(nn.Module):
         self.conv2 = conv_bn(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply to [B, channels, H, W]."""
         return F.relu(x + self.conv2(F.relu(self.conv1(x))))
 
 
@@ -40,9 +41,7 @@ class ConvTrunk(nn.Module):
         super().__init__()
         self.stem = conv_bn(3, config.stem, stride=2)
         channels = (config.stem, *config.widths)
-        self.down = nn.ModuleList(
-            conv_bn(channels[i], channels[i + 1], stride=2) for i in range(len(config.widths))
-        )
+        self.down = nn.ModuleList(conv_bn(channels[i], channels[i + 1], stride=2) for i in range(len(config.widths)))
         self.stages = nn.ModuleList(
             nn.Sequential(*(ResidualBlock(width) for _ in range(depth)))
             for width, depth in zip(config.widths, config.depths, strict=True)
@@ -51,6 +50,7 @@ class ConvTrunk(nn.Module):
         self.context = nn.Linear(config.widths[-1], config.widths[-1])
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """Image [B, 3, S, S] -> four maps, finest first."""
         x = F.relu(self.stem(x))
         maps = []
         for down, stage in zip(self.down, self.stages, strict=True):
@@ -76,6 +76,7 @@ class ConvNeck(nn.Module):
         self.smooth = nn.ModuleList(conv_bn(channels, channels) for channels in (c4, c8, c16))
 
     def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Maps at strides 4, 8, 16, 32 -> (F4, F8, F16)."""
         above = maps[3]
         out: list[Tensor] = []
         for level in (2, 1, 0):
@@ -97,6 +98,7 @@ class ConvEncoder(nn.Module):
         self.neck = ConvNeck(config, fpn_channels)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalised image [B, 3, S, S] -> (F4, F8, F16)."""
         f4, f8, f16 = self.neck(self.trunk(image))
         return f4, f8, f16
 

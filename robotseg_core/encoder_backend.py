@@ -29,7 +29,9 @@ class EncoderBackend(Protocol):
 
     name: str
 
-    def encode(self, image: Tensor) -> Features: ...
+    def encode(self, image: Tensor) -> Features:
+        """Encode one frame."""
+        ...
 
 
 class EncoderGraph(nn.Module):
@@ -43,6 +45,7 @@ class EncoderGraph(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalised image [1, 3, S, S] -> (H4, H8, F16)."""
         f4, f8, f16 = self.image_encoder(image)
         return self.conv_s0(f4), self.conv_s1(f8), f16
 
@@ -53,9 +56,10 @@ class TorchEncoder:
     name = "torch"
 
     def __init__(self, model: RobotSegModel, device: torch.device) -> None:
-        self._graph = EncoderGraph(model).to(device, memory_format=torch.channels_last)
+        self._graph = EncoderGraph(model).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode(self, image: Tensor) -> Features:
+        """Encode one frame [1, 3, S, S]."""
         h4, h8, f16 = self._graph(image.contiguous(memory_format=torch.channels_last))
         return Features(h4=h4, h8=h8, f16=f16)
 
@@ -77,6 +81,7 @@ class OnnxEncoder:
         self._input = self._session.get_inputs()[0].name
 
     def encode(self, image: Tensor) -> Features:
+        """Encode one frame [1, 3, S, S]."""
         outputs = self._session.run(None, {self._input: np.ascontiguousarray(image.numpy())})
         h4, h8, f16 = (torch.from_numpy(np.asarray(x)) for x in outputs)
         return Features(h4=h4, h8=h8, f16=f16)

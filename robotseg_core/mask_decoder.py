@@ -105,7 +105,7 @@ class MaskDecoder(nn.Module):
                 after = token_mask.new_zeros(batch, sparse.shape[1])
                 dead = torch.cat([before, token_mask, after], 1)
                 mask = torch.zeros(dead.shape, device=dead.device, dtype=image.dtype).masked_fill(dead, float("-inf"))
-                mask = mask[:, None, None]
+                mask = mask[:, None]
         hidden, image = self.transformer(torch.cat([*tokens, sparse], 1), image, position, mask)
 
         h4, h8 = high_res
@@ -142,5 +142,7 @@ def choose(candidates: Candidates, *, multimask: bool) -> Choice:
         index = torch.where(stability < STABILITY_THRESHOLD, best, torch.zeros_like(best))
         source = torch.zeros_like(best)
     present = (candidates.object_logit > 0)[:, None, None]
-    logits = torch.where(present, candidates.logits[rows, index], torch.full_like(candidates.logits[:, 0], ABSENT_LOGIT))
+    logits = torch.where(
+        present, candidates.logits[rows, index], torch.full_like(candidates.logits[:, 0], ABSENT_LOGIT)
+    )
     return Choice(logits=logits, iou=candidates.ious[rows, index], token=candidates.tokens[rows, source], index=index)

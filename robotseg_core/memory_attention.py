@@ -42,6 +42,7 @@ class MemoryAttentionLayer(nn.Module):
         pointer_tokens: int,
         mask: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
+        """Tokens y [B, N, d], keys and values [B, L, m] -> (new tokens, structure logits [B, 1, g, g])."""
         q = self.norm1(y)
         y = y + self.self_attn(q, q, q, rope)
         y2 = y + self.cross_attn_image(self.norm2(y), keys, values, rope, plain=pointer_tokens, mask=mask)

@@ -26,6 +26,7 @@ class MaskDownsampler(nn.Module):
         self.encoder = nn.Sequential(*layers, nn.Conv2d(before, config.d_model, 1))
 
     def forward(self, mask: Tensor) -> Tensor:
+        """Mask [B, 1, S, S], scaled and biased -> [B, d, g, g]."""
         out: Tensor = self.encoder(mask)
         return out
 
@@ -43,6 +44,7 @@ class FuserBlock(nn.Module):
         self.gamma = nn.Parameter(torch.full((width,), 1e-1))
 
     def forward(self, v: Tensor) -> Tensor:
+        """Apply to [B, d, g, g]."""
         x = self.norm(self.dwconv(v)).permute(0, 2, 3, 1)
         x = self.gamma * self.pwconv2(F.gelu(self.pwconv1(x)))
         return v + x.permute(0, 3, 1, 2)
@@ -53,11 +55,10 @@ class Fuser(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            FuserBlock(config.d_model, config.fuser_kernel) for _ in range(config.fuser_layers)
-        )
+        self.layers = nn.ModuleList(FuserBlock(config.d_model, config.fuser_kernel) for _ in range(config.fuser_layers))
 
     def forward(self, v: Tensor) -> Tensor:
+        """Apply to [B, d, g, g]."""
         for layer in self.layers:
             v = layer(v)
         return v

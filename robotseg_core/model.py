@@ -166,9 +166,7 @@ class RobotSegModel(nn.Module):
             learned = self.robot_prompt_generator.no_memory(batch)
             first = torch.where(nothing[:, None, None], learned, object_tokens[:, :regions])
             object_tokens = torch.cat([first, object_tokens[:, regions:]], 1)
-            token_mask = torch.cat(
-                [token_mask[:, :regions] & ~nothing[:, None], token_mask[:, regions:]], 1
-            )
+            token_mask = torch.cat([token_mask[:, :regions] & ~nothing[:, None], token_mask[:, regions:]], 1)
         return Conditioned(image=image, object_tokens=object_tokens, token_mask=token_mask, structure=structure)
 
     # ------------------------------------------------------------------------------------ decoder

@@ -69,7 +69,7 @@ class PromptEncoder(nn.Module):
         coords = F.pad(coords, (0, 0, 0, pad))
         labels = F.pad(labels, (0, pad), value=-1)
         code = self.pe_layer((coords + 0.5) / self.image_size)
-        table = torch.cat([embedding.weight for embedding in self.point_embeddings])
+        table = torch.cat([embedding.get_parameter("weight") for embedding in self.point_embeddings])
         code = code + table[labels.clamp(min=0)]
         return torch.where((labels == -1)[..., None], self.not_a_point_embed.weight, code)
 

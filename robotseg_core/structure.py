@@ -91,6 +91,7 @@ class PyramidConv(nn.Module):
         self.norm = nn.GroupNorm(32, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply to [B, d, g, g]."""
         return F.gelu(self.norm(self.pw(F.gelu(self.dw(x)))))
 
 
@@ -105,6 +106,7 @@ class MultiScalePyramid(nn.Module):
         self.fuse = nn.Conv2d(3 * width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply to [B, d, g, g]."""
         return F.gelu(self.fuse(torch.cat([self.conv3(x), self.conv5(x), self.conv7(x)], 1)))
 
 

@@ -26,6 +26,7 @@ class TwoWayBlock(nn.Module):
         self.norm4 = nn.LayerNorm(d)
 
     def forward(self, t: Tensor, x: Tensor, t0: Tensor, pe: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Tokens t [B, n, d], image x [B, N, d], first tokens t0, position pe [N, d] -> (t, x)."""
         if self.first:
             # The first layer has neither residual nor position in its self-attention (SPEC 4.2, step 1).
             t = self.norm1(self.self_attn(t, t, t, mask))
@@ -50,7 +51,7 @@ class TwoWayTransformer(nn.Module):
         self.norm_final_attn = nn.LayerNorm(d)
 
     def forward(self, tokens: Tensor, image: Tensor, position: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """``position`` [N, d]; ``mask`` [B, 1, 1, n] is added where tokens are keys (None: all count)."""
+        """``position`` [N, d]; ``mask`` [B, 1, n] is added where tokens are keys (None: all count)."""
         t, x = tokens, image
         for layer in self.layers:
             t, x = layer(t, x, tokens, position, mask)

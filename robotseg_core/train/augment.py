@@ -70,11 +70,11 @@ def _colour(image: Image, rng: np.random.Generator, strength: float) -> Callable
     swap = rng.permutation(3) if rng.random() < 0.1 else np.arange(3)
 
     def apply(frame: Image) -> Image:
-        frame = cv2.LUT(np.ascontiguousarray(frame[..., swap]), table)
+        out = cv2.LUT(np.ascontiguousarray(frame[..., swap]), table)
         if saturation != 1.0:
-            gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)[..., None]
-            frame = cv2.addWeighted(frame, saturation, np.repeat(gray, 3, 2), 1 - saturation, 0)
-        return frame
+            gray = cv2.cvtColor(out, cv2.COLOR_RGB2GRAY)[..., None]
+            out = cv2.addWeighted(out, saturation, np.repeat(gray, 3, 2), 1 - saturation, 0)
+        return np.asarray(out, np.uint8)
 
     return apply
 
@@ -86,14 +86,56 @@ def _occluder(rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
     kind = rng.random()
     if kind < 0.4:
         axes = rng.uniform(0.03, 0.16, 2) * size
-        cv2.ellipse(mask, (centre, 2 * axes, float(rng.uniform(0, 180))), 1, -1)
+        cv2.ellipse(mask, (centre.tolist(), (2 * axes).tolist(), float(rng.uniform(0, 180))), 1, -1)
     elif kind < 0.7:
         end = centre + rng.normal(0, 0.4, 2) * size
-        cv2.line(mask, centre.astype(int).tolist(), end.astype(int).tolist(), 1, int(rng.uniform(0.01, 0.08) * size) + 1)
+        cv2.line(
+            mask, centre.astype(int).tolist(), end.astype(int).tolist(), 1, int(rng.uniform(0.01, 0.08) * size) + 1
+        )
     else:
         points = centre + rng.normal(0, 0.1, (int(rng.integers(3, 7)), 2)) * size
         cv2.fillConvexPoly(mask, cv2.convexHull(points.astype(np.int32)), 1)
     return mask
+
+
+@dataclass(frozen=True)
+class _Camera:
+    """What the camera does to a clip: resolution, blur, noise, compression; 0 is off."""
+
+    coarse: float
+    blur: float
+    motion: tuple[int, int]
+    noise: float
+    quality: int
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, config: AugmentConfig) -> _Camera:
+        length = int(rng.integers(3, 8))
+        motion = (length, 1) if rng.random() < 0.5 else (1, length)
+        return cls(
+            coarse=float(rng.uniform(0.4, 0.9)) if rng.random() < 0.2 else 1.0,
+            blur=float(rng.uniform(0.3, 1.6)) if rng.random() < config.blur else 0.0,
+            motion=motion if rng.random() < config.blur / 3 else (1, 1),
+            noise=float(rng.uniform(2, 14)) if rng.random() < config.noise else 0.0,
+            quality=int(rng.integers(25, 80)) if rng.random() < config.jpeg else 0,
+        )
+
+    def apply(self, rgb: Image, rng: np.random.Generator) -> Image:
+        size = rgb.shape[0]
+        if self.coarse < 1.0:
+            small = cv2.resize(rgb, None, fx=self.coarse, fy=self.coarse, interpolation=cv2.INTER_AREA)
+            rgb = np.asarray(cv2.resize(small, (size, size)), np.uint8)
+        if self.blur:
+            rgb = np.asarray(cv2.GaussianBlur(rgb, (0, 0), self.blur), np.uint8)
+        if self.motion != (1, 1):
+            rgb = np.asarray(cv2.blur(rgb, self.motion), np.uint8)
+        if self.noise:
+            grain = rng.standard_normal((size, size, 1), np.float32) * self.noise
+            rgb = np.clip(rgb + grain, 0, 255).astype(np.uint8)
+        if self.quality:
+            _, coded = cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, self.quality])
+            rgb = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
+        return rgb
 
 
 def augment_clip(
@@ -125,12 +167,7 @@ def augment_clip(
         cut = int(rng.integers(1, length)) if length > 1 else 0
         gone[slice(cut, None) if rng.random() < 0.6 else slice(None, cut)] = True
         plate = cv2.resize(background(rng), (size, size)) if plate is None else plate
-    blur = float(rng.uniform(0.3, 1.6)) if rng.random() < config.blur else 0.0
-    motion = int(rng.integers(3, 8)) if rng.random() < config.blur / 3 else 0
-    noise = float(rng.uniform(2, 14)) if rng.random() < config.noise else 0.0
-    quality = int(rng.integers(25, 80)) if rng.random() < config.jpeg else 0
-    coarse = float(rng.uniform(0.4, 0.9)) if rng.random() < 0.2 else 1.0
-
+    camera = _Camera.draw(rng, config)
     out = np.empty((length, size, size, 3), np.uint8)
     out_label = np.empty((length, size, size), np.uint8)
     for t in range(length):
@@ -142,7 +179,7 @@ def augment_clip(
         label = cv2.warpAffine(labels[t], m, (size, size), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101)
         robot = label > 0
         if recolour is not None:
-            rgb = np.where(robot[..., None], recolour(rgb), rgb)
+            rgb = np.where(robot[..., None], recolour(np.asarray(rgb, np.uint8)), rgb)
         if gone[t]:
             assert plate is not None
             rgb, label = plate, np.zeros_like(label)
@@ -154,19 +191,6 @@ def augment_clip(
             moved = cv2.warpAffine(mask, shift, (size, size), flags=cv2.INTER_NEAREST) > 0
             rgb = np.where(moved[..., None], texture, rgb)
             label = np.where(moved, 0, label)
-        rgb = colour(rgb)
-        if coarse < 1.0:
-            small = cv2.resize(rgb, None, fx=coarse, fy=coarse, interpolation=cv2.INTER_AREA)
-            rgb = cv2.resize(small, (size, size))
-        if blur:
-            rgb = cv2.GaussianBlur(rgb, (0, 0), blur)
-        if motion:
-            rgb = cv2.blur(rgb, (motion, 1) if quality % 2 else (1, motion))
-        if noise:
-            grain = rng.standard_normal((size, size, 1), np.float32) * noise
-            rgb = np.clip(rgb + grain, 0, 255).astype(np.uint8)
-        if quality:
-            _, coded = cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, quality])
-            rgb = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+        rgb = camera.apply(colour(np.asarray(rgb, np.uint8)), rng)
         out[t], out_label[t] = rgb, label
     return out, out_label

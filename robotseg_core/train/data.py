@@ -143,7 +143,7 @@ class PhotoStore:
         side = int(min(image.shape[:2]) * rng.uniform(0.5, 1.0))
         y = int(rng.integers(image.shape[0] - side + 1))
         x = int(rng.integers(image.shape[1] - side + 1))
-        crop = cv2.resize(image[y : y + side, x : x + side], (STORE_SIZE, STORE_SIZE))
+        crop = np.asarray(cv2.resize(image[y : y + side, x : x + side], (STORE_SIZE, STORE_SIZE)), np.uint8)
         return crop[:, ::-1] if rng.random() < 0.5 else crop
 
 

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import math
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -66,19 +67,30 @@ class Trainer:
     """Runs the phases of a :class:`TrainConfig`; everything that a resumed run needs is in ``out/state.pt``."""
 
     def __init__(self, model: ModelConfig, config: TrainConfig, out: Path, device: str = "cpu") -> None:
-        self.config, self.out, self.device = config, out, torch.device(device)
+        self.preset, self.config, self.out, self.device = model, config, out, torch.device(device)
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
-        self.net = Objective(model).to(self.device, memory_format=torch.channels_last)
+        self._build(config.phases[0].size)
         self.ema = {k: v.clone() for k, v in self.net.state_dict().items()}
-        decay = [p for p in self.net.parameters() if p.ndim > 1]
-        rest = [p for p in self.net.parameters() if p.ndim <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": decay, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}], lr=1e-3
-        )
         self.phase, self.step, self.seen, self.updates = 0, 0, 0, 0
         if (out / "state.pt").exists():
             self._load()
+
+    def _build(self, size: int) -> None:
+        """Network and optimiser for frames of ``size``: only tables without parameters depend on it."""
+        self.size = size
+        net = Objective(dataclasses.replace(self.preset, image_size=size))
+        self.net: Objective = net.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        decay = [p for p in self.net.parameters() if p.ndim > 1]
+        rest = [p for p in self.net.parameters() if p.ndim <= 1]
+        groups = [{"params": decay, "weight_decay": self.config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=1e-3)
+
+    def _resize(self, size: int) -> None:
+        weights, optimizer = self.net.state_dict(), self.optimizer.state_dict()
+        self._build(size)
+        self.net.load_state_dict(weights)
+        self.optimizer.load_state_dict(optimizer)
 
     # ------------------------------------------------------------------------------------------ state
     def _load(self) -> None:
@@ -121,6 +133,8 @@ class Trainer:
             plot_curve(self.out / "curve.csv", self.out / "curve.png")
 
     def _run_phase(self, phase: Phase) -> None:
+        if phase.size != self.size:
+            self._resize(phase.size)
         dataset = ClipDataset(
             self.config.data,
             self.config.augment,
@@ -183,7 +197,9 @@ class Trainer:
             if new:
                 writer.writerow(["phase", "step", "seen", "seconds", "name", "value"])
             for name, value in mean.items():
-                writer.writerow([f"{self.phase}:{phase.kind}", self.step, self.seen, f"{elapsed:.0f}", name, f"{value:.5f}"])
+                writer.writerow(
+                    [f"{self.phase}:{phase.kind}", self.step, self.seen, f"{elapsed:.0f}", name, f"{value:.5f}"]
+                )
 
 
 def plot_curve(source: Path, target: Path) -> None:

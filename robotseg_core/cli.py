@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ``robotseg`` command."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "segment": ("robotseg_core.segment", "write the masks of an image, a video or a folder of frames"),
+    "bench": ("robotseg_core.bench", "what a frame costs on this machine, stage by stage"),
+    "train": ("robotseg_core.train.command", "train a model on rendered or own data"),
+    "eval": ("robotseg_core.evaluate", "IoU of masks against ground truth in VRS layout"),
+}
+"""Commands with ``add_arguments`` and ``run``; modules are imported only when they are used."""
+
+FORWARDED = {
+    "parity": ("robotseg_core.parity", "compare the base model with golden data of the reference"),
+    "synth": ("robotseg_core.synth.main", "render videos of robots with exact masks"),
+}
+"""Commands with a ``main(argv)`` of their own."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; user errors end with one line on standard error and exit status 2."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv and argv[0] in FORWARDED:
+        module = importlib.import_module(FORWARDED[argv[0]][0])
+        return int(module.main(argv[1:]) or 0)
+    parser = argparse.ArgumentParser(prog="robotseg", description="Which pixels of a camera frame are the robot?")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (path, text) in COMMANDS.items():
+        sub = commands.add_parser(name, help=text, description=text)
+        if argv and argv[0] == name:
+            module = importlib.import_module(path)
+            module.add_arguments(sub)
+            sub.set_defaults(run=module.run)
+    for name, (_, text) in FORWARDED.items():
+        commands.add_parser(name, help=text)
+    arguments = parser.parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"robotseg {argv[0]}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
