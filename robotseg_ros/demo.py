@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from robotseg_core.frames import InputError, open_frames
 from robotseg_ros.allocator import keep_image_memory
-from robotseg_ros.frames import InputError, open_frames
 from robotseg_ros.player import Played
 from robotseg_ros.shipped import config_file, environment_with_profile
 

@@ -5,21 +5,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from robotseg_core.pictures import contact_sheet
 from robotseg_core.types import PARTS, State
 from robotseg_ros.player import Played
 from robotseg_ros.recorder import Answer
 
 SHEET_PICTURES = 12
-SHEET_COLUMNS = 4
-SHEET_PICTURE_WIDTH = 320
 
 
 @dataclass(frozen=True)
@@ -121,28 +119,18 @@ def write_summary(summary: Summary, path: Path) -> None:
 
 
 def write_contact_sheet(video: Path, path: Path) -> None:
-    """Write up to twelve pictures, evenly over the video, as one image."""
-    tiles = []
-    for number, tile in _chosen_pictures(video):
-        cv2.putText(tile, str(number), (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 3, cv2.LINE_AA)
-        cv2.putText(tile, str(number), (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
-        tiles.append(tile)
-    if not tiles:
-        raise ValueError(f"{video} has no pictures")
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % SHEET_COLUMNS)
-    rows = [np.hstack(tiles[start : start + SHEET_COLUMNS]) for start in range(0, len(tiles), SHEET_COLUMNS)]
-    cv2.imwrite(str(path), np.vstack(rows))
+    """Write up to twelve pictures, evenly over the video, as one image.
 
-
-def _chosen_pictures(video: Path) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Number and picture (BGR, scaled to the width of a tile) of those that the sheet shows."""
+    Raises:
+        ValueError: the video has no pictures.
+    """
     capture = cv2.VideoCapture(str(video))
     last = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) - 1
     chosen = {round(number) for number in np.linspace(0, last, SHEET_PICTURES)}
+    pictures = []
     for number in range(last + 1):
         good, picture = capture.read()
         if good and number in chosen:
-            height = round(picture.shape[0] * SHEET_PICTURE_WIDTH / picture.shape[1])
-            small = cv2.resize(picture, (SHEET_PICTURE_WIDTH, height), interpolation=cv2.INTER_AREA)
-            yield number, np.asarray(small, dtype=np.uint8)
+            pictures.append((str(number), np.asarray(picture[..., ::-1], dtype=np.uint8)))
     capture.release()
+    cv2.imwrite(str(path), contact_sheet(pictures)[..., ::-1])

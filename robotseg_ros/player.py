@@ -10,8 +10,8 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from robotseg_core.frames import Frames, InputError, open_frames
 from robotseg_ros.allocator import keep_image_memory
-from robotseg_ros.frames import Frames, InputError, open_frames
 
 SUBSCRIBER_TIMEOUT_S = 60.0
 LINGER_S = 0.5
@@ -81,7 +81,7 @@ def _play(source: Frames, options: Any) -> Played:
         time.sleep(0.02)
     start = time.monotonic()
     count = 0
-    for frame in source.frames:
+    for _, frame in source.frames:
         if not rclpy.ok():
             break
         if not source.live:

@@ -10,8 +10,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from robotseg_core import pictures
 from robotseg_core.types import PARTS, PartMasks, State
-from robotseg_ros import compose, messages, parameters
+from robotseg_ros import messages, parameters
 from robotseg_ros import msg as ros_msg
 from robotseg_ros.model import Model
 
@@ -52,10 +53,10 @@ class Publishers:
             )
         )
         if self._masked_image.get_subscription_count():
-            mask = compose.keep_robot if parameters.keeps_robot(self._node) else compose.remove_robot
+            mask = pictures.keep_robot if parameters.keeps_robot(self._node) else pictures.remove_robot
             self._masked_image.publish(messages.to_image(header, mask(rgb, result["robot"].mask), "rgb8"))
         if self._overlay.get_subscription_count():
-            self._overlay.publish(messages.to_image(header, compose.overlay(rgb, result), "rgb8"))
+            self._overlay.publish(messages.to_image(header, pictures.overlay(rgb, result), "rgb8"))
 
     def publish_without_parts(self, header: Header, state: State, *, dropped: int) -> None:
         """Publish that nothing is known: a state, no parts and no masks."""

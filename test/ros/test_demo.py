@@ -9,8 +9,8 @@ import cv2
 import pytest
 from fake_model import robot_picture
 
+from robotseg_core.frames import InputError
 from robotseg_ros.demo import DemoError, DemoOptions, main, run_demo
-from robotseg_ros.frames import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_segmenter.py")))

@@ -156,12 +156,13 @@ def test_failing_model_is_a_fault_without_masks_and_the_node_goes_on(client, sta
 
 def test_nothing_is_composed_that_nobody_subscribes_to(client, start_segmenter, monkeypatch):
     composed = []
-    from robotseg_ros import compose, messages
+    from robotseg_core import pictures
+    from robotseg_ros import messages
 
     to_image = messages.to_image
     start_segmenter(FakeModel())
     for name in ("overlay", "keep_robot", "remove_robot"):
-        monkeypatch.setattr(compose, name, lambda *_, name=name: composed.append(name))
+        monkeypatch.setattr(pictures, name, lambda *_, name=name: composed.append(name))
     client.listen("parts", "gripper_mask")
     client.wait_for_camera_subscriber()
     # The client makes its images with the function that is watched; the node's are told apart by their encoding.

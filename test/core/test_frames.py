@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from robotseg_ros.frames import InputError, open_frames
+from robotseg_core.frames import InputError, open_frames
 
 
 def test_folder_is_played_in_the_order_of_its_names(tmp_path):
@@ -14,7 +14,7 @@ def test_folder_is_played_in_the_order_of_its_names(tmp_path):
     (tmp_path / "notes.txt").write_text("not a frame")
     source = open_frames(str(tmp_path))
     assert (source.count, source.rate_hz, source.live) == (3, 10.0, False)
-    assert [int(frame[0, 0, 0]) for frame in source.frames] == [10, 20, 30]
+    assert [(name, int(frame[0, 0, 0])) for name, frame in source.frames] == [("a", 10), ("a1", 20), ("b", 30)]
 
 
 def test_video_has_its_own_rate_and_all_its_frames(tmp_path):
@@ -25,7 +25,7 @@ def test_video_has_its_own_rate_and_all_its_frames(tmp_path):
     writer.release()
     source = open_frames(path)
     assert (source.count, source.rate_hz) == (3, 12.0)
-    assert [round(float(frame.mean()), -1) for frame in source.frames] == pytest.approx([0, 120, 240], abs=10)
+    assert [round(float(frame.mean()), -1) for _, frame in source.frames] == pytest.approx([0, 120, 240], abs=10)
 
 
 def test_inputs_that_cannot_be_played_are_named(tmp_path):
