@@ -16,6 +16,7 @@ setup: $(VENV)/installed
 
 $(VENV)/requirements: constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13) and "Python 3.10 to 3.13 is needed, PYTHON=$(PYTHON) is %d.%d" % sys.version_info[:2])'
+	@echo "installing into $(VENV): some minutes the first time"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python scripts/list_requirements.py build runtime dev synth train > $(VENV)/requirements.in
 	$(PIP) install --constraint constraints.txt --requirement $(VENV)/requirements.in
@@ -24,6 +25,7 @@ $(VENV)/requirements: constraints.txt pyproject.toml
 # Editable: changed Python modules need no new installation; messages, launch and config files do.
 INSTALLED := setup.py CMakeLists.txt package.xml $(wildcard cmake/* msg/* launch/* config/* scripts/* models/*)
 $(VENV)/installed: $(VENV)/requirements $(INSTALLED)
+	@echo "building the messages and installing robotseg_ros: half a minute"
 	$(PIP) install --no-build-isolation --no-deps --editable .
 	touch $@
 
