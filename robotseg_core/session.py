@@ -176,6 +176,15 @@ class Session:
         if self.compat == "fixed":
             self._pending.pop(index, None)
 
+    def adjust(self, index: int, change: Tensor) -> None:
+        """Add ``change`` [h, w] to the logits of a prompted frame that is not yet committed to memory.
+
+        For comparing two implementations: the hard mask of a prompted frame has pixels whose sign rounding decides.
+        """
+        pending = self._pending[index]
+        output = dataclasses.replace(pending.output, logits=pending.output.logits + change)
+        self._pending[index] = dataclasses.replace(pending, output=output)
+
     def _prompt(self, index: int, frame: Frame, points: tuple[Tensor, Tensor] | None) -> Output:
         correction = index in self._tracked
         if points is None:
