@@ -124,6 +124,11 @@ class PatchEmbed(nn.Module):
         return tokens.permute(0, 2, 3, 1)
 
 
+def _forget_positions(trunk: nn.Module, _: object) -> None:
+    assert isinstance(trunk, HieraTrunk)
+    trunk._positions.clear()
+
+
 class HieraTrunk(nn.Module):
     """Image [B, 3, S, S] -> maps [B, C, H, W] at strides 4, 8, 16, 32."""
 
@@ -157,7 +162,7 @@ class HieraTrunk(nn.Module):
             self.stage_ends.append(len(blocks) - 1)
         self.blocks = nn.ModuleList(blocks)
         self._positions: dict[tuple[int, int, torch.device, torch.dtype], Tensor] = {}
-        self.register_load_state_dict_post_hook(lambda module, _: module._positions.clear())
+        self.register_load_state_dict_post_hook(_forget_positions)
 
     def train(self, mode: bool = True) -> HieraTrunk:
         """Also forgets cached position codes: training changes what they are made of."""

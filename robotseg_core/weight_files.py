@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import logging
 import os
+import sys
 import sysconfig
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -182,3 +184,23 @@ def download(
     finally:
         partial.unlink(missing_ok=True)
     return target
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``robotseg fetch NAME``: fetch a known file, or say how a person gets it; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="robotseg fetch", description="Fetch a weight file into the model folder.")
+    parser.add_argument("name", choices=sorted(KNOWN_FILES), help="file to fetch")
+    parser.add_argument("--folder", type=Path, help=f"where to put it (default {cache_folder()})")
+    arguments = parser.parse_args(argv)
+
+    def show(done: int, total: int | None) -> None:
+        whole = f" of {total / 1e6:.0f}" if total else ""
+        print(f"\r{done / 1e6:.0f}{whole} MB", end="", file=sys.stderr, flush=True)
+
+    try:
+        path = download(KNOWN_FILES[arguments.name], arguments.folder, progress=show)
+    except WeightsError as error:
+        print(f"robotseg fetch: {error}", file=sys.stderr)
+        return 2
+    print(f"\n{path}")
+    return 0

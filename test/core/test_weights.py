@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from robotseg_core import weight_files
+from robotseg_core.config import BASE
+from robotseg_core.model import RobotSegModel
 from robotseg_core.weight_files import KNOWN_FILES, WeightFile, WeightsError, download, find_weights
-from robotseg_core.weights import load_weights, save_safetensors
+from robotseg_core.weights import ADDED_TO_SAM2, load_weights, save_safetensors
 
 
 class Toy(nn.Module):
@@ -198,6 +200,22 @@ def test_unreachable_server_is_a_clear_error() -> None:
 def test_files_for_people_only_are_not_fetched() -> None:
     with pytest.raises(WeightsError, match="by hand"):
         download(KNOWN_FILES["robotseg.pt"])
+
+
+def test_fetch_command(server: str, models: Path, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(KNOWN_FILES, "weights.bin", known(f"{server}/weights.bin"))
+    assert weight_files.main(["weights.bin"]) == 0
+    assert (models / "weights.bin").read_bytes() == CONTENT
+    assert str(models / "weights.bin") in capsys.readouterr().out
+    assert weight_files.main(["robotseg.pt"]) == 2
+    assert "by hand" in capsys.readouterr().err
+
+
+def test_what_robotseg_adds_to_sam2_is_known_exactly() -> None:
+    with torch.device("meta"):
+        keys = list(RobotSegModel(BASE).state_dict())
+    assert len(keys) == 585
+    assert sum(bool(ADDED_TO_SAM2.match(key)) for key in keys) == 114
 
 
 def test_every_preset_has_a_known_file() -> None:
