@@ -21,18 +21,21 @@ MAX_DROP_PATH = 0.1
 
 def to_windows(x: Tensor, window: int) -> Tensor:
     """[B, H, W, C] -> [B * windows, window, window, C]; zeros fill up to a multiple at the bottom and the right."""
-    height, width = x.shape[1:3]
-    x = F.pad(x, (0, 0, 0, -width % window, 0, -height % window))
-    x = x.unflatten(2, (-1, window)).unflatten(1, (-1, window))
-    return x.transpose(2, 3).flatten(0, 2)
+    # Plain numbers, here and below: an exported graph has no arithmetic on shapes then.
+    height, width, channels = (int(n) for n in x.shape[1:])
+    if height % window or width % window:
+        x = F.pad(x, (0, 0, 0, -width % window, 0, -height % window))
+    rows, columns = -(-height // window), -(-width // window)
+    x = x.reshape(-1, rows, window, columns, window, channels)
+    return x.transpose(2, 3).reshape(-1, window, window, channels)
 
 
 def from_windows(x: Tensor, height: int, width: int) -> Tensor:
     """Inverse of :func:`to_windows`; the padding is cropped."""
-    window = x.shape[1]
+    window, channels = int(x.shape[1]), int(x.shape[3])
     rows, columns = -(-height // window), -(-width // window)
-    x = x.unflatten(0, (-1, rows, columns)).transpose(2, 3)
-    return x.flatten(3, 4).flatten(1, 2)[:, :height, :width]
+    x = x.reshape(-1, rows, columns, window, window, channels).transpose(2, 3)
+    return x.reshape(-1, rows * window, columns * window, channels)[:, :height, :width]
 
 
 def max_pool(x: Tensor) -> Tensor:
@@ -51,7 +54,8 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(dim_out, dim_out)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.flatten(1, 2).unflatten(2, (self.heads, -1)).transpose(1, 2)
+        height, width, channels = (int(n) for n in x.shape[1:])
+        return x.reshape(-1, height * width, self.heads, channels // self.heads).transpose(1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """[windows, w, w, dim] -> [windows, w or w / 2, same, dim_out].
@@ -62,7 +66,8 @@ class WindowAttention(nn.Module):
         if self.pool:
             q = max_pool(q)
         out = F.scaled_dot_product_attention(self._split(q), self._split(k), self._split(v))
-        projected: Tensor = self.proj(out.transpose(1, 2).flatten(2).unflatten(1, q.shape[1:3]))
+        height, width, channels = (int(n) for n in q.shape[1:])
+        projected: Tensor = self.proj(out.transpose(1, 2).reshape(-1, height, width, channels))
         return projected
 
 
@@ -106,7 +111,7 @@ class HieraBlock(nn.Module):
         shortcut = x if self.proj is None else max_pool(self.proj(h))
         attended = self.attn(to_windows(h, self.window) if self.window else h)
         if self.window:
-            attended = from_windows(attended, *shortcut.shape[1:3])
+            attended = from_windows(attended, int(shortcut.shape[1]), int(shortcut.shape[2]))
         x = shortcut + self._drop(attended)
         return x + self._drop(self.mlp(self.norm2(x)))
 
@@ -179,7 +184,7 @@ class HieraTrunk(nn.Module):
 
     def position(self, height: int, width: int) -> Tensor:
         """Position code [1, H, W, C], computed once per size outside of training."""
-        if self.training or torch.is_grad_enabled():
+        if self.training or (torch.is_grad_enabled() and self.pos_embed.requires_grad):
             return self._position(height, width)
         key = (height, width, self.pos_embed.device, self.pos_embed.dtype)
         if key not in self._positions:
@@ -189,7 +194,7 @@ class HieraTrunk(nn.Module):
     def forward(self, image: Tensor) -> list[Tensor]:
         """[B, 3, S, S] -> four NCHW maps, finest first."""
         x = self.patch_embed(image)
-        x = x + self.position(*x.shape[1:3])
+        x = x + self.position(int(x.shape[1]), int(x.shape[2]))
         maps = []
         for i, block in enumerate(self.blocks):
             x = block(x)
@@ -242,7 +247,8 @@ class HieraEncoder(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See the class."""
-        if image.shape[-1] % 32 or image.shape[-2] % 32:
-            raise ValueError(f"image is {image.shape[-1]} x {image.shape[-2]}, both must be multiples of 32")
+        height, width = int(image.shape[2]), int(image.shape[3])
+        if height % 32 or width % 32:
+            raise ValueError(f"image is {width} x {height}, both must be multiples of 32")
         f4, f8, f16 = self.neck(self.trunk(image))
         return f4, f8, f16

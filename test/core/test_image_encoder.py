@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
 import pytest
 import torch
+from tiny import TINY as TINY_MODEL
 
 from robotseg_core.config import BASE, HieraConfig
+from robotseg_core.encoder_backend import export_onnx
+from robotseg_core.golden import load_golden_weights
 from robotseg_core.image_encoder import HieraEncoder, from_windows, to_windows
+from robotseg_core.model import RobotSegModel
 
 TINY = HieraConfig(embed_dim=8)
 
@@ -82,3 +88,19 @@ def test_stochastic_depth_acts_in_training_only(encoder: HieraEncoder) -> None:
         encoder.train()
         results = torch.stack([encoder(image)[2] for _ in range(12)])
     assert (results - results[0]).abs().amax() > 0
+
+
+def test_exported_graph_gives_the_same(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model = RobotSegModel(TINY_MODEL).eval()
+    load_golden_weights(model, 4)
+    path = tmp_path / "encoder.onnx"
+    export_onnx(model, path)
+    image = torch.randn(1, 3, 128, 128)
+    with torch.inference_mode():
+        features = model.encode(image)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for ours, theirs in zip(
+        session.run(None, {"image": image.numpy()}), (features.h4, features.h8, features.f16), strict=True
+    ):
+        torch.testing.assert_close(torch.from_numpy(ours), theirs, atol=1e-4, rtol=1e-4)
