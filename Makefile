@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 # make setup: .venv with everything, the messages built.  make demo [INPUT=...]: play a clip through the node.
-# make test: linters, types and all tests.
+# make test: linters, types and all tests.  make parity [REFERENCE=folder]: the base model against golden data.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INPUT ?= demo/clip.mp4
+REFERENCE ?= ../shared/reference
 
 # The ROS wheels search the libraries of one environment only and remember it in these variables.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 unexport LD_LIBRARY_PATH
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test parity lint clean
 setup: $(VENV)/installed
 
 $(VENV)/requirements: constraints.txt pyproject.toml
@@ -39,6 +40,9 @@ lint: setup
 
 test: lint
 	$(BIN)/python -m pytest
+
+parity: setup
+	$(BIN)/robotseg parity --inputs $(REFERENCE)/inputs.npz --goldens $(REFERENCE)/goldens.npz
 
 clean:
 	rm -rf $(VENV) build *.egg-info robotseg_ros/msg robotseg_ros/*.so

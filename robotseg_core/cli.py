@@ -17,6 +17,7 @@ COMMANDS = {
 """Commands with ``add_arguments`` and ``run``; modules are imported only when they are used."""
 
 FORWARDED = {
+    "fetch": ("robotseg_core.weight_files", "fetch a weight file, or say how a person gets it"),
     "parity": ("robotseg_core.parity", "compare the base model with golden data of the reference"),
     "synth": ("robotseg_core.synth.main", "render videos of robots with exact masks"),
 }

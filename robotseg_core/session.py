@@ -326,6 +326,8 @@ class Session:
         tokens = [output.object_tokens for _, output in frames if output.object_tokens is not None]
         device = features[0].device
         offsets = torch.tensor([float(offset) for offset, _ in pointers], device=device)
+        if self.model.config.bounded_age:
+            offsets = offsets.clamp(0, self.model.config.max_pointers - 1)
         return Memory(
             features=torch.stack(features, 1).float(),
             time_index=torch.tensor([row for row, _ in frames], device=device),
