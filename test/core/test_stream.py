@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import resource
+
+import numpy as np
+import pytest
+import torch
+from small import SMALL, moving_frames, small_robotseg
+
+from robotseg_core.model import Memory
+from robotseg_core.postprocess import part_masks
+from robotseg_core.preprocess import frame_tensor
+from robotseg_core.stream import MAX_SIDE, Stream, StreamPolicy
+from robotseg_core.structure import edges
+from robotseg_core.types import PARTS, Prompt, PromptKind, State
+
+
+def naive_masks(robotseg, frames):
+    """The stream as the specification tells it, frame by frame, everything kept and gathered anew."""
+    model, config = robotseg.model, robotseg.model.config
+    rows = torch.arange(3)
+    kept = []  # (features, tokens, pointer) of every frame
+    answers = []
+    for t, frame in enumerate(frames):
+        image = frame_tensor(frame, config.image_size, exact=False)
+        features = model.encode(image)
+        if t == 0:
+            conditioned = model.initial(features, 3)
+        else:
+            latest = [t - age for age in range(1, config.memory_frames) if t - age >= 1]
+            pointers = [t - age for age in range(1, config.max_pointers) if t - age >= 1]
+            limit = config.max_pointers - 1
+            memory = Memory(
+                features=torch.stack([kept[i][0] for i in [0, *latest]], 1),
+                time_index=torch.tensor([config.memory_frames - 1, *(t - i - 1 for i in latest)]),
+                pointers=torch.stack([kept[i][2] for i in [0, *pointers]], 1),
+                offsets=torch.tensor([[min(t, limit), *(t - i for i in pointers)]]) / limit,
+                object_tokens=torch.stack([kept[i][1] for i in [0, *latest]], 1),
+            )
+            conditioned = model.condition(features, edges(image, config), memory)
+        candidates = model.decode(features, conditioned, rows)
+        choice = model.choose(candidates)
+        memory_features = model.remember(features, choice.logits, candidates.object_logit, torch.tensor([t == 0] * 3))
+        tokens = model.object_tokens(memory_features, choice.logits)
+        kept.append((memory_features, tokens, model.pointer(choice, candidates.object_logit)))
+        scores = (choice.iou * candidates.object_logit.sigmoid()).numpy()
+        answers.append((choice.logits.numpy(), part_masks(choice.logits.numpy(), scores, *frame.shape[:2])))
+    return answers
+
+
+def test_stream_equals_a_plain_implementation_of_the_specification():
+    robotseg = small_robotseg()
+    frames = moving_frames(9)
+    stream = robotseg.stream(StreamPolicy(max_coverage=1.0))
+    different = 0
+    with torch.inference_mode():
+        expected = naive_masks(robotseg, frames)
+    for frame, (_, masks) in zip(frames, expected, strict=True):
+        result = stream.step(frame)
+        for part, mask in zip(result.parts, masks, strict=True):
+            different += int((part.mask != mask.mask).sum())
+            assert part.score == pytest.approx(mask.score, abs=1e-4)
+    # Summation order differs (folded norms, order of memory slots): a pixel on the border may flip.
+    assert different <= 9 * 3 * 5
+    assert any(0 < part.area < part.mask.size for _, masks in expected for part in masks)
+
+
+def test_masks_have_the_frames_size_are_binary_disjoint_and_union():
+    stream = small_robotseg().stream()
+    for frame in moving_frames(4, 48, 100):
+        result = stream.step(frame, stamp=7)
+        arm, gripper, robot = (part.mask for part in result.parts)
+        assert result.stamp == 7
+        assert [part.name for part in result.parts] == list(PARTS)
+        for part in result.parts:
+            assert part.mask.shape == frame.shape[:2] and part.mask.dtype == np.uint8
+            assert set(np.unique(part.mask)) <= {0, 255}
+            assert part.area == int((part.mask > 0).sum())
+        assert not (arm & gripper).any()
+        assert np.array_equal(arm | gripper, robot)
+
+
+def test_same_frames_give_same_masks_and_reset_forgets():
+    robotseg = small_robotseg()
+    frames = moving_frames(6)
+    stream, other = robotseg.stream(), robotseg.stream()
+    first = [stream.step(f)["robot"].mask for f in frames]
+    second = [other.step(f)["robot"].mask for f in frames]
+    stream.reset()
+    third = [stream.step(f)["robot"].mask for f in frames]
+    for a, b, c in zip(first, second, third, strict=True):
+        assert np.array_equal(a, b) and np.array_equal(a, c)
+
+
+def test_memory_is_used():
+    robotseg = small_robotseg()
+    frames = moving_frames(5)
+    stream, forgetful = robotseg.stream(), robotseg.stream()
+    different = 0
+    for frame in frames:
+        forgetful.reset()
+        different += int((stream.step(frame)["arm"].mask != forgetful.step(frame)["arm"].mask).sum())
+    assert different > 0
+
+
+def test_no_robot_gives_empty_masks_and_state_searching():
+    stream = small_robotseg(object_bias=-30.0).stream()
+    for frame in moving_frames(3):
+        result = stream.step(frame)
+        assert result.state is State.SEARCHING
+        for part in result.parts:
+            assert not part.mask.any() and not part.present and part.score == 0 and part.roi == (0, 0, 0, 0)
+            assert np.isnan(part.centroid).all()
+    assert not stream.bank.started.any()
+
+
+def test_a_mask_of_the_whole_image_is_not_taken_as_first_memory():
+    stream = small_robotseg().stream(StreamPolicy(max_coverage=0.0))
+    result = stream.step(moving_frames(1)[0])
+    assert result["robot"].area > 0
+    assert not stream.bank.started.any()
+    assert result.state is State.DEGRADED
+
+
+def test_lost_part_is_forgotten_and_searched_afresh():
+    stream = small_robotseg().stream(StreamPolicy(lost_after=2))
+    stream.step(moving_frames(1)[0])
+    assert stream.bank.started.all()
+    for _ in range(2):
+        state = stream._advance(np.zeros(3, bool), robot=False, score=0.0, coverage=0.0)
+    assert state is State.LOST
+    assert not stream.bank.started.any()
+
+
+def test_reset_prompt_forgets_one_part_only():
+    stream = small_robotseg().stream(StreamPolicy(max_coverage=1.0))
+    frames = moving_frames(4)
+    for frame in frames[:3]:
+        stream.step(frame)
+    stream.prompt(Prompt("gripper", PromptKind.RESET))
+    assert stream.bank.started.tolist() == [True, False, True]
+    result = stream.step(frames[3])
+    assert np.isfinite([part.score for part in result.parts]).all()
+    assert stream.bank.started.all()
+
+
+def test_point_and_box_prompts_change_the_prompted_part_and_start_its_memory_anew():
+    robotseg = small_robotseg()
+    frame = moving_frames(1)[0]
+    for prompt in (
+        Prompt("arm", PromptKind.POINT, (20.0, 20.0), 1),
+        Prompt("arm", PromptKind.BOX, (5.0, 5.0, 40.0, 40.0)),
+    ):
+        plain, prompted = robotseg.stream(), robotseg.stream()
+        prompted.prompt(prompt)
+        a, b = plain.step(frame), prompted.step(frame)
+        assert a["arm"].score != b["arm"].score
+        assert not prompted._prompts
+
+
+def test_bad_frames_are_refused_with_the_value_and_leave_the_stream_as_it_was():
+    robotseg = small_robotseg()
+    stream, untouched = robotseg.stream(), robotseg.stream()
+    frames = moving_frames(3)
+    for frame in frames[:2]:
+        stream.step(frame)
+        untouched.step(frame)
+    for bad, word in (
+        (np.zeros((4, 4), np.uint8), r"\(4, 4\)"),
+        (np.zeros((4, 4, 3), np.float32), "float32"),
+        (np.zeros((0, 4, 3), np.uint8), "4 x 0"),
+        (np.zeros((1, MAX_SIDE + 1, 3), np.uint8), str(MAX_SIDE)),
+    ):
+        with pytest.raises(ValueError, match=word):
+            stream.step(bad)
+    assert np.array_equal(stream.step(frames[2])["arm"].mask, untouched.step(frames[2])["arm"].mask)
+
+
+def test_frame_size_may_change():
+    stream = small_robotseg().stream()
+    assert stream.step(moving_frames(1, 40, 50)[0])["arm"].mask.shape == (40, 50)
+    assert stream.step(moving_frames(1, 60, 80)[0])["arm"].mask.shape == (60, 80)
+
+
+def _storage(stream: Stream) -> list[int]:
+    bank = stream.bank
+    return [x.data_ptr() for x in (bank.features, bank.object_tokens, bank.pointers)]
+
+
+def test_two_thousand_steps_need_no_more_memory_than_two_hundred():
+    stream = small_robotseg().stream(StreamPolicy(refresh_after=0))
+    frames = moving_frames(20)
+    for i in range(200):
+        stream.step(frames[i % 20])
+    before, peak = _storage(stream), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for i in range(1800):
+        stream.step(frames[i % 20])
+    assert _storage(stream) == before
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 20 * 1024  # KiB
+
+
+def test_refresh_rebuilds_the_memory():
+    stream = small_robotseg().stream(StreamPolicy(refresh_after=4, max_coverage=1.0))
+    for frame in moving_frames(5):
+        stream.step(frame)
+    view = stream.bank.view(stream._frame)
+    assert view is not None and view.features.shape[1] == 1
+    assert SMALL.memory_frames > 1
