@@ -92,9 +92,11 @@ def cache_folder() -> Path:
 
 def search_folders() -> list[Path]:
     """Folders in which a known file is looked for, first one first."""
-    repository = Path(__file__).resolve().parents[1] / "models"
-    installed = Path(sysconfig.get_path("data")) / "share" / "robotseg_ros" / "models"
-    return [repository, installed, cache_folder()]
+    package = Path(__file__).resolve()
+    # pip and colcon install ``share`` beside the ``lib`` that the package is in, at different depths.
+    prefixes = [Path(sysconfig.get_path("data")), *package.parents[1:7]]
+    installed = [prefix / "share" / "robotseg_ros" / "models" for prefix in prefixes]
+    return [package.parents[1] / "models", *(folder for folder in installed if folder.is_dir()), cache_folder()]
 
 
 def find_weights(source: str | Path) -> Path:

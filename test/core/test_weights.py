@@ -137,6 +137,17 @@ def test_presets_are_found_in_the_models_folder(models: Path) -> None:
     assert find_weights("base") == models / "robotseg.pt"
 
 
+@pytest.mark.parametrize("site", ["lib/python3.12/site-packages", "local/lib/python3.12/dist-packages"])
+def test_installed_weights_are_found_beside_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: str
+) -> None:
+    monkeypatch.setattr(weight_files, "__file__", str(tmp_path / site / "robotseg_core" / "weight_files.py"))
+    shared = tmp_path / "share" / "robotseg_ros" / "models"
+    shared.mkdir(parents=True)
+    (shared / "nano.safetensors").touch()
+    assert find_weights("nano") == shared / "nano.safetensors"
+
+
 CONTENT = bytes(range(256)) * 9000
 
 
