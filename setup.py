@@ -55,7 +55,7 @@ class BuildMessages(Command):
         generated = Path(next(prefix.glob(f"**/{PACKAGE}/msg/__init__.py"))).parents[1]
         target = ROOT / PACKAGE if self.editable_mode else Path(str(self.build_lib)) / PACKAGE
         shutil.rmtree(target / "msg", ignore_errors=True)
-        shutil.copytree(generated / "msg", target / "msg")
+        shutil.copytree(generated / "msg", target / "msg", ignore=shutil.ignore_patterns("*.c", "__pycache__"))
         for extension in generated.glob("*.so"):
             shutil.copy2(extension, target)
         # In place: setuptools may have handed this list to its install command already.

@@ -22,15 +22,18 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
     # Only now: the allocator must be set before rclpy is loaded.
     import rclpy
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 
     from robotseg_ros.segmenter import Segmenter
 
-    rclpy.init()
+    # rclpy's handlers wake its executor and nothing else: until that spins, Ctrl-C must break off a model's loading.
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     segmenter = None
     try:
         segmenter = Segmenter(load_model)
         if segmenter.options.autostart and not segmenter.autostart():
             return 1
+        install_signal_handlers()
         executor = SingleThreadedExecutor()
         executor.add_node(segmenter)
         executor.spin()

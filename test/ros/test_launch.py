@@ -128,3 +128,21 @@ def test_genuine_launch_evaluates_the_file():
     names = {e.name for e in description.entities if isinstance(e, DeclareLaunchArgument)}
     assert names == set(DEFAULTS)
     assert context.launch_configurations["camera"] == "/camera/image_raw"
+
+
+def test_sigint_breaks_off_the_loading_of_a_model(domain_id, tmp_path):
+    loading = tmp_path / "loading"
+    code = (
+        "import pathlib, signal, sys, time; from robotseg_ros.run_segmenter import main; "
+        # A test run in the background ignores SIGINT, and its children would as well.
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "
+        f"sys.exit(main(lambda options: (pathlib.Path({str(loading)!r}).touch(), time.sleep(300))))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, "--ros-args", "-p", "autostart:=true"])
+    try:
+        wait_until(loading.exists, "the model being loaded")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30.0) == 0
+    finally:
+        process.kill()
+        process.wait()
