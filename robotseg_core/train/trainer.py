@@ -155,12 +155,14 @@ class Trainer:
         for images, labels in bar:
             for group in self.optimizer.param_groups:
                 group["lr"] = phase.rate(self.step)
+            # Simulated prompts repeat by the number of the step, so that a resumed run is the run it resumes.
+            torch.manual_seed(self.config.seed * 1_000_003 + self.updates)
             losses = self._step(images, labels)
             for name, value in losses.items():
                 mean[name] = 0.98 * mean.get(name, value) + 0.02 * value
             self.step += 1
             self.seen += images.shape[0] * images.shape[1]
-            if self.step % 20 == 0:
+            if self.step % 20 == 0 or self.step == phase.steps:
                 bar.set_postfix({k: f"{v:.3f}" for k, v in mean.items()}, refresh=False)
                 self._log(phase, mean, time.time() - began)
             if self.step % self.config.save_every == 0:
