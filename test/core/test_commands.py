@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The robotseg command on a small model: segment, eval, bench."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from small import moving_frames, small_robotseg
+
+from robotseg_core import cli
+from robotseg_core.stream import RobotSeg
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(RobotSeg, "load", classmethod(lambda cls, preset="nano", **_: small_robotseg()))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "clip"
+    path.mkdir()
+    for i, frame in enumerate(moving_frames(3)):
+        cv2.imwrite(str(path / f"frame{7 * i:03}.jpg"), frame[..., ::-1])
+    return path
+
+
+def read(path):
+    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+
+
+def test_segment_writes_one_mask_a_part_for_every_frame_with_its_name_and_size(folder, tmp_path):
+    assert cli.main(["segment", str(folder), "--out", str(tmp_path / "out")]) == 0
+    for part in ("000", "001", "002"):
+        masks = sorted((tmp_path / "out" / "clip" / part).iterdir())
+        assert [m.name for m in masks] == ["frame000.png", "frame007.png", "frame014.png"]
+        for mask in map(read, masks):
+            assert mask.shape == (60, 80) and set(np.unique(mask)) <= {0, 255}
+    arm, gripper, robot = (read(tmp_path / "out" / "clip" / p / "frame007.png") for p in ("000", "001", "002"))
+    assert not (arm & gripper).any() and np.array_equal(arm | gripper, robot)
+    assert cv2.VideoCapture(str(tmp_path / "out" / "clip_overlay.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 3
+    assert read(tmp_path / "out" / "clip_contact_sheet.png") is not None
+
+
+def test_segment_takes_a_single_image(folder, tmp_path):
+    image = folder / "frame007.jpg"
+    assert cli.main(["segment", str(image), "--out", str(tmp_path / "out"), "--no-video"]) == 0
+    assert read(tmp_path / "out" / "frame007" / "002" / "frame007.png").shape == (60, 80)
+    assert not (tmp_path / "out" / "frame007_overlay.mp4").exists()
+
+
+def test_errors_are_one_line_that_names_the_value(tmp_path, capsys):
+    assert cli.main(["segment", str(tmp_path / "absent"), "--out", str(tmp_path)]) == 2
+    assert "absent does not exist" in capsys.readouterr().err
+    assert cli.main(["bench", "--size", "wide"]) == 2
+    assert "'wide'" in capsys.readouterr().err
+
+
+def test_eval_counts_annotated_frames_and_an_empty_mask_of_an_empty_truth_as_right(folder, tmp_path, capsys):
+    root = tmp_path / "root"
+    (root / "frames").mkdir(parents=True)
+    folder.rename(root / "frames" / "clip")
+    cli.main(["segment", str(root / "frames" / "clip"), "--out", str(tmp_path / "out"), "--no-video"])
+    for part in ("000", "001", "002"):
+        target = root / "mask_gt" / "clip" / part
+        target.mkdir(parents=True)
+        mask = read(tmp_path / "out" / "clip" / part / "frame014.png")
+        cv2.imwrite(str(target / "frame014.png"), mask)
+    assert cli.main(["eval", str(root), "--out", str(tmp_path / "scores")]) == 0
+    scores = json.loads((tmp_path / "scores" / "scores.json").read_text())
+    # The truth is the stream's own answer: every IoU is 1, over the one annotated frame.
+    assert scores["mean"] == {"arm": 1.0, "gripper": 1.0, "robot": 1.0}
+    assert scores["videos"][0]["frames"] == 1
+    assert read(tmp_path / "scores" / "worst.png") is not None
+
+
+def test_eval_refuses_a_mask_of_another_size(folder, tmp_path, capsys):
+    root = tmp_path / "root"
+    (root / "image").mkdir(parents=True)
+    folder.rename(root / "image" / "clip")
+    target = root / "mask_gt" / "clip" / "000"
+    target.mkdir(parents=True)
+    cv2.imwrite(str(target / "frame000.png"), np.zeros((5, 6), np.uint8))
+    assert cli.main(["eval", str(root)]) == 2
+    assert "6 x 5, its frame is 80 x 60" in capsys.readouterr().err
+
+
+def test_bench_prints_hardware_versions_median_and_p95(capsys):
+    assert cli.main(["bench", "--frames", "20", "--size", "80x60"]) == 0
+    text = capsys.readouterr().out
+    for word in (
+        "cores",
+        "torch",
+        "onnxruntime",
+        "GFLOP/s",
+        "median ms",
+        "p95 ms",
+        "decoder",
+        "whole step",
+        "frames/s",
+    ):
+        assert word in text
