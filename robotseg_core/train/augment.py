@@ -21,7 +21,7 @@ Background = Callable[[np.random.Generator], Image]
 class AugmentConfig:
     """Ranges and probabilities.  Scale below 1 shows more of the picture (mirrored at the border)."""
 
-    scale: tuple[float, float] = (0.8, 1.6)
+    scale: tuple[float, float] = (0.8, 2.2)
     rotation_deg: float = 15.0
     stretch: float = 1.3
     background: float = 0.15
@@ -143,11 +143,11 @@ def augment_clip(
 ) -> tuple[Image, Image]:
     """Frames [T, S0, S0, 3] and labels [T, S0, S0] -> [T, size, size, 3] and [T, size, size], both uint8."""
     length, source = labels.shape[:2]
-    inside = np.argwhere(labels[0] > 0)
+    # Aim at a robot pixel, as often at the small gripper as at the whole, so that enlarging keeps it in view.
+    inside = np.argwhere(labels[0] == 2) if rng.random() < 0.5 else np.argwhere(labels[0] > 0)
     anchor = np.full(2, source / 2)
-    if len(inside) and rng.random() < 0.7:
-        # Aim at a robot pixel, so that enlarging keeps robot in view.
-        anchor = inside[int(rng.integers(len(inside)))][::-1] * 0.5 + anchor * 0.5
+    if len(inside) and rng.random() < 0.8:
+        anchor = inside[int(rng.integers(len(inside)))][::-1] * 0.7 + anchor * 0.3
     matrix = _affine(rng, config, source, size, anchor)
     drift = rng.normal(0, 0.01, 2) * size if rng.random() < 0.5 else np.zeros(2)
     shrinks = float(np.sqrt(abs(np.linalg.det(matrix[:, :2])))) < 0.75

@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+PART_WEIGHTS = (1.0, 2.0, 1.0)
+"""Weights of arm, gripper and robot: the gripper is the smallest part and the last to be learned."""
+
 
 def part_targets(label: Tensor, stride: int = 4) -> Tensor:
     """Labels [B, S, S] uint8 (1 arm, 2 gripper) -> coverage of each cell [B, 3, S/stride, S/stride] in [0, 1]."""
@@ -40,9 +43,10 @@ def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def dense_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """BCE plus dice of a dense head, [B, P, h, w] both; dice over the batch, so that small parts weigh."""
-    bce = F.binary_cross_entropy_with_logits(logits, target)
+    """BCE plus dice of a dense head, [B, 3, h, w] both; dice over the batch, so that small parts weigh."""
+    weight = torch.tensor(PART_WEIGHTS, device=logits.device)
+    bce = (F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((0, 2, 3)) * weight).mean()
     p = logits.sigmoid()
     inter = (p * target).sum(dim=(0, 2, 3))
     dice = 1 - (2 * inter + 1) / ((p * p).sum(dim=(0, 2, 3)) + (target * target).sum(dim=(0, 2, 3)) + 1)
-    return 2 * bce + dice.mean()
+    return 2 * bce + (dice * weight).mean()

@@ -15,7 +15,7 @@ from robotseg_core.mask_decoder import Candidates
 from robotseg_core.model import Conditioned, Features, Memory, RobotSegModel
 from robotseg_core.preprocess import normalise
 from robotseg_core.structure import edges
-from robotseg_core.train.losses import dense_loss, dice_loss, mask_iou, part_targets
+from robotseg_core.train.losses import PART_WEIGHTS, dense_loss, dice_loss, mask_iou, part_targets
 
 PARTS = 3
 PROMPT_SHARE = 0.2
@@ -166,6 +166,8 @@ def candidate_losses(candidates: Candidates, target: Tensor) -> dict[str, Tensor
     wide = target[:, None].expand_as(logits)
     bce = F.binary_cross_entropy_with_logits(logits, wide, reduction="none").mean((2, 3))
     each = 2 * bce * (0.5 + 0.5 * seen[:, None]) + dice_loss(logits, wide) * seen[:, None]
+    weight = torch.tensor(PART_WEIGHTS, device=each.device).repeat(len(each) // PARTS)
+    each = each * weight[:, None]
     best = each[:, 1:].min(1).values
     iou = mask_iou(logits, wide).detach()
     return {
