@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # make setup: .venv with everything, the messages built.  make demo [INPUT=...]: play a clip through the node.
 # make test: linters, types and all tests.  make parity [REFERENCE=folder]: the base model against golden data.
+# make trt-conformance: our TensorRT calls against NVIDIA's bindings, downloaded; no GPU needed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ REFERENCE ?= ../shared/reference
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 unexport LD_LIBRARY_PATH
 
-.PHONY: setup demo test parity lint clean
+.PHONY: setup demo test parity trt-conformance lint clean
 setup: $(VENV)/installed
 
 $(VENV)/requirements: constraints.txt pyproject.toml
@@ -43,6 +44,13 @@ test: lint
 
 parity: setup
 	$(BIN)/robotseg parity --inputs $(REFERENCE)/inputs.npz --goldens $(REFERENCE)/goldens.npz
+
+# Bindings only, without TensorRT itself: 1 MB each.
+trt-conformance: setup
+	rm -rf build/tensorrt
+	$(PIP) download --no-deps --dest build/tensorrt 'tensorrt-cu12-bindings==10.13.*'
+	$(PIP) download --no-deps --dest build/tensorrt 'tensorrt-cu13-bindings==11.*'
+	ROBOTSEG_TRT_WHEELS=build/tensorrt $(BIN)/python -m pytest test/core/test_tensorrt.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info robotseg_ros/msg robotseg_ros/*.so

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 COMMANDS = {
     "segment": ("robotseg_core.segment", "write the masks of an image, a video or a folder of frames"),
     "bench": ("robotseg_core.bench", "what a frame costs on this machine, stage by stage"),
+    "export": ("robotseg_core.export", "write the image encoder as an ONNX file"),
+    "engine": ("robotseg_core.engine", "build the TensorRT engine of the image encoder for this GPU"),
     "train": ("robotseg_core.train.command", "train a model on rendered or own data"),
     "eval": ("robotseg_core.evaluate", "IoU of masks against ground truth in VRS layout"),
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The image encoder behind one small interface: torch or ONNX Runtime."""
+"""The image encoder behind one small interface: torch, ONNX Runtime or TensorRT."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ import os
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from robotseg_core.conv_encoder import fold_batch_norm
+from robotseg_core.image_encoder import PATCH_STRIDE, HieraTrunk
 from robotseg_core.model import Features, RobotSegModel
+from robotseg_core.onnx_graph import check_precision, folded, to_half
 
 log = logging.getLogger(__name__)
 
-BACKENDS = ("auto", "torch", "onnxruntime")
+BACKENDS = ("auto", "torch", "onnxruntime", "tensorrt")
+
+GRAPH_VERSION = 2
+"""Raised when the export changes, so that no graph or engine of before is taken from the cache."""
 
 
 class EncoderBackend(Protocol):
@@ -95,7 +100,7 @@ def cache_folder() -> Path:
 
 def encoder_hash(model: RobotSegModel) -> str:
     """Hash of everything that determines the exported graph: weights, size, PyTorch version."""
-    digest = hashlib.sha256(f"{model.config} {torch.__version__}".encode())
+    digest = hashlib.sha256(f"{model.config} {torch.__version__} {GRAPH_VERSION}".encode())
     modules = (model.image_encoder, model.sam_mask_decoder.conv_s0, model.sam_mask_decoder.conv_s1)
     for module in modules:
         for key, value in module.state_dict().items():
@@ -104,9 +109,8 @@ def encoder_hash(model: RobotSegModel) -> str:
     return digest.hexdigest()[:16]
 
 
-def cached_onnx(model: RobotSegModel) -> Path:
-    """Path of the exported encoder; exported now if it is not there yet."""
-    name = f"encoder_{model.config.name}_{model.config.image_size}_{encoder_hash(model)}.onnx"
+def writable_cache_folder() -> Path:
+    """The cache folder, made if need be; a temporary one where it cannot be written to, said in the log."""
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -116,38 +120,104 @@ def cached_onnx(model: RobotSegModel) -> Path:
     if not writable:
         folder = Path(tempfile.mkdtemp(prefix="robotseg_"))
         log.warning("cache folder %s is not writable; the encoder is exported to %s", cache_folder(), folder)
-    path = folder / name
+    return folder
+
+
+def cached_onnx(model: RobotSegModel, precision: str = "fp32") -> Path:
+    """Path of the exported encoder; exported now if it is not there yet."""
+    kind = "" if precision == "fp32" else f"_{precision}"
+    name = f"encoder_{model.config.name}_{model.config.image_size}{kind}_{encoder_hash(model)}.onnx"
+    path = writable_cache_folder() / name
     if not path.exists():
-        export_onnx(model, path)
+        export_onnx(model, path, precision)
     return path
 
 
-def export_onnx(model: RobotSegModel, path: Path) -> None:
-    """Write the encoder as ONNX with static shapes; the file appears complete or not at all."""
+def export_onnx(model: RobotSegModel, path: Path, precision: str = "fp32") -> None:
+    """Write the encoder as ONNX with static shapes; the file appears complete or not at all.
+
+    Inputs and outputs are float32 in every precision.
+
+    Raises:
+        ValueError: unknown precision, or a weight that float16 cannot hold.
+    """
+    check_precision(precision)
     size = model.config.image_size
+    graph = EncoderGraph(model).float().cpu()
+    trunk = getattr(graph.image_encoder, "trunk", None)
+    if isinstance(trunk, HieraTrunk):
+        # A constant of the graph: TensorRT has no bicubic resize.  (The trunk's own cache does not outlive the
+        # exporter's change of mode; the trunk is a copy of ours.)
+        code = trunk.position(size // PATCH_STRIDE, size // PATCH_STRIDE)
+        trunk.position = lambda height, width: code  # type: ignore[method-assign]
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with warnings.catch_warnings():
-        # The TorchScript exporter announces its successor; it needs no further package and its graph is checked
-        # against PyTorch in the tests.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            EncoderGraph(model).float().cpu(),
-            (torch.zeros(1, 3, size, size),),
-            str(partial),
-            input_names=["image"],
-            output_names=["h4", "h8", "f16"],
-            opset_version=17,
-            dynamo=False,
-        )
-    os.replace(partial, path)
+    try:
+        with warnings.catch_warnings():
+            # The TorchScript exporter announces its successor; it needs no further package and its graph is checked
+            # against PyTorch in the tests.
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                graph,
+                (torch.zeros(1, 3, size, size),),
+                str(partial),
+                input_names=["image"],
+                output_names=["h4", "h8", "f16"],
+                opset_version=17,
+                dynamo=False,
+            )
+        exported = folded(partial)
+        if precision == "fp16":
+            to_half(exported)
+        partial.write_bytes(exported.SerializeToString())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def make_encoder(model: RobotSegModel, backend: str, device: torch.device, threads: int) -> EncoderBackend:
-    """The backend by name; ``auto`` takes ONNX Runtime on a CPU where it is installed, else torch."""
+def tensorrt_or_torch(
+    model: RobotSegModel, device: torch.device, precision: str = "fp32", trt: Any = None
+) -> EncoderBackend:
+    """TensorRT where it works, else torch in float32, said in the log; ``trt`` as in ``TensorRTEncoder``."""
+    from robotseg_core.tensorrt_encoder import TensorRTEncoder
+
+    try:
+        return TensorRTEncoder(model, device, precision, trt)
+    except Exception as error:
+        log.warning("TensorRT cannot be used (%s); the encoder runs in PyTorch, in float32", error)
+        return TorchEncoder(model, device)
+
+
+def make_encoder(
+    model: RobotSegModel, backend: str, device: torch.device, threads: int, *, precision: str = "fp32"
+) -> EncoderBackend:
+    """The backend by name.
+
+    Args:
+        model: whose encoder runs.
+        backend: one of :data:`BACKENDS`; ``auto`` takes ONNX Runtime on a CPU and TensorRT on CUDA where they are
+            installed, else torch.
+        device: of the model.
+        threads: for ONNX Runtime.
+        precision: in which TensorRT computes, ``fp32`` or ``fp16``; the other backends know ``fp32`` only.
+
+    Raises:
+        ValueError: unknown backend or precision, or the two or the device do not go together.
+    """
+    check_precision(precision)
     if backend not in BACKENDS:
         raise ValueError(f"backend is {backend!r}, must be one of {BACKENDS}")
     if backend == "onnxruntime" and device.type != "cpu":
         raise ValueError(f"backend 'onnxruntime' runs on the CPU here, device is {device}")
+    if backend == "tensorrt" and device.type != "cuda":
+        raise ValueError(f"backend 'tensorrt' runs on CUDA devices, device is {device}")
+    if precision != "fp32" and (backend in ("torch", "onnxruntime") or device.type != "cuda"):
+        raise ValueError(f"precision is {precision!r}, which only backend 'tensorrt' on a CUDA device knows")
+    if backend == "tensorrt":
+        from robotseg_core.tensorrt_encoder import TensorRTEncoder
+
+        return TensorRTEncoder(model, device, precision)
+    if backend == "auto" and device.type == "cuda":
+        return tensorrt_or_torch(model, device, precision)
     if backend == "torch" or device.type != "cpu":
         return TorchEncoder(model, device)
     try:

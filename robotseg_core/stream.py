@@ -67,7 +67,7 @@ class RobotSeg:
         Args:
             preset: ``nano`` or ``base``.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; auto takes CUDA where it works.
-            backend: of the encoder: ``auto``, ``torch`` or ``onnxruntime``.
+            backend: of the encoder: ``auto``, ``torch``, ``onnxruntime`` or ``tensorrt``.
             weights: file to load; None takes the shipped weights of nano.
 
         Raises:

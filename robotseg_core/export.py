@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``robotseg export``: the image encoder as an ONNX file, with static shapes and precision in the graph."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from robotseg_core.config import PRESETS
+from robotseg_core.encoder_backend import export_onnx
+from robotseg_core.model import RobotSegModel
+from robotseg_core.onnx_graph import PRECISIONS
+from robotseg_core.weights import load_weights
+
+
+def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say which encoder is meant."""
+    parser.add_argument("--preset", default="nano", choices=tuple(PRESETS), help="nano (default) or base")
+    parser.add_argument("--precision", default="fp32", choices=PRECISIONS, help="of the computation (default fp32)")
+    parser.add_argument("--size", type=int, default=None, help="side of the image, pixels (default: the preset's)")
+    parser.add_argument("--weights", default=None, help="weight file (default: that of the preset)")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``robotseg export``."""
+    add_encoder_arguments(parser)
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE.onnx", help="file to write")
+
+
+def load_model(arguments: argparse.Namespace) -> RobotSegModel:
+    """The model that the arguments name, on the CPU.
+
+    Raises:
+        ValueError: the size is not a positive multiple of 32.
+        WeightsError: absent, damaged or unfit weights.
+    """
+    config = PRESETS[arguments.preset]
+    if arguments.size is not None:
+        if arguments.size < 32 or arguments.size % 32:
+            raise ValueError(f"--size is {arguments.size}, must be a multiple of 32, at least 32")
+        config = dataclasses.replace(config, image_size=arguments.size)
+    model = RobotSegModel(config)
+    load_weights(model, arguments.weights or arguments.preset)
+    return model.eval().requires_grad_(False)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the file and say what it takes and gives."""
+    if not arguments.out.parent.is_dir():
+        raise ValueError(f"--out is {arguments.out}, but there is no folder {arguments.out.parent}")
+    model = load_model(arguments)
+    export_onnx(model, arguments.out, arguments.precision)
+    size = model.config.image_size
+    print(f"{arguments.out}: encoder of {model.config.name}, {arguments.precision} inside")
+    print(f"image [1, 3, {size}, {size}] float32, ImageNet-normalised -> h4, h8, f16 float32")
+    return 0
