@@ -176,6 +176,11 @@ class ClipDataset(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Ten
             yield torch.from_numpy(rgb.transpose(0, 3, 1, 2).copy()), torch.from_numpy(label)
             n += workers
 
+    def any_store(self, rng: np.random.Generator) -> VideoStore:
+        """A store, drawn by its number of videos: every video is as likely as any other."""
+        videos = np.array([len(store.names) for store in self.stores])
+        return self.stores[int(rng.choice(len(videos), p=videos / videos.sum()))]
+
     def background(self, rng: np.random.Generator) -> NDArray[np.uint8]:
         """A picture without a robot: a photograph, or a smooth random surface where there are none."""
         if self.photos is not None:
@@ -193,8 +198,7 @@ class ClipDataset(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Ten
             cut, label = self.cutouts.sample(rng)
             base: NDArray[np.uint8]
             if rng.random() < 0.35 and self.stores:
-                store = self.stores[int(rng.integers(len(self.stores)))]
-                frames, labels = store.clip(rng, 1)
+                frames, labels = self.any_store(rng).clip(rng, 1)
                 base, base_label = np.asarray(frames[0]), np.asarray(labels[0])
             else:
                 base = self.background(rng)
@@ -202,7 +206,7 @@ class ClipDataset(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Ten
             rgb = paste_over(base, cut, label > 0, rng)
             label = np.where(label > 0, label, base_label)
         else:
-            store = self.stores[int(rng.integers(len(self.stores)))]
+            store = self.any_store(rng)
             frames, labels = store.clip(rng, self.length)
             return augment_clip(np.asarray(frames), np.asarray(labels), self.background, self.augment, self.size, rng)
         frames, labels = np.repeat(rgb[None], self.length, 0), np.repeat(label[None], self.length, 0)

@@ -50,7 +50,7 @@ def simulate_prompt(target: Tensor, size: int) -> tuple[Tensor, Tensor] | None:
     corners = torch.stack([torch.stack([x0, y0], -1), torch.stack([x1, y1], -1)], 1) * stride
     side = (corners[:, 1] - corners[:, 0])[:, None]
     noise = (torch.randn_like(corners) * 0.05 * side).clamp(-20, 20)
-    labels = torch.where(seen[:, None], torch.tensor([2, 3]), -1)
+    labels = torch.where(seen[:, None], torch.tensor([2, 3], device=target.device), -1)
     return (corners + noise).clamp(0, size - 1), labels
 
 
@@ -127,12 +127,14 @@ class Objective(nn.Module):
             if conditioned.structure is not None:
                 losses["structure"] = structure_loss(conditioned.structure.float(), target[:, t])
             for name, value in losses.items():
-                total[name] = total.get(name, torch.zeros(())) + value / length
-            choice = model.choose(candidates)
+                total[name] = total.get(name, torch.zeros((), device=value.device)) + value / length
+            choice = model.choose(candidates, multimask=prompt is None or prompt[1].shape[1] <= 1)
             pointers.append(model.pointer(choice, candidates.object_logit))
             # The mask enters the memory as it is; gradients reach it through features and pointer only.
             logits, seen = choice.logits.detach().float(), candidates.object_logit.detach()
-            memory = model.remember(frame, logits, seen, torch.zeros(rows, dtype=torch.bool))
+            # The first frame enters with a hard mask, as in the stream (SPEC 7.1).
+            first = torch.full((rows,), t == 0, dtype=torch.bool, device=logits.device)
+            memory = model.remember(frame, logits, seen, first)
             memories.append(memory)
             tokens.append(model.object_tokens(memory.float(), logits))
         return total
@@ -148,9 +150,9 @@ class Objective(nn.Module):
         offsets = torch.tensor([float(age), *(float(t - f) for f in seen[1:])]) / (config.max_pointers - 1)
         return Memory(
             features=torch.stack([memories[f] for f in frames], 1),
-            time_index=torch.tensor(time),
+            time_index=torch.tensor(time, device=memories[0].device),
             pointers=torch.stack([pointers[f] for f in seen], 1),
-            offsets=offsets[None],
+            offsets=offsets[None].to(memories[0].device),
             object_tokens=torch.stack([tokens[f] for f in frames], 1),
         )
 
