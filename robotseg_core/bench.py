@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from robotseg_core.segment import add_model_arguments
-from robotseg_core.stream import RobotSeg
+from robotseg_core.stream import MAX_SIDE, RobotSeg, StreamPolicy
 from robotseg_core.types import StageTimes
 
 
@@ -68,13 +68,17 @@ def run(arguments: argparse.Namespace) -> int:
         width, height = (int(x) for x in arguments.size.lower().split("x"))
     except ValueError:
         raise ValueError(f"--size is {arguments.size!r}, must be WIDTHxHEIGHT, e.g. 640x480") from None
+    if not (16 <= width <= MAX_SIDE and 16 <= height <= MAX_SIDE):
+        raise ValueError(f"--size is {arguments.size!r}, each side must be 16 to {MAX_SIDE} pixels")
     if arguments.frames < 20:
         raise ValueError(f"--frames is {arguments.frames}, must be at least 20")
     robotseg = RobotSeg.load(
         arguments.preset, device=arguments.device, backend=arguments.backend, weights=arguments.weights
     )
-    stream = robotseg.stream()
-    # Smooth noise that moves: the cost of a frame hardly depends on what it shows.
+    # Smooth noise that moves, over a full memory that is never dropped: with it the cost of a frame does not depend
+    # on what it shows, without it a stream that sees no robot would skip half of its stages.
+    stream = robotseg.stream(StreamPolicy(lost_after=1 << 40, refresh_after=0))
+    stream.fill_memory()
     coarse = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
     noise = np.asarray(cv2.resize(coarse, (2 * width, height)), np.uint8)
     frames = [np.ascontiguousarray(noise[:, 8 * i : 8 * i + width]) for i in range(min(16, width // 8))]

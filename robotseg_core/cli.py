@@ -8,6 +8,9 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+import cv2
+import yaml
+
 COMMANDS = {
     "segment": ("robotseg_core.segment", "write the masks of an image, a video or a folder of frames"),
     "bench": ("robotseg_core.bench", "what a frame costs on this machine, stage by stage"),
@@ -45,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         return int(arguments.run(arguments))
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, cv2.error, yaml.YAMLError) as error:
         print(f"robotseg {argv[0]}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -70,9 +70,12 @@ def run(arguments: argparse.Namespace) -> int:
     robotseg = RobotSeg.load(
         arguments.preset, device=arguments.device, backend=arguments.backend, weights=arguments.weights
     )
+    videos = sorted(p for p in images.iterdir() if p.is_dir())
+    if not videos:
+        raise ValueError(f"{images} has no folders of frames")
     scores: list[VideoScore] = []
     pictures: list[tuple[float, str, NDArray[np.uint8]]] = []
-    for video in tqdm(sorted(p for p in images.iterdir() if p.is_dir()), unit="video"):
+    for video in tqdm(videos, unit="video"):
         stream = robotseg.stream()
         found: dict[str, list[float]] = {part: [] for part in PARTS}
         marked = []
@@ -89,18 +92,21 @@ def run(arguments: argparse.Namespace) -> int:
                     if part == "robot":
                         score = found[part][-1]
                         pictures.append((score, f"{video.name}/{name} {score:.2f}", overlay(rgb, result)))
+                        # The worst twelve and the best four; a large set would not fit into memory.
+                        pictures.sort(key=lambda p: p[0])
+                        del pictures[12:-4]
         mean = {part: float(np.mean(values)) if values else float("nan") for part, values in found.items()}
         scores.append(VideoScore(video.name, len(found["robot"]), mean, float(np.mean(marked))))
     print(f"{'video':32}{'frames':>7}{'arm':>8}{'gripper':>9}{'robot':>8}{'marked':>9}")
     for s in scores:
         print(f"{s.name:32}{s.frames:7}{s.iou['arm']:8.3f}{s.iou['gripper']:9.3f}{s.iou['robot']:8.3f}{s.marked:9.2%}")
+    if not pictures:
+        raise ValueError(f"{root / 'mask_gt'} has no masks for the frames of {images}")
     means = {part: float(np.nanmean([s.iou[part] for s in scores])) for part in PARTS}
     print(f"{'mean':32}{'':7}{means['arm']:8.3f}{means['gripper']:9.3f}{means['robot']:8.3f}")
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
         report = {"mean": means, "videos": [vars(s) for s in scores]}
         (arguments.out / "scores.json").write_text(json.dumps(report, indent=1))
-        pictures.sort(key=lambda p: p[0])
-        worst, best = pictures[:12], pictures[-4:]
-        write_png(arguments.out / "worst.png", contact_sheet([(c, p) for _, c, p in worst + best])[..., ::-1])
+        write_png(arguments.out / "worst.png", contact_sheet([(c, p) for _, c, p in pictures])[..., ::-1])
     return 0

@@ -23,6 +23,18 @@ class InputError(ValueError):
     """An input that cannot be played; the message says why."""
 
 
+class FrameError(InputError):
+    """One frame of a folder that cannot be read; the iterator goes on with the next one.
+
+    Attributes:
+        name: of the frame.
+    """
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
 @dataclass(frozen=True)
 class Frames:
     """Something to play.
@@ -58,11 +70,11 @@ def open_frames(source: str) -> Frames:
         twice = sorted({stem for stem in stems if stems.count(stem) > 1}) if len(set(stems)) < len(stems) else []
         if twice:
             raise InputError(f"{source} has several images named {twice[0]}; their masks would overwrite each other")
-        return Frames(((file.stem, _read(file)) for file in files), FOLDER_RATE_HZ, len(files))
+        return Frames(_Images(files), FOLDER_RATE_HZ, len(files))
     if not path.is_file():
         raise InputError(f"{source} does not exist; give a video file, an image, a folder of images or /dev/videoN")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return Frames(iter([(path.stem, _read(path))]), FOLDER_RATE_HZ, 1)
+        return Frames(_Images([path]), FOLDER_RATE_HZ, 1)
     return _open_video(cv2.VideoCapture(str(path)), source, live=False)
 
 
@@ -87,8 +99,19 @@ def _open_video(video: cv2.VideoCapture, source: str, live: bool) -> Frames:
     return Frames(frames(), rate, count, live)
 
 
-def _read(file: Path) -> NDArray[np.uint8]:
-    image = cv2.imread(str(file), cv2.IMREAD_COLOR)
-    if image is None:
-        raise InputError(f"{file} cannot be read as an image")
-    return np.asarray(image, dtype=np.uint8)
+class _Images:
+    """Images in order.  A class, because a generator would end at the first unreadable one."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self._files = iter(files)
+
+    def __iter__(self) -> _Images:
+        return self
+
+    def __next__(self) -> tuple[str, NDArray[np.uint8]]:
+        file = next(self._files)
+        # Pixels as they are stored: masks must fit the file, whatever its orientation tag says.
+        image = cv2.imread(str(file), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        if image is None:
+            raise FrameError(file.stem, f"{file} cannot be read as an image")
+        return file.stem, np.asarray(image, dtype=np.uint8)

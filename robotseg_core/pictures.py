@@ -68,7 +68,7 @@ def contact_sheet(
     if not pictures:
         raise ValueError("a contact sheet needs at least one picture, there are 0")
     cells = []
-    height = max(round(width * p.shape[0] / p.shape[1]) for _, p in pictures)
+    height = max(1, *(round(width * p.shape[0] / p.shape[1]) for _, p in pictures))
     for caption, picture in pictures:
         cell = np.zeros((height + 20, width, 3), np.uint8)
         scaled = cv2.resize(picture, (width, min(height, max(1, round(width * picture.shape[0] / picture.shape[1])))))

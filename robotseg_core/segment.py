@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from pathlib import Path
 
 import cv2
@@ -12,10 +14,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from robotseg_core.encoder_backend import BACKENDS
-from robotseg_core.frames import open_frames
+from robotseg_core.frames import FrameError, Frames, open_frames
 from robotseg_core.pictures import contact_sheet, overlay
-from robotseg_core.stream import RobotSeg
-from robotseg_core.types import PARTS
+from robotseg_core.stream import RobotSeg, Stream
+from robotseg_core.types import PARTS, PartMasks
 
 FOLDERS = dict(zip(PARTS, ("000", "001", "002"), strict=True))
 """Folder of each part in VRS layout (SPEC 10.1)."""
@@ -55,7 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     if frames.live:
         raise ValueError(f"{arguments.input} is a camera; `robotseg segment` takes files")
     source = Path(arguments.input)
-    name = source.resolve().name if source.is_dir() else source.stem
+    # The name as it was given, also where it is a link.
+    name = Path(os.path.abspath(source)).name if source.is_dir() else source.stem
     target: Path = arguments.out / name
     for folder in FOLDERS.values():
         (target / folder).mkdir(parents=True, exist_ok=True)
@@ -63,28 +66,88 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.preset, device=arguments.device, backend=arguments.backend, weights=arguments.weights
     )
     print(f"{robotseg.preset} on {robotseg.device}, encoder {robotseg.backend}, weights {robotseg.source}")
-    stream = robotseg.stream()
-    video: cv2.VideoWriter | None = None
-    sheet: list[tuple[str, NDArray[np.uint8]]] = []
-    every = max(1, (frames.count or 1) // 12)
-    done = 0
-    for name_of_frame, bgr in tqdm(frames.frames, total=frames.count, desc=name, unit="frame"):
-        rgb = np.ascontiguousarray(bgr[..., ::-1])
-        result = stream.step(rgb, stamp=round(done * 1e9 / frames.rate_hz))
-        for part, folder in FOLDERS.items():
-            write_png(target / folder / f"{name_of_frame}.png", result[part].mask)
+    writer = _Writer(arguments.out, name, frames, video=not arguments.no_video)
+    try:
+        _stream(robotseg.stream(), frames, writer)
+    finally:
+        writer.close()
+    print(f"{writer.done} frames -> {target}")
+    if frames.count is not None and writer.done + len(writer.unreadable) < frames.count and source.is_file():
+        print(f"{source} says it has {frames.count} frames, {writer.done} could be decoded", file=sys.stderr)
+    if writer.unreadable:
+        print(f"not readable, masks of the frame before them: {', '.join(writer.unreadable)}", file=sys.stderr)
+    return 1 if writer.unreadable else 0
+
+
+def _stream(stream: Stream, frames: Frames, writer: _Writer) -> None:
+    iterator = iter(frames.frames)
+    with tqdm(total=frames.count, desc=writer.name, unit="frame") as bar:
+        while True:
+            try:
+                name, bgr = next(iterator)
+            except StopIteration:
+                return
+            except FrameError as error:
+                writer.skip(error.name)
+                continue
+            finally:
+                bar.update()
+            rgb = np.ascontiguousarray(bgr[..., ::-1])
+            writer.write(name, rgb, stream.step(rgb, stamp=round(writer.done * 1e9 / frames.rate_hz)))
+
+
+class _Writer:
+    """Masks, overlay video and contact sheet of one input."""
+
+    def __init__(self, out: Path, name: str, frames: Frames, *, video: bool) -> None:
+        self.out, self.name, self.rate_hz, self._video = out, name, frames.rate_hz, video
+        self.done = 0
+        self.unreadable: list[str] = []
+        self._last: PartMasks | None = None
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+        self._sheet: list[tuple[str, NDArray[np.uint8]]] = []
+        self._every = max(1, -(-(frames.count or 1) // 12))
+
+    def write(self, name: str, rgb: NDArray[np.uint8], result: PartMasks) -> None:
+        """Write the answer to one frame."""
+        if self._last is None:
+            # Frames that could not be read before the first answer: there is nothing to repeat for them.
+            for earlier in self.unreadable:
+                self._masks(earlier, {part: np.zeros(rgb.shape[:2], np.uint8) for part in FOLDERS})
+        self._last = result
+        self._masks(name, {part: result[part].mask for part in FOLDERS})
         drawn = overlay(rgb, result)
-        if not arguments.no_video:
-            if video is None:
-                size = (bgr.shape[1], bgr.shape[0])
-                path = str(arguments.out / f"{name}_overlay.mp4")
-                video = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"mp4v"), frames.rate_hz, size)
-            video.write(cv2.resize(drawn[..., ::-1], size))
-        if done % every == 0 and len(sheet) < 16:
-            sheet.append((f"{name_of_frame} {result.state.name}", drawn))
-        done += 1
-    if video is not None:
-        video.release()
-    write_png(arguments.out / f"{name}_contact_sheet.png", contact_sheet(sheet)[..., ::-1])
-    print(f"{done} frames -> {target}")
-    return 0
+        if self._video:
+            self._frame(drawn)
+        if self.done % self._every == 0:
+            self._sheet.append((f"{name} {result.state.name}", drawn))
+        self.done += 1
+
+    def skip(self, name: str) -> None:
+        """A frame that cannot be read: the last answer stands for it, and its name is reported at the end."""
+        self.unreadable.append(name)
+        if self._last is not None:
+            self._masks(name, {part: self._last[part].mask for part in FOLDERS})
+
+    def close(self) -> None:
+        """Finish the video and write the contact sheet."""
+        if self._writer is not None:
+            self._writer.release()
+        if self._sheet:
+            write_png(self.out / f"{self.name}_contact_sheet.png", contact_sheet(self._sheet)[..., ::-1])
+
+    def _masks(self, name: str, masks: dict[str, NDArray[np.uint8]]) -> None:
+        for part, mask in masks.items():
+            write_png(self.out / self.name / FOLDERS[part] / f"{name}.png", mask)
+
+    def _frame(self, drawn: NDArray[np.uint8]) -> None:
+        if self._writer is None:
+            self._size = (drawn.shape[1], drawn.shape[0])
+            path = self.out / f"{self.name}_overlay.mp4"
+            self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), self.rate_hz, self._size)
+            if not self._writer.isOpened():
+                print(
+                    f"{path} cannot be encoded at {self._size[0]} x {self._size[1]}; no overlay video", file=sys.stderr
+                )
+        self._writer.write(cv2.resize(drawn[..., ::-1], self._size))

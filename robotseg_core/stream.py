@@ -6,6 +6,7 @@ A frame goes one way: preprocess, encoder, memory attention, prompt generator, d
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from robotseg_core.preprocess import frame_tensor
 from robotseg_core.structure import edges
 from robotseg_core.types import PARTS, PartMasks, Prompt, PromptKind, StageTimes, State
 from robotseg_core.weights import load_weights
+
+log = logging.getLogger(__name__)
 
 MAX_SIDE = 8192
 """Largest side of a frame that a stream accepts, pixels."""
@@ -88,7 +91,18 @@ class RobotSeg:
         load_weights(model, weights if weights is not None else preset)
         model = model.eval().requires_grad_(False).to(place)
         encoder = make_encoder(model, backend, place, threads=len(os.sched_getaffinity(0)))
-        return cls(model, encoder, place, str(weights or preset))
+        robotseg = cls(model, encoder, place, str(weights or preset))
+        robotseg.warm_up()
+        return robotseg
+
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Step twice, the second time with a memory, so that no camera frame waits for first-time set-up."""
+        stream = self.stream()
+        black = np.zeros((480, 640, 3), np.uint8)
+        stream.step(black)
+        stream.fill_memory()
+        stream.step(black)
 
     @property
     def preset(self) -> str:
@@ -144,12 +158,29 @@ class Stream:
         self._seen_robot = False
 
     def prompt(self, prompt: Prompt) -> None:
-        """Take a user's hint into account at the next step (RESET at once)."""
+        """Take a user's hint into account at the next step.
+
+        RESET acts at once and takes back what was asked for its part since the last step.  A prompted part starts
+        its memory anew from the prompted frame.  Of several boxes for a part the last one counts.  Points outside
+        the frame and boxes that do not overlap it are left out, with a warning.
+        """
         if prompt.kind is PromptKind.RESET:
+            self._prompts = [p for p in self._prompts if p.part != prompt.part]
             self.bank.reset(PARTS.index(prompt.part))
             self._absent[PARTS.index(prompt.part)] = 0
         else:
             self._prompts.append(prompt)
+
+    @torch.inference_mode()
+    def fill_memory(self) -> None:
+        """Fill the memory with blanks, as if many frames had been seen: for warm-up and benchmarks."""
+        self.reset()
+        bank, config = self.bank, self.robotseg.model.config
+        blank = (torch.zeros_like(x[:, 0]) for x in (bank.features, bank.object_tokens, bank.pointers))
+        features, tokens, pointer = blank
+        for self._frame in range(max(config.memory_frames, config.max_pointers)):
+            bank.store(self._frame, features, tokens, pointer, np.full(len(PARTS), self._frame == 0))
+        self._frame += 1
 
     @torch.inference_mode()
     def step(self, frame: NDArray[np.uint8], stamp: int = 0) -> PartMasks:
@@ -203,9 +234,10 @@ class Stream:
         scale = np.array([size / width, size / height])
         out = []
         for row, part in enumerate(PARTS):
-            boxes = [p for p in self._prompts if p.part == part and p.kind is PromptKind.BOX]
-            points = [p for p in self._prompts if p.part == part and p.kind is PromptKind.POINT]
-            xy = [c for box in boxes[-1:] for c in (box.xy[:2], box.xy[2:])] + [p.xy for p in points]
+            asked = [p for p in self._prompts if p.part == part]
+            boxes = [box for p in asked if p.kind is PromptKind.BOX and (box := clip_box(p.xy, width, height))]
+            points = [p for p in asked if p.kind is PromptKind.POINT and inside(p.xy, width, height)]
+            xy = [c for box in boxes[-1:] for c in (box[:2], box[2:])] + [p.xy for p in points]
             if not xy:
                 continue
             labels = [2, 3] * bool(boxes) + [p.label for p in points]
@@ -282,6 +314,24 @@ class Stream:
             return State.LOST if self._seen_robot else State.SEARCHING
         doubtful = score < self.policy.min_score or coverage > self.policy.max_coverage
         return State.DEGRADED if doubtful else State.TRACKING
+
+
+def inside(xy: tuple[float, ...], width: int, height: int) -> bool:
+    """Whether a point lies in the frame; said in the log where it does not."""
+    within = -0.5 <= xy[0] <= width - 0.5 and -0.5 <= xy[1] <= height - 0.5
+    if not within:
+        log.warning("point (%g, %g) is outside the %d x %d frame and is left out", *xy, width, height)
+    return within
+
+
+def clip_box(xy: tuple[float, ...], width: int, height: int) -> tuple[float, ...] | None:
+    """Corners in order and inside the frame; None, and said in the log, where nothing of the box is left."""
+    x0, x1 = (min(max(x, 0.0), width - 1.0) for x in sorted(xy[0::2]))
+    y0, y1 = (min(max(y, 0.0), height - 1.0) for y in sorted(xy[1::2]))
+    if x1 <= x0 or y1 <= y0:
+        log.warning("box %s covers nothing of the %d x %d frame and is left out", xy, width, height)
+        return None
+    return x0, y0, x1, y1
 
 
 def check_frame(frame: NDArray[np.uint8]) -> None:

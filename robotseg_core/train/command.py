@@ -38,6 +38,10 @@ def build(kind: type[Any], values: dict[str, Any], where: str) -> Any:
     for key in values:
         if key not in known:
             raise ValueError(f"{where} has the unknown key {key!r}; known are {known}")
+    required = [f.name for f in dataclasses.fields(kind) if f.default is f.default_factory is dataclasses.MISSING]
+    for key in required:
+        if key not in values:
+            raise ValueError(f"{where} lacks the key {key!r}")
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
 
 
@@ -52,6 +56,8 @@ def read_config(path: Path) -> tuple[str, TrainConfig]:
     content["data"] = build(DataConfig, content["data"], f"{path}: data")
     content["augment"] = build(AugmentConfig, content.get("augment") or {}, f"{path}: augment")
     content["phases"] = [build(Phase, phase, f"{path}: phases") for phase in content["phases"]]
+    if not content["phases"]:
+        raise ValueError(f"{path}: phases is empty, there is nothing to train")
     config: TrainConfig = build(TrainConfig, content, str(path))
     return preset, config
 

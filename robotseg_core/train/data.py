@@ -6,6 +6,7 @@ Every source answers with RGB uint8 [T, S, S, 3] and labels uint8 [T, S, S]: 0 b
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,9 @@ class VideoStore:
         self.starts = np.cumsum([0, *(len(f) for f in frames)])
         total = int(self.starts[-1])
         cache.mkdir(parents=True, exist_ok=True)
-        key = f"{root.parent.name}_{root.name}_{total}"
+        # Names, sizes and times of the files: a set rendered anew is read anew.
+        listing = "".join(f"{f}{f.stat().st_size}{f.stat().st_mtime_ns}" for video in frames for f in video)
+        key = f"{root.name}_{total}_{hashlib.sha256(listing.encode()).hexdigest()[:12]}"
         rgb_path, label_path = cache / f"{key}_rgb.npy", cache / f"{key}_label.npy"
         if not label_path.exists():
             self._fill(root, frames, total, rgb_path, label_path)
@@ -72,7 +75,10 @@ class VideoStore:
             rgb[i] = cv2.resize(image, (STORE_SIZE, STORE_SIZE), interpolation=cv2.INTER_AREA)[..., ::-1]
             label[i] = read_label(root / "mask_gt" / path.parent.name, path.stem)
         rgb.flush()
-        np.save(label_path, label)
+        # The label file is the sign that both are whole.
+        partial = label_path.with_suffix(".part.npy")
+        np.save(partial, label)
+        partial.replace(label_path)
 
     def clip(self, rng: np.random.Generator, length: int) -> Clip:
         """``length`` frames of one video at a random stride and direction."""
@@ -100,20 +106,16 @@ def read_label(folder: Path, stem: str) -> NDArray[np.uint8]:
 
 
 class CutoutStore:
-    """Shards of robots rendered without background; new shards are picked up while they are being rendered."""
+    """Shards of robots rendered without background."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
         self.shards: list[Clip] = []
-        self._seen: set[str] = set()
-
-    def refresh(self) -> None:
-        """Look for finished shards (a label file is written last)."""
-        for label in sorted(self.folder.glob("label_*.npy")):
-            if label.name not in self._seen:
-                rgb = label.with_name(label.name.replace("label_", "rgb_"))
-                self.shards.append((np.load(rgb, mmap_mode="r"), np.load(label, mmap_mode="r")))
-                self._seen.add(label.name)
+        # A label file is written last: its shard is complete.
+        for label in sorted(folder.glob("label_*.npy")):
+            rgb = label.with_name(label.name.replace("label_", "rgb_"))
+            self.shards.append((np.load(rgb, mmap_mode="r"), np.load(label, mmap_mode="r")))
+        if not self.shards:
+            raise FileNotFoundError(f"no label_*.npy shards of cut-outs in {folder}")
 
     def sample(self, rng: np.random.Generator) -> Clip:
         """One cut-out: RGB [S, S, 3], label [S, S]."""
@@ -170,8 +172,6 @@ class ClipDataset(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Ten
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         n = self.start + worker
         while True:
-            if self.cutouts is not None and (n // workers) % 256 == 0:
-                self.cutouts.refresh()
             rgb, label = self.draw(np.random.default_rng((self.seed, n)))
             yield torch.from_numpy(rgb.transpose(0, 3, 1, 2).copy()), torch.from_numpy(label)
             n += workers
@@ -194,7 +194,7 @@ class ClipDataset(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Ten
         if kind < self.data.photo_share:
             rgb = self.background(rng)
             label = np.zeros(rgb.shape[:2], np.uint8)
-        elif self.cutouts is not None and self.cutouts.shards and kind < self.data.photo_share + self.data.cutout_share:
+        elif self.cutouts is not None and kind < self.data.photo_share + self.data.cutout_share:
             cut, label = self.cutouts.sample(rng)
             base: NDArray[np.uint8]
             if rng.random() < 0.35 and self.stores:

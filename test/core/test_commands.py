@@ -52,6 +52,32 @@ def test_segment_takes_a_single_image(folder, tmp_path):
     assert not (tmp_path / "out" / "frame007_overlay.mp4").exists()
 
 
+def test_an_unreadable_frame_does_not_end_the_run(folder, tmp_path, capsys):
+    (folder / "frame010.jpg").write_bytes(b"not an image")
+    assert cli.main(["segment", str(folder), "--out", str(tmp_path / "out")]) == 1
+    assert "frame010" in capsys.readouterr().err
+    for part in ("000", "001", "002"):
+        masks = sorted(p.name for p in (tmp_path / "out" / "clip" / part).iterdir())
+        assert masks == ["frame000.png", "frame007.png", "frame010.png", "frame014.png"]
+    robot = tmp_path / "out" / "clip" / "002"
+    assert np.array_equal(read(robot / "frame010.png"), read(robot / "frame007.png"))
+
+
+def test_the_output_has_the_name_that_was_given_also_of_a_link(folder, tmp_path):
+    (tmp_path / "link").symlink_to(folder)
+    assert cli.main(["segment", str(tmp_path / "link"), "--out", str(tmp_path / "out"), "--no-video"]) == 0
+    assert (tmp_path / "out" / "link" / "002" / "frame000.png").exists()
+
+
+def test_segment_takes_a_video(folder, tmp_path):
+    video = cv2.VideoWriter(str(tmp_path / "v.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (80, 60))
+    for frame in moving_frames(4):
+        video.write(frame)
+    video.release()
+    assert cli.main(["segment", str(tmp_path / "v.mp4"), "--out", str(tmp_path / "out"), "--no-video"]) == 0
+    assert sorted(p.name for p in (tmp_path / "out" / "v" / "001").iterdir())[-1] == "00003.png"
+
+
 def test_errors_are_one_line_that_names_the_value(tmp_path, capsys):
     assert cli.main(["segment", str(tmp_path / "absent"), "--out", str(tmp_path)]) == 2
     assert "absent does not exist" in capsys.readouterr().err
@@ -75,6 +101,16 @@ def test_eval_counts_annotated_frames_and_an_empty_mask_of_an_empty_truth_as_rig
     assert scores["mean"] == {"arm": 1.0, "gripper": 1.0, "robot": 1.0}
     assert scores["videos"][0]["frames"] == 1
     assert read(tmp_path / "scores" / "worst.png") is not None
+
+
+def test_eval_without_videos_or_truth_says_so(folder, tmp_path, capsys):
+    root = tmp_path / "root"
+    (root / "image").mkdir(parents=True)
+    assert cli.main(["eval", str(root)]) == 2
+    assert "no folders of frames" in capsys.readouterr().err
+    folder.rename(root / "image" / "clip")
+    assert cli.main(["eval", str(root), "--out", str(tmp_path / "scores"), "--no-memory"]) == 2
+    assert "no masks" in capsys.readouterr().err
 
 
 def test_eval_refuses_a_mask_of_another_size(folder, tmp_path, capsys):

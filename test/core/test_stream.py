@@ -159,6 +159,34 @@ def test_point_and_box_prompts_change_the_prompted_part_and_start_its_memory_ane
         assert not prompted._prompts
 
 
+def test_prompts_off_the_frame_are_left_out_and_boxes_are_put_in_order(caplog):
+    stream = small_robotseg().stream()
+    for xy in ((-50.0, -50.0), (1e9, 5.0), (3e38, 3e38)):
+        stream.prompt(Prompt("arm", PromptKind.POINT, xy))
+    stream.prompt(Prompt("gripper", PromptKind.BOX, (90.0, 5.0, 120.0, 20.0)))
+    assert stream._take_prompts(80, 60) == []
+    assert "80 x 60" in caplog.text
+    stream.prompt(Prompt("arm", PromptKind.BOX, (40.0, 30.0, -5.0, 15.0)))
+    [(row, (coords, labels))] = stream._take_prompts(80, 60)
+    assert row == 0 and labels.tolist() == [[2, 3]]
+    expected = [[0.0, 15 * 64 / 60], [32.0, 32.0]]
+    np.testing.assert_allclose(coords[0], expected, rtol=1e-5)
+
+
+def test_reset_takes_back_what_was_asked_for_its_part():
+    stream = small_robotseg().stream()
+    stream.prompt(Prompt("arm", PromptKind.POINT, (5.0, 5.0)))
+    stream.prompt(Prompt("robot", PromptKind.POINT, (6.0, 6.0)))
+    stream.prompt(Prompt("arm", PromptKind.RESET))
+    assert [row for row, _ in stream._take_prompts(80, 60)] == [2]
+
+
+def test_warm_up_runs_every_stage_and_leaves_no_memory_to_other_streams():
+    robotseg = small_robotseg()
+    robotseg.warm_up()
+    assert not robotseg.stream().bank.started.any()
+
+
 def test_bad_frames_are_refused_with_the_value_and_leave_the_stream_as_it_was():
     robotseg = small_robotseg()
     stream, untouched = robotseg.stream(), robotseg.stream()
