@@ -90,11 +90,13 @@ def _open_video(video: cv2.VideoCapture, source: str, live: bool) -> Frames:
 
     def frames() -> Iterator[tuple[str, NDArray[np.uint8]]]:
         good, frame, number = True, first, 0
-        while good:
-            yield f"{number:05d}", np.asarray(frame, np.uint8)
-            good, frame = video.read()
-            number += 1
-        video.release()
+        try:
+            while good:
+                yield f"{number:05d}", np.asarray(frame, np.uint8)
+                good, frame = video.read()
+                number += 1
+        finally:
+            video.release()
 
     return Frames(frames(), rate, count, live)
 
