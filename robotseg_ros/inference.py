@@ -25,10 +25,10 @@ MAX_WAITING_PROMPTS = 32
 
 
 @dataclass(frozen=True)
-class LastResult:
-    """The last image that was answered: its header, and when by ``time.monotonic``."""
+class LastImage:
+    """The last image that was read: its header (None before the first), and when by ``time.monotonic``."""
 
-    header: Header
+    header: Header | None
     when: float
 
 
@@ -38,7 +38,8 @@ class Inference:
     Attributes:
         refused: images refused so far, by reason.
         faults: images that the model failed on.
-        last: the last image that was answered with masks, None before the first.
+        busy: whether the model works on an image now.
+        last: the last image that the model was given, also when it failed on it; before the first one, the start.
     """
 
     def __init__(self, node: LifecycleNode, stream: Stream, publishers: Publishers) -> None:
@@ -49,11 +50,17 @@ class Inference:
         self._unreported_drops = 0
         self.refused: Counter[str] = Counter()
         self.faults = 0
-        self.last: LastResult | None = None
+        self.busy = False
+        self.last = LastImage(None, time.monotonic())
+        self._stopped = False
 
     def prompt(self, prompt: Prompt) -> None:
         """Leave a prompt for the next image; may be called from any thread."""
         self._prompts.append(prompt)
+
+    def stop(self) -> None:
+        """Publish nothing more: an image still worked on may be done only when another stream has started."""
+        self._stopped = True
 
     def process(self, image: Image, dropped: int) -> None:
         """Segment one image and publish the answer.  Never raises."""
@@ -63,12 +70,15 @@ class Inference:
         try:
             rgb = decode_rgb(image)
         except CodecError as error:
-            self.refused[error.reason.value] += 1
-            self._node.get_logger().warning(
-                f"image refused: {error} ({self.refused.total()} refused so far)", throttle_duration_sec=LOG_PERIOD_S
-            )
+            self._refuse(error.reason.value, str(error))
+            return
+        except Exception as error:
+            # Nothing is known that gets here; memory may run out, and OpenCV has errors of its own.
+            self._refuse("decoding", f"{type(error).__name__}: {error}")
             return
         decode_ms = (time.perf_counter() - start) * 1e3
+        self.last = LastImage(image.header, time.monotonic())
+        self.busy = True
         try:
             while self._prompts:
                 self._stream.prompt(self._prompts.popleft())
@@ -76,12 +86,26 @@ class Inference:
         except Exception as error:
             self._fail(image.header, error)
             return
+        finally:
+            self.last = LastImage(image.header, time.monotonic())
+            self.busy = False
+        if self._stopped:
+            return
         with self._logged("publish an answer"):
             self._publishers.publish(image.header, rgb, result, decode_ms=decode_ms, dropped=self._take_drops())
-            self.last = LastResult(image.header, time.monotonic())
+
+    def _refuse(self, reason: str, message: str) -> None:
+        self.refused[reason] += 1
+        # The throttled line may be about another reason than the one before it: the counts tell.
+        counts = ", ".join(f"{count} for {name}" for name, count in self.refused.most_common())
+        self._node.get_logger().warning(
+            f"image refused: {message} (refused so far: {counts})", throttle_duration_sec=LOG_PERIOD_S
+        )
 
     def _fail(self, header: Header, error: Exception) -> None:
         self.faults += 1
+        if self._stopped:
+            return
         self._node.get_logger().error(
             f"the model failed on an image: {type(error).__name__}: {error} ({self.faults} failures so far)",
             throttle_duration_sec=LOG_PERIOD_S,

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
@@ -26,10 +28,19 @@ class Publishers:
     def __init__(self, node: LifecycleNode, model: Model) -> None:
         self._node = node
         self._model = model
-        self._masks = {part: node.create_lifecycle_publisher(Image, f"~/{part}_mask", OUTPUT_QOS) for part in PARTS}
-        self._masked_image = node.create_lifecycle_publisher(Image, "~/masked_image", OUTPUT_QOS)
-        self._overlay = node.create_lifecycle_publisher(Image, "~/overlay", OUTPUT_QOS)
-        self._parts = node.create_lifecycle_publisher(ros_msg.PartMasks, "~/parts", OUTPUT_QOS)
+        self._made: list[Any] = []
+        try:
+            self._masks = {part: self._advertise(Image, f"{part}_mask") for part in PARTS}
+            self._masked_image = self._advertise(Image, "masked_image")
+            self._overlay = self._advertise(Image, "overlay")
+            self._parts = self._advertise(ros_msg.PartMasks, "parts")
+        except Exception:
+            self.destroy()
+            raise
+
+    def _advertise(self, kind: type, topic: str) -> Any:
+        self._made.append(self._node.create_lifecycle_publisher(kind, f"~/{topic}", OUTPUT_QOS))
+        return self._made[-1]
 
     def publish(
         self, header: Header, rgb: NDArray[np.uint8], result: PartMasks, *, decode_ms: float, dropped: int
@@ -58,15 +69,16 @@ class Publishers:
         if self._overlay.get_subscription_count():
             self._overlay.publish(messages.to_image(header, pictures.overlay(rgb, result), "rgb8"))
 
-    def publish_without_parts(self, header: Header, state: State, *, dropped: int) -> None:
-        """Publish that nothing is known: a state, no parts and no masks."""
-        age_ms = self._age_ms(header)
+    def publish_without_parts(self, header: Header | None, state: State, *, dropped: int) -> None:
+        """Publish that nothing is known: a state, no parts and no masks.  Without a header the age is NaN."""
+        age_ms = float("nan") if header is None else self._age_ms(header)
+        header = header or Header()
         self._parts.publish(messages.without_parts(header, self._model, state, age_ms=age_ms, dropped=dropped))
 
     def destroy(self) -> None:
         """Take the topics down."""
-        for publisher in (*self._masks.values(), self._masked_image, self._overlay, self._parts):
-            self._node.destroy_publisher(publisher)
+        while self._made:
+            self._node.destroy_lifecycle_publisher(self._made.pop())
 
     def _age_ms(self, header: Header) -> float:
         return (self._node.get_clock().now().nanoseconds - messages.stamp_ns(header)) / 1e6

@@ -16,7 +16,7 @@ from sensor_msgs.msg import Image
 from robotseg_core.types import State
 from robotseg_ros import msg as ros_msg
 from robotseg_ros import parameters
-from robotseg_ros.inference import Inference, LastResult
+from robotseg_ros.inference import Inference, LastImage
 from robotseg_ros.messages import to_prompt
 from robotseg_ros.model import Model, ModelLoader, load_robotseg
 from robotseg_ros.publishers import Publishers
@@ -55,7 +55,7 @@ class Segmenter(LifecycleNode):
         self._worker: NewestWorker[Image] | None = None
         self._inputs: list[Any] = []
         self._stale_timer: Any = None
-        self._reported_stale: LastResult | None = None
+        self._reported_stale: LastImage | None = None
 
     def autostart(self) -> bool:
         """Configure and activate.  Returns whether the node is active now; the log says why not."""
@@ -66,12 +66,14 @@ class Segmenter(LifecycleNode):
         """Load the model and advertise the topics."""
 
         def configure() -> TransitionCallbackReturn:
+            # Seen here already: a wrong name should not cost the loading of a model first.
+            self.resolve_topic_name(self.options.camera)
             started = time.monotonic()
             model = self._load_model(self.options.model)
             # The first step of a model allocates and tunes; no camera image should wait for that.
             model.stream().step(np.zeros(WARM_UP_SHAPE, np.uint8), 0)
-            self._model = model
             self._outputs = Publishers(self, model)
+            self._model = model
             self.get_logger().info(
                 f"{model.preset} on {model.device}, encoder on {model.backend}, "
                 f"ready after {time.monotonic() - started:.1f} s"
@@ -97,7 +99,7 @@ class Segmenter(LifecycleNode):
             self.get_logger().info(f"listening to {self.resolve_topic_name(self.options.camera)}")
             return super(Segmenter, self).on_activate(state)
 
-        return self._guarded("activate", activate)
+        return self._guarded("activate", activate, undo=self.stop_inference)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop listening, end the inference thread and forget the stream."""
@@ -128,7 +130,10 @@ class Segmenter(LifecycleNode):
         if self._stale_timer is not None:
             self.destroy_timer(self._stale_timer)
             self._stale_timer = None
-        worker, self._worker, self.inference = self._worker, None, None
+        worker, self._worker = self._worker, None
+        inference, self.inference = self.inference, None
+        if inference is not None:
+            inference.stop()
         if worker is not None and not worker.stop(STOP_TIMEOUT_S):
             self.get_logger().error(f"the model still works on an image after {STOP_TIMEOUT_S} s; left behind")
 
@@ -139,12 +144,15 @@ class Segmenter(LifecycleNode):
         self._outputs = self._model = None
         return TransitionCallbackReturn.SUCCESS
 
-    def _guarded(self, name: str, transition: Callable[[], TransitionCallbackReturn]) -> TransitionCallbackReturn:
-        """Run a transition and log why it fails: rclpy swallows what its callbacks raise."""
+    def _guarded(
+        self, name: str, transition: Callable[[], TransitionCallbackReturn], undo: Callable[[], None] = lambda: None
+    ) -> TransitionCallbackReturn:
+        """Run a transition and log why it fails, because rclpy swallows what its callbacks raise; then undo it."""
         try:
             return transition()
         except Exception as error:
             self.get_logger().error(f"cannot {name}: {type(error).__name__}: {error}")
+            undo()
             return TransitionCallbackReturn.FAILURE
 
     def _on_prompt(self, message: ros_msg.Prompt) -> None:
@@ -157,11 +165,13 @@ class Segmenter(LifecycleNode):
             self.inference.prompt(prompt)
 
     def _watch(self) -> None:
-        """Say STALE once when no image was answered for a while."""
-        last = self.inference.last if self.inference is not None else None
-        if last is None or last is self._reported_stale or self._outputs is None:
+        """Say STALE once when no image was read for a while, or when the model is not done with one."""
+        if self.inference is None or self._outputs is None:
             return
-        if time.monotonic() - last.when > self.options.stale_after:
-            self._reported_stale = last
-            self._outputs.publish_without_parts(last.header, State.STALE, dropped=0)
-            self.get_logger().warning(f"no usable image on {self.options.camera} for {self.options.stale_after} s")
+        last, busy = self.inference.last, self.inference.busy
+        if last is self._reported_stale or time.monotonic() - last.when <= self.options.stale_after:
+            return
+        self._reported_stale = last
+        self._outputs.publish_without_parts(last.header, State.STALE, dropped=0)
+        why = "the model still works on an image after" if busy else f"no usable image on {self.options.camera} for"
+        self.get_logger().warning(f"{why} {self.options.stale_after} s")

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
@@ -14,8 +17,8 @@ class NewestWorker(Generic[Item]):
     """Calls ``process(item, dropped)`` in a thread of its own, for the newest item that was put.
 
     Args:
-        process: the work; ``dropped`` is the number of items replaced by a newer one since the last call.  It must
-            not raise: an exception ends the thread.
+        process: the work; ``dropped`` is the number of items replaced by a newer one since the last call.  It should
+            not raise: an exception is logged with its traceback, and the thread goes on with the next item.
         name: of the thread.
     """
 
@@ -61,4 +64,7 @@ class NewestWorker(Generic[Item]):
                 item, self._newest = self._newest, None
                 dropped, self._dropped = self._dropped, 0
             assert item is not None
-            self._process(item, dropped)
+            try:
+                self._process(item, dropped)
+            except Exception:
+                log.exception("%s failed on an item", self._thread.name)
