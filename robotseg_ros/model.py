@@ -21,7 +21,7 @@ class ModelOptions:
     Attributes:
         preset: name of the preset, e.g. ``nano``.
         device: ``auto``, ``cpu`` or ``cuda``.
-        backend: encoder backend, ``auto``, ``torch`` or ``onnxruntime``.
+        backend: encoder backend, ``auto``, ``torch``, ``onnxruntime`` or ``tensorrt``.
         weights: weights file; None: the shipped ones of the preset.
     """
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -15,6 +15,8 @@ from robotseg_ros.model import ModelOptions
 
 KEEP = "keep"
 REMOVE = "remove"
+STALE_AFTER_S = (0.1, 60.0)
+"""Range of ``stale_after``."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,12 @@ class SegmenterOptions:
 
 
 def declare(node: Node) -> SegmenterOptions:
-    """Declare all parameters of the segmenter and return the read-only ones."""
+    """Declare all parameters of the segmenter and return the read-only ones.
+
+    Raises:
+        ValueError: a start value is out of its range.
+        rclpy.exceptions.ParameterException: a start value is of another type, or refused.
+    """
 
     def fixed(name: str, default: Any, description: str, **limits: Any) -> Any:
         descriptor = ParameterDescriptor(description=description, read_only=True, **limits)
@@ -46,14 +53,19 @@ def declare(node: Node) -> SegmenterOptions:
         model=ModelOptions(
             preset=fixed("preset", "nano", "Model preset."),
             device=fixed("device", "auto", "Where the model runs: auto, cpu or cuda."),
-            backend=fixed("backend", "auto", "What runs the encoder: auto, torch or onnxruntime."),
+            backend=fixed("backend", "auto", "What runs the encoder: auto, torch, onnxruntime or tensorrt."),
             weights=_path(fixed("weights", "", "Path of a weights file; empty: the shipped ones of the preset.")),
         ),
-        stale_after=fixed(
+        # Of any type, so that 2 is as good as 2.0.
+        stale_after=_seconds(
             "stale_after",
-            1.0,
-            "Seconds without a usable image until state STALE is published.",
-            floating_point_range=[FloatingPointRange(from_value=0.1, to_value=60.0)],
+            fixed(
+                "stale_after",
+                1.0,
+                "Seconds without a usable image until state STALE is published.",
+                dynamic_typing=True,
+                additional_constraints=f"{STALE_AFTER_S[0]} to {STALE_AFTER_S[1]}",
+            ),
         ),
         autostart=fixed("autostart", False, "Configure and activate the node by itself."),
     )
@@ -73,6 +85,13 @@ def declare(node: Node) -> SegmenterOptions:
 def keeps_robot(node: Node) -> bool:
     """Whether ``~/masked_image`` keeps the robot (it is removed otherwise)."""
     return bool(node.get_parameter("masked_image").value == KEEP)
+
+
+def _seconds(name: str, value: Any) -> float:
+    low, high = STALE_AFTER_S
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ValueError(f"{name} is {value!r}, must be a number of seconds, {low} to {high}")
+    return float(value)
 
 
 def _path(text: str) -> Path | None:

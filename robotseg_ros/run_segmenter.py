@@ -16,21 +16,27 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
         load_model: makes the model when the node is configured.
 
     Returns:
-        Exit status: 0, or 1 when ``autostart`` is set and the node cannot start.
+        Exit status: 0, or 1 when a parameter is wrong, or when ``autostart`` is set and the node cannot start.
     """
     keep_image_memory()
     # Only now: the allocator must be set before rclpy is loaded.
     import rclpy
+    from rclpy.exceptions import NameValidationException, ParameterException
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 
-    from robotseg_ros.segmenter import Segmenter
+    from robotseg_ros.segmenter import NODE_NAME, Segmenter
 
     # rclpy's handlers wake its executor and nothing else: until that spins, Ctrl-C must break off a model's loading.
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     segmenter = None
     try:
-        segmenter = Segmenter(load_model)
+        try:
+            rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+            segmenter = Segmenter(load_model)
+        # RuntimeError is what rcl raises for arguments that it cannot read.
+        except (ParameterException, NameValidationException, ValueError, RuntimeError) as error:
+            rclpy.logging.get_logger(NODE_NAME).fatal(f"cannot start: {' '.join(str(error).split())}")
+            return 1
         if segmenter.options.autostart and not segmenter.autostart():
             return 1
         install_signal_handlers()
