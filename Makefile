@@ -32,7 +32,7 @@ $(VENV)/installed: $(VENV)/requirements $(INSTALLED)
 	touch $@
 
 demo: setup
-	$(BIN)/python -m robotseg_ros.demo $(INPUT) --out out/demo
+	$(BIN)/python -m robotseg_ros.demo "$(INPUT)" --out out/demo
 
 lint: setup
 	$(BIN)/ruff check .

@@ -5,18 +5,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO
 
-from robotseg_core.frames import InputError, open_frames
+from robotseg_core.frames import IMAGE_SUFFIXES, InputError, open_frames
 from robotseg_ros.allocator import keep_image_memory
 from robotseg_ros.player import Played
 from robotseg_ros.shipped import config_file, environment_with_profile
@@ -32,6 +34,7 @@ ANSWERS_TIMEOUT_S = 30.0
 QUIET_S = 2.0
 """After the player has ended, no message for this time means that all answers are here."""
 STOP_TIMEOUT_S = 10.0
+RESULTS = ("summary.json", "overlay.mp4", "contact_sheet.png")
 CAMERA_SECONDS = 20.0
 """How long a camera is played, which has no end of its own."""
 
@@ -67,11 +70,12 @@ def run_demo(options: DemoOptions) -> str:
         InputError: the input cannot be played.
         DemoError: a process died or hung, or no mask arrived.
     """
-    # Opened here only to fail before anything is started, and to know how long it takes.
-    source = open_frames(options.input)
-    seconds = CAMERA_SECONDS if source.count is None else source.count / source.rate_hz
+    source = look_at(options.input)
     options.out.mkdir(parents=True, exist_ok=True)
     os.environ.update(environment_with_profile())
+    # The demo's own processes find each other by absolute names and with the middleware of the profile.
+    for variable in ("ROS_NAMESPACE", "RMW_IMPLEMENTATION"):
+        os.environ.pop(variable, None)
     # Other robots' cameras stay out of the figures; a domain that the user has set is the user's choice.
     os.environ.setdefault("ROS_DOMAIN_ID", str(random.SystemRandom().randrange(1, 100)))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
@@ -83,28 +87,57 @@ def run_demo(options: DemoOptions) -> str:
     segmenter = [*options.segmenter, "--ros-args", "--params-file", str(config_file("robotseg.yaml"))]
     for parameter in (f"camera:={CAMERA}", f"device:={options.device}", "autostart:=true"):
         segmenter += ["-p", parameter]
-    return _record(options, source.rate_hz, seconds, segmenter, player)
+    with TemporaryDirectory(prefix=".pictures-", dir=options.out) as folder:
+        return _record(options, source, Path(folder), segmenter, player)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is known of the input before it is played: its length in seconds, inf when not known; if it is a camera."""
+
+    seconds: float
+    live: bool
+
+
+def look_at(path: str) -> Source:
+    """Open the input, to fail before anything is started, and close it again: a camera can be open only once.
+
+    Raises:
+        InputError: the input cannot be played.
+    """
+    source = open_frames(path)
+    if isinstance(source.frames, Generator):
+        # A generator that has not been started is closed without running what closes the camera.
+        next(source.frames)
+        source.frames.close()
+    if source.live:
+        return Source(CAMERA_SECONDS, live=True)
+    # Some containers do not say how many frames they hold.
+    is_video = Path(path).is_file() and Path(path).suffix.lower() not in IMAGE_SUFFIXES
+    if source.count is None or (source.count <= 1 and is_video):
+        return Source(math.inf, live=False)
+    return Source(source.count / source.rate_hz, live=False)
 
 
 def _record(
-    options: DemoOptions, rate_hz: float, seconds: float, segmenter_command: list[str], player_command: list[str]
+    options: DemoOptions, source: Source, folder: Path, segmenter_command: list[str], player_command: list[str]
 ) -> str:
     # Only now: profile and allocator must be set before rclpy is loaded.
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
 
-    from robotseg_ros.demo_report import summarise, write_contact_sheet, write_summary
-    from robotseg_ros.recorder import Recorder, VideoFile
+    from robotseg_ros.demo_report import summarise, write_contact_sheet, write_summary, write_video
+    from robotseg_ros.recorder import PictureFolder, Recorder
 
-    video_path = options.out / "overlay.mp4"
-    video_path.unlink(missing_ok=True)
+    for name in RESULTS:
+        (options.out / name).unlink(missing_ok=True)
     segmenter: subprocess.Popen[str] | None = None
     player: subprocess.Popen[str] | None = None
     rclpy.init()
+    pictures = PictureFolder(folder)
     try:
         node = rclpy.create_node("recorder")
-        video = VideoFile(video_path, rate_hz)
-        recorder = Recorder(node, video)
+        recorder = Recorder(node, pictures)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
 
@@ -120,18 +153,23 @@ def _record(
         print("starting the node", flush=True)
         segmenter = _start(segmenter_command)
         spin_until(lambda: node.count_subscribers(CAMERA) > 0, "the node listening to the camera", START_TIMEOUT_S)
-        print(f"playing {options.input} ({seconds:.1f} s)", flush=True)
-        player = _start(player_command, stdout=subprocess.PIPE)
-        spin_until(lambda: player.poll() is not None, "the end of the clip", seconds + PLAY_MARGIN_S)
+        length = f"{source.seconds:.1f} s" if math.isfinite(source.seconds) else "length not known"
+        print(f"playing {options.input} ({length})", flush=True)
+        player = _start([*player_command, "--stamps", str(folder / "stamps")], stdout=subprocess.PIPE)
+        spin_until(lambda: player.poll() is not None, "the end of the clip", source.seconds + PLAY_MARGIN_S)
         played = _played(player)
         recorder.last_heard = time.monotonic()
         spin_until(lambda: time.monotonic() - recorder.last_heard > QUIET_S, "the last answers", ANSWERS_TIMEOUT_S)
-        video.close()
+        pictures.close()
         if not recorder.answers:
             raise DemoError(f"no mask arrived for any of the {played.frames} images played")
         summary = summarise(options.input, played, recorder.answers)
         write_summary(summary, options.out / "summary.json")
-        write_contact_sheet(video_path, options.out / "contact_sheet.png")
+        stamps = [int(line) for line in (folder / "stamps").read_text().split()]
+        # What a camera says its rate is need not be what it does.
+        rate_hz = played.frames / played.seconds if source.live and played.seconds else played.rate_hz
+        write_video(pictures, stamps, options.out / "overlay.mp4", rate_hz)
+        write_contact_sheet(pictures, stamps, options.out / "contact_sheet.png")
         return summary.table()
     except ValueError as error:
         raise DemoError(str(error)) from error
@@ -139,6 +177,7 @@ def _record(
         for process in (player, segmenter):
             if process is not None:
                 _stop(process)
+        pictures.close()
         rclpy.try_shutdown()
 
 
@@ -184,7 +223,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     print(table)
-    for name in ("summary.json", "overlay.mp4", "contact_sheet.png"):
+    for name in RESULTS:
         print(f"  {options.out / name}")
     return 0
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the demo leaves: the figures as a table and as JSON, and a contact sheet of the overlay video."""
+"""What the demo leaves: the figures as a table and as JSON, and a contact sheet and video of the overlay pictures."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 from robotseg_core.pictures import contact_sheet
 from robotseg_core.types import PARTS, State
 from robotseg_ros.player import Played
-from robotseg_ros.recorder import Answer
+from robotseg_ros.recorder import Answer, PictureFolder
 
 SHEET_PICTURES = 12
 
@@ -118,19 +118,47 @@ def write_summary(summary: Summary, path: Path) -> None:
     path.write_text(json.dumps(asdict(summary), indent=2) + "\n")
 
 
-def write_contact_sheet(video: Path, path: Path) -> None:
-    """Write up to twelve pictures, evenly over the video, as one image.
+def write_video(pictures: PictureFolder, stamps: Sequence[int], path: Path, rate_hz: float) -> None:
+    """Write one picture for each frame played, so that the video keeps the time of what was played.
+
+    A frame without a picture (dropped or lost) shows the one before it; before the first picture it is black.
+
+    Args:
+        pictures: by the stamp of their frame; other sizes than the first are scaled to it.
+        stamps: of all frames played, in their order.
+        path: of the video.
+        rate_hz: of the frames played.
 
     Raises:
-        ValueError: the video has no pictures.
+        ValueError: no frame has a picture.
     """
-    capture = cv2.VideoCapture(str(video))
-    last = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) - 1
-    chosen = {round(number) for number in np.linspace(0, last, SHEET_PICTURES)}
-    pictures = []
-    for number in range(last + 1):
-        good, picture = capture.read()
-        if good and number in chosen:
-            pictures.append((str(number), np.asarray(picture[..., ::-1], dtype=np.uint8)))
-    capture.release()
-    cv2.imwrite(str(path), contact_sheet(pictures)[..., ::-1])
+    first = next((picture for picture in map(pictures.read, stamps) if picture is not None), None)
+    if first is None:
+        raise ValueError(f"no overlay picture arrived for any of the {len(stamps)} images played")
+    size = (first.shape[1], first.shape[0])
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate_hz, size)
+    shown = np.zeros_like(first)
+    for stamp in stamps:
+        picture = pictures.read(stamp)
+        if picture is not None:
+            shown = np.asarray(cv2.cvtColor(cv2.resize(picture, size), cv2.COLOR_RGB2BGR), dtype=np.uint8)
+        writer.write(shown)
+    writer.release()
+
+
+def write_contact_sheet(pictures: PictureFolder, stamps: Sequence[int], path: Path) -> None:
+    """Write up to twelve pictures, about evenly over the frames played, as one image; captions are frame numbers.
+
+    Args:
+        pictures: by the stamp of their frame.
+        stamps: of all frames played, in their order.
+        path: of the image.
+
+    Raises:
+        ValueError: no frame has a picture.
+    """
+    wanted = np.linspace(0, len(stamps) - 1, SHEET_PICTURES)
+    there = [number for number, stamp in enumerate(stamps) if pictures.has(stamp)]
+    chosen = sorted({min(there, key=lambda number: abs(number - want)) for want in wanted} if there else set())
+    captioned = [(str(number), picture) for number in chosen if (picture := pictures.read(stamps[number])) is not None]
+    cv2.imwrite(str(path), contact_sheet(captioned)[..., ::-1])

@@ -7,8 +7,9 @@ import argparse
 import json
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import IO, Any
 
 from robotseg_core.frames import Frames, InputError, open_frames
 from robotseg_ros.allocator import keep_image_memory
@@ -44,14 +45,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--topic", default="/camera/image_raw")
     parser.add_argument("--frame-id", default="camera")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time")
+    parser.add_argument("--stamps", help="file for the stamps of the images published, ns, one a line")
     parser.add_argument("--wait-for", type=int, default=0, help="number of subscribers to wait for, up to a minute")
     options = parser.parse_args(remove_ros_args(sys.argv)[1:] if arguments is None else arguments)
     rclpy.init()
     try:
-        played = _play(open_frames(options.input), options)
+        with open(options.stamps, "w") if options.stamps else nullcontext() as stamps:
+            played = _play(open_frames(options.input), options, stamps)
         print(json.dumps(asdict(played)), flush=True)
         return 0
-    except (InputError, TimeoutError) as error:
+    except (InputError, OSError) as error:
         print(f"player: {error}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):
@@ -60,13 +63,13 @@ def main(arguments: list[str] | None = None) -> int:
         rclpy.try_shutdown()
 
 
-def _play(source: Frames, options: Any) -> Played:
+def _play(source: Frames, options: Any, stamps: IO[str] | None) -> Played:
     import rclpy
     from rclpy.qos import QoSProfile, ReliabilityPolicy
     from sensor_msgs.msg import Image
     from std_msgs.msg import Header
 
-    from robotseg_ros.messages import to_image
+    from robotseg_ros.messages import stamp_ns, to_image
 
     node = rclpy.create_node("player")
     qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -89,6 +92,8 @@ def _play(source: Frames, options: Any) -> Played:
         header = Header(frame_id=options.frame_id, stamp=node.get_clock().now().to_msg())
         camera.publish(to_image(header, frame, "bgr8"))
         count += 1
+        if stamps is not None:
+            print(stamp_ns(header), file=stamps)
         if time.monotonic() - start >= options.seconds:
             break
     seconds = time.monotonic() - start

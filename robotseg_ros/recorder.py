@@ -38,35 +38,44 @@ class Answer:
     parts: ros_msg.PartMasks | None = None
 
 
-class VideoFile:
-    """Writes RGB pictures to a video in a thread of its own, so that encoding delays no time stamp."""
+class PictureFolder:
+    """Keeps RGB pictures as files named by their stamp, written in a thread so that it delays no time stamp.
 
-    def __init__(self, path: Path, rate_hz: float) -> None:
-        self._path, self._rate_hz = path, rate_hz
-        self._pictures: queue.SimpleQueue[NDArray[np.uint8] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="video", daemon=True)
+    Args:
+        path: of the folder, which must be there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pictures: queue.SimpleQueue[tuple[int, NDArray[np.uint8]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="pictures", daemon=True)
         self._thread.start()
 
-    def put(self, rgb: NDArray[np.uint8]) -> None:
-        """Append a picture, [H, W, 3] uint8; other sizes than the first are scaled to it."""
-        self._pictures.put(rgb)
+    def put(self, stamp: int, rgb: NDArray[np.uint8]) -> None:
+        """Keep a picture, [H, W, 3] uint8."""
+        self._pictures.put((stamp, rgb))
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what is left; a second call does nothing."""
         self._pictures.put(None)
         self._thread.join()
 
+    def has(self, stamp: int) -> bool:
+        """Whether there is a picture with this stamp."""
+        return self._file(stamp).is_file()
+
+    def read(self, stamp: int) -> NDArray[np.uint8] | None:
+        """The picture with this stamp, [H, W, 3] uint8 RGB; None when there is none."""
+        bgr = cv2.imread(str(self._file(stamp))) if self.has(stamp) else None
+        return None if bgr is None else np.asarray(bgr[..., ::-1], dtype=np.uint8)
+
+    def _file(self, stamp: int) -> Path:
+        return self._path / f"{stamp}.jpg"
+
     def _run(self) -> None:
-        writer = None
-        size = (0, 0)
-        while (rgb := self._pictures.get()) is not None:
-            if writer is None:
-                size = (rgb.shape[1], rgb.shape[0])
-                writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*"mp4v"), self._rate_hz, size)
-            bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-            writer.write(bgr if (rgb.shape[1], rgb.shape[0]) == size else cv2.resize(bgr, size))
-        if writer is not None:
-            writer.release()
+        while (item := self._pictures.get()) is not None:
+            stamp, rgb = item
+            cv2.imwrite(str(self._file(stamp)), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
 
 
 class Recorder:
@@ -77,8 +86,8 @@ class Recorder:
         last_heard: when the last message came, by ``time.monotonic``.
     """
 
-    def __init__(self, node: Node, video: VideoFile) -> None:
-        self._video = video
+    def __init__(self, node: Node, pictures: PictureFolder) -> None:
+        self._pictures = pictures
         self.answers: dict[int, Answer] = {}
         self.last_heard = time.monotonic()
         for part in PARTS:
@@ -104,4 +113,5 @@ class Recorder:
 
     def _on_overlay(self, message: Image) -> None:
         self.last_heard = time.monotonic()
-        self._video.put(np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3))
+        rgb = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
+        self._pictures.put(stamp_ns(message.header), rgb)
