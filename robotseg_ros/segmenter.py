@@ -11,6 +11,7 @@ import numpy as np
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.validate_topic_name import validate_topic_name
 from sensor_msgs.msg import Image
 
 from robotseg_core.types import State
@@ -67,6 +68,7 @@ class Segmenter(LifecycleNode):
 
         def configure() -> TransitionCallbackReturn:
             # Seen here already: a wrong name should not cost the loading of a model first.
+            validate_topic_name(self.options.camera)
             self.resolve_topic_name(self.options.camera)
             started = time.monotonic()
             model = self._load_model(self.options.model)

@@ -4,14 +4,17 @@
 import threading
 import time
 
+import cv2
 import numpy as np
 import pytest
 from fake_model import FakeModel, robot_picture
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from ros_client import IMAGES, pixels, wait_until
 from sensor_msgs.msg import Image
 
 from robotseg_core.types import PromptKind, State
+from robotseg_ros import inference, segmenter
 from robotseg_ros.msg import PartMasks, Prompt
 
 SECOND = 1_000_000_000
@@ -246,3 +249,142 @@ def test_model_that_cannot_be_loaded_fails_to_configure_and_can_be_tried_again(s
     assert not node.autostart()
     model.broken = False
     assert node.autostart()
+
+
+def stale_messages(client):
+    return [message for message in list(client.heard["parts"]) if message.state == PartMasks.STALE]
+
+
+def test_camera_that_is_silent_from_the_start_is_stale_once(client, start_segmenter):
+    node = start_segmenter(FakeModel(), activate=False, stale_after=0.3)
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    client.listen("parts")
+    wait_until(lambda: node.count_subscribers("/robotseg/parts") > 0, "the client seen by the node")
+    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    wait_until(lambda: stale_messages(client), "state STALE")
+    time.sleep(0.7)
+    (stale,) = client.heard["parts"]
+    assert not stale.parts and np.isnan(stale.age_ms)
+    assert (stale.header.stamp.sec, stale.header.stamp.nanosec, stale.header.frame_id) == (0, 0, "")
+
+
+def test_camera_of_which_every_image_is_refused_is_stale(client, start_segmenter):
+    start_segmenter(FakeModel(), stale_after=0.3)
+    client.listen("parts")
+    client.wait_for_camera_subscriber()
+    deadline = time.monotonic() + 60
+    while not stale_messages(client):
+        assert time.monotonic() < deadline, "no STALE"
+        # The one of the start may have come before the client listened; a good image starts the clock afresh.
+        if not client.heard["parts"]:
+            client.send(robot_picture(), SECOND)
+        for _ in range(20):
+            client.camera.publish(malformed(client, step=17))
+            time.sleep(0.05)
+    assert not stale_messages(client)[-1].parts
+
+
+def test_failing_model_is_no_silent_camera(client, start_segmenter, capfd):
+    node = start_segmenter(FakeModel(), activate=False, stale_after=1.0)
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    node._model.broken = True
+    client.listen("parts")
+    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    client.wait_for_camera_subscriber()
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        client.send(robot_picture(), SECOND)
+        time.sleep(0.05)
+    errors = capfd.readouterr().err
+    assert node.inference.faults > 1
+    assert "the model failed on an image: RuntimeError: out of imaginary memory" in errors
+    assert "no usable image" not in errors
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), cv2.error("(-215) assertion failed")])
+def test_unexpected_decoding_error_is_counted_and_the_node_goes_on(client, start_segmenter, monkeypatch, capfd, error):
+    def decode(image):
+        raise error
+
+    node = start_segmenter(FakeModel())
+    client.listen("parts")
+    client.wait_for_camera_subscriber()
+    with monkeypatch.context() as patch:
+        patch.setattr(inference, "decode_rgb", decode)
+        deadline = time.monotonic() + 60
+        while not node.inference.refused["decoding"]:
+            assert time.monotonic() < deadline, "not counted"
+            client.send(robot_picture(), SECOND)
+            time.sleep(0.05)
+    client.send_until(robot_picture(), SECOND, "parts", 1)
+    assert "for decoding)" in capfd.readouterr().err
+
+
+def test_refusals_are_counted_by_reason_in_the_log(start_segmenter, client, capfd, monkeypatch):
+    node = start_segmenter(FakeModel())
+    monkeypatch.setattr(inference, "LOG_PERIOD_S", 0.0)
+    for fields in ({"step": 17}, {"step": 17}, {"encoding": "32FC1"}):
+        node.inference.process(malformed(client, **fields), 0)
+    assert "encoding '32FC1' is not one of" in (errors := capfd.readouterr().err)
+    assert "(refused so far: 2 for step, 1 for encoding)" in errors
+
+
+def test_wrong_topic_name_fails_to_configure(start_segmenter, capfd):
+    model = FakeModel()
+    node = start_segmenter(model, activate=False, camera="/bad-name")
+    assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+    assert "/bad-name" in capfd.readouterr().err
+    assert not model.streams
+
+
+def test_failed_activation_leaves_nothing_behind(client, start_segmenter, monkeypatch):
+    node = start_segmenter(FakeModel(), activate=False)
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    with monkeypatch.context() as patch:
+        patch.setattr(node, "create_timer", lambda *_, **__: 1 / 0)
+        for _ in range(2):
+            assert node.trigger_activate() == TransitionCallbackReturn.FAILURE
+            assert "inference" not in {thread.name for thread in threading.enumerate()}
+            assert node.inference is None
+    wait_until(lambda: client.camera.get_subscription_count() == 0, "the camera without subscribers")
+    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    client.listen("parts")
+    client.wait_for_camera_subscriber()
+    client.send_until(robot_picture(), SECOND, "parts", 1)
+
+
+def test_failed_configuration_takes_the_topics_down(client, start_segmenter, monkeypatch):
+    node = start_segmenter(FakeModel(), activate=False)
+    create = node.create_lifecycle_publisher
+
+    def create_some(kind, topic, qos):
+        return 1 / 0 if topic == "~/parts" else create(kind, topic, qos)
+
+    monkeypatch.setattr(node, "create_lifecycle_publisher", create_some)
+    assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+    assert not [name for name in (publisher.topic_name for publisher in node.publishers) if "mask" in name]
+
+
+def test_image_worked_on_over_a_restart_is_not_published_after_it(client, start_segmenter, monkeypatch):
+    monkeypatch.setattr(segmenter, "STOP_TIMEOUT_S", 0.05)
+    model = FakeModel()
+    node = start_segmenter(model)
+    client.listen("parts", "robot_mask")
+    client.wait_for_camera_subscriber()
+    client.send_until(robot_picture(), SECOND, "parts", 1)
+    model.delay = 2.0
+    old, stream = node.inference, model.streams[-1]
+    deadline = time.monotonic() + 60
+    while not old.busy:
+        assert time.monotonic() < deadline, "the model never busy"
+        client.send(robot_picture(), 50 * SECOND)
+        time.sleep(0.05)
+    node.trigger_deactivate()
+    assert old.busy
+    node.trigger_activate()
+    wait_until(lambda: not old.busy, "the old image done")
+    model.delay = 0.0
+    client.wait_for_camera_subscriber()
+    client.send_until(robot_picture(), 100 * SECOND, "robot_mask", len(client.heard["robot_mask"]) + 3)
+    assert 50 * SECOND in model.stamps and stream is not model.streams[-1]
+    assert 50 * SECOND not in client.heard_stamps("parts") + client.heard_stamps("robot_mask")

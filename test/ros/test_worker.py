@@ -3,6 +3,8 @@
 
 import threading
 
+from ros_client import wait_until
+
 from robotseg_ros.worker import NewestWorker
 
 
@@ -45,3 +47,20 @@ def test_stop_leaves_a_hanging_item_behind_and_says_so():
 
 def test_stop_without_items():
     assert NewestWorker(lambda item, dropped: None, "test").stop(30)
+
+
+def test_an_exception_is_logged_and_the_thread_goes_on(caplog):
+    done = threading.Event()
+
+    def process(item, dropped):
+        if item == "bad":
+            raise MemoryError("no room for it")
+        done.set()
+
+    worker = NewestWorker(process, "test")
+    worker.put("bad")
+    wait_until(lambda: caplog.records, "a line in the log")
+    worker.put("good")
+    assert done.wait(30)
+    assert worker.stop(30)
+    assert "test failed on an item" in caplog.text and "no room for it" in caplog.text

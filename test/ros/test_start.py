@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node's process: wrong parameters end it with one line and status 1."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FAKE = str(Path(__file__).with_name("fake_segmenter.py"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("-p", "stale_after:=0.01"), "stale_after is 0.01, must be a number of seconds, 0.1 to 60.0"),
+        (("-p", "stale_after:=soon"), "stale_after is 'soon', must be a number"),
+        (("-p", "masked_image:=blur"), "masked_image is 'blur', must be 'keep' or 'remove'"),
+        (("-p", "preset:=1"), "preset"),
+        (("--params-file", "/nowhere.yaml"), "/nowhere.yaml"),
+    ],
+)
+def test_wrong_parameter_ends_the_node_with_one_line(domain_id, arguments, words):
+    ended = subprocess.run([sys.executable, FAKE, "--ros-args", *arguments], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    said = ended.stdout + ended.stderr
+    assert "Traceback" not in said
+    # rcl may have a line of its own before it.
+    assert "cannot start" in said.splitlines()[-1] and words in said.splitlines()[-1]
+
+
+def test_integer_is_good_for_a_number_of_seconds(start_segmenter):
+    from fake_model import FakeModel
+
+    assert start_segmenter(FakeModel(), activate=False, stale_after=2).options.stale_after == 2.0
