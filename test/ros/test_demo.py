@@ -2,15 +2,22 @@
 """The demo: real processes over DDS, a tiny clip, the fake model behind the real executable's main."""
 
 import json
+import math
+import os
 import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from fake_model import robot_picture
 
-from robotseg_core.frames import InputError
+from robotseg_core.frames import FOLDER_RATE_HZ, InputError, open_frames
+from robotseg_core.pictures import contact_sheet
+from robotseg_ros import demo, demo_report
 from robotseg_ros.demo import DemoError, DemoOptions, main, run_demo
+from robotseg_ros.demo_report import write_contact_sheet, write_video
+from robotseg_ros.recorder import PictureFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_segmenter.py")))
@@ -45,7 +52,117 @@ def test_demo_leaves_figures_and_pictures(clip, tmp_path, domain_id):
     sheet = cv2.imread(str(out / "contact_sheet.png"))
     assert sheet.shape[1] == 4 * 320
     video = cv2.VideoCapture(str(out / "overlay.mp4"))
-    assert 1 <= video.get(cv2.CAP_PROP_FRAME_COUNT) <= FRAMES
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == FRAMES
+    assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(FOLDER_RATE_HZ)
+
+
+def test_settings_of_the_users_ros_do_not_reach_the_demo(clip, tmp_path, domain_id, monkeypatch):
+    monkeypatch.setenv("ROS_NAMESPACE", "/elsewhere")
+    monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_that_is_not_installed")
+    monkeypatch.setattr(demo, "_record", lambda *_: dict(os.environ))
+    environment = run_demo(DemoOptions(input=str(clip), out=tmp_path / "out"))
+    assert not {"ROS_NAMESPACE", "RMW_IMPLEMENTATION"} & set(environment)
+    assert environment["ROS_DOMAIN_ID"] == str(domain_id)
+
+
+class FakeCamera:
+    """A cv2.VideoCapture of a camera that, as the kernel's are, can be open only once."""
+
+    holders = 0
+
+    def __init__(self, device):
+        self.mine = FakeCamera.holders == 0
+        FakeCamera.holders += self.mine
+
+    def read(self):
+        return self.mine, np.zeros((48, 64, 3), np.uint8)
+
+    def get(self, what):
+        return 30.0
+
+    def release(self):
+        FakeCamera.holders -= self.mine
+        self.mine = False
+
+
+def test_camera_is_free_for_the_player(tmp_path, domain_id, monkeypatch):
+    monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
+    players = []
+
+    def record(options, source, folder, segmenter, player):
+        players.append((source, player, FakeCamera.holders, open_frames(options.input)))
+        return "played"
+
+    monkeypatch.setattr(demo, "_record", record)
+    assert run_demo(DemoOptions(input="/dev/video0", out=tmp_path / "out")) == "played"
+    ((source, player, holders, frames),) = players
+    assert (source.live, source.seconds, holders) == (True, demo.CAMERA_SECONDS, 0)
+    assert player[-2:] == ["--seconds", str(demo.CAMERA_SECONDS)]
+    next(frames.frames)
+    with pytest.raises(InputError, match="cannot be read as a camera"):
+        open_frames("/dev/video0")
+    frames.frames.close()
+    assert FakeCamera.holders == 0
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(0, math.inf), (1, math.inf), (90, 3.0)])
+def test_video_that_does_not_say_its_length_has_no_time_out(tmp_path, monkeypatch, count, seconds):
+    class FakeVideo(FakeCamera):
+        def get(self, what):
+            return float(count) if what == cv2.CAP_PROP_FRAME_COUNT else 30.0
+
+    monkeypatch.setattr(cv2, "VideoCapture", FakeVideo)
+    (tmp_path / "clip.mkv").touch()
+    assert demo.look_at(str(tmp_path / "clip.mkv")) == demo.Source(seconds, live=False)
+
+
+def test_length_of_a_folder_and_of_an_image_is_known(clip):
+    assert demo.look_at(str(clip)).seconds == FRAMES / FOLDER_RATE_HZ
+    assert demo.look_at(str(clip / "000.png")).seconds == 1 / FOLDER_RATE_HZ
+
+
+@pytest.fixture
+def gappy(tmp_path):
+    """Pictures of frames 2, 3 and 8 of ten, each of its own grey, the last of another size."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    pictures = PictureFolder(folder)
+    stamps = [1_700_000_000_000_000_000 + 33_000_000 * number for number in range(10)]
+    for number in (2, 3, 8):
+        side = 32 if number == 8 else 64
+        pictures.put(stamps[number], np.full((side, side, 3), 20 * number, np.uint8))
+    pictures.close()
+    return pictures, stamps
+
+
+def test_video_of_the_demo_keeps_the_time_of_the_clip(gappy, tmp_path):
+    write_video(*gappy, tmp_path / "overlay.mp4", 30.0)
+    video = cv2.VideoCapture(str(tmp_path / "overlay.mp4"))
+    assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(30.0)
+    greys = []
+    while (read := video.read())[0]:
+        assert read[1].shape == (64, 64, 3)
+        greys.append(read[1].mean())
+    assert greys == pytest.approx([0, 0, 40, 60, 60, 60, 60, 60, 160, 160], abs=4)
+
+
+def test_captions_of_the_contact_sheet_are_frame_numbers(gappy, tmp_path, monkeypatch):
+    captions = []
+    monkeypatch.setattr(
+        demo_report, "contact_sheet", lambda pictures: captions.extend(pictures) or contact_sheet(pictures)
+    )
+    write_contact_sheet(*gappy, tmp_path / "sheet.png")
+    assert [(caption, round(picture.mean())) for caption, picture in captions] == [("2", 40), ("3", 60), ("8", 160)]
+    assert (tmp_path / "sheet.png").is_file()
+
+
+def test_no_picture_at_all_is_said(tmp_path):
+    pictures = PictureFolder(tmp_path)
+    pictures.close()
+    with pytest.raises(ValueError, match="for any of the 3 images played"):
+        write_video(pictures, [1, 2, 3], tmp_path / "overlay.mp4", 30.0)
+    with pytest.raises(ValueError, match="at least one picture"):
+        write_contact_sheet(pictures, [1, 2, 3], tmp_path / "sheet.png")
 
 
 def test_demo_says_that_the_node_died(clip, tmp_path, domain_id):
