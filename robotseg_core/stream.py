@@ -19,6 +19,7 @@ from torch import Tensor
 
 from robotseg_core.config import PRESETS
 from robotseg_core.encoder_backend import EncoderBackend, make_encoder
+from robotseg_core.mask_decoder import ABSENT_LOGIT
 from robotseg_core.memory_bank import MemoryBank
 from robotseg_core.model import Conditioned, Features, RobotSegModel
 from robotseg_core.postprocess import part_masks
@@ -38,6 +39,8 @@ class StreamPolicy:
     """When a stream trusts, doubts and forgets.
 
     Attributes:
+        min_presence: a part whose score is below this is taken as not in view.  0 is the reference's rule, which
+            looks at the sign of the object logit alone.
         min_score: below this predicted quality of the robot mask the state is DEGRADED.
         max_coverage: a part that covers more of the image than this is not taken as its first memory.
         lost_after: frames without a part after which its memory is dropped, so that it is searched afresh.
@@ -45,10 +48,15 @@ class StreamPolicy:
             wrong mask is kept for ever; 0 never.
     """
 
+    min_presence: float = 0.0
     min_score: float = 0.5
     max_coverage: float = 0.9
     lost_after: int = 15
     refresh_after: int = 300
+
+
+POLICIES: dict[str, StreamPolicy] = {"nano": StreamPolicy(min_presence=0.35)}
+"""Policies of presets that need another one than the default."""
 
 
 class RobotSeg:
@@ -121,7 +129,7 @@ class RobotSeg:
 
     def stream(self, policy: StreamPolicy | None = None) -> Stream:
         """Open a stream with a memory of its own."""
-        return Stream(self, policy or StreamPolicy())
+        return Stream(self, policy or POLICIES.get(self.preset, StreamPolicy()))
 
 
 class StageClock:
@@ -212,7 +220,7 @@ class Stream:
         clock.lap("memory_attention")
         candidates = model.decode(features, conditioned, self.robotseg.part_rows)
         choice = model.choose(candidates)
-        logits, iou, object_logit = choice.logits, choice.iou, candidates.object_logit
+        logits, iou, object_logit = self._doubt(choice.logits, choice.iou, candidates.object_logit)
         pointer = model.pointer(choice, object_logit)
         prompted = np.zeros(len(PARTS), bool)
         for row, points in self._take_prompts(width, height):
@@ -268,6 +276,12 @@ class Stream:
         new = (choice.logits, choice.iou, candidates.object_logit, model.pointer(choice, candidates.object_logit))
         for target, value in zip(result, new, strict=True):
             target[row] = value[0]
+
+    def _doubt(self, logits: Tensor, iou: Tensor, object_logit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Make parts of too low a score absent, as the decoder would: constant logits, negative object logit."""
+        doubtful = iou * object_logit.sigmoid() < self.policy.min_presence
+        logits = torch.where(doubtful[:, None, None], torch.full_like(logits, ABSENT_LOGIT), logits)
+        return logits, iou, torch.where(doubtful, object_logit.clamp(max=-1.0), object_logit)
 
     def _to_host(
         self, logits: Tensor, iou: Tensor, object_logit: Tensor

@@ -26,7 +26,7 @@ class AugmentConfig:
     stretch: float = 1.3
     background: float = 0.15
     recolour: float = 0.25
-    occlude: float = 0.25
+    occlude: float = 0.5
     blur: float = 0.15
     noise: float = 0.2
     jpeg: float = 0.2
@@ -79,13 +79,20 @@ def _colour(image: Image, rng: np.random.Generator, strength: float) -> Callable
     return apply
 
 
+def _smooth(rng: np.random.Generator, size: int) -> Image:
+    """A smooth shaded surface [S, S, 3]: what is smooth need not be a robot, though rendered robots are."""
+    base = rng.uniform(0, 255) + rng.normal(0, 40 if rng.random() < 0.5 else 6, 3)
+    corners = (base + rng.normal(0, 35, (2, 2, 1))).clip(0, 255).astype(np.uint8)
+    return np.asarray(cv2.resize(corners, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
 def _occluder(rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
     """A random blob, bar or polygon as a mask [S, S] of 0 and 1."""
     mask = np.zeros((size, size), np.uint8)
     centre = rng.uniform(0, size, 2)
     kind = rng.random()
     if kind < 0.4:
-        axes = rng.uniform(0.03, 0.16, 2) * size
+        axes = rng.uniform(0.03, 0.22, 2) * size
         cv2.ellipse(mask, (centre.tolist(), (2 * axes).tolist(), float(rng.uniform(0, 180))), 1, -1)
     elif kind < 0.7:
         end = centre + rng.normal(0, 0.4, 2) * size
@@ -93,7 +100,7 @@ def _occluder(rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
             mask, centre.astype(int).tolist(), end.astype(int).tolist(), 1, int(rng.uniform(0.01, 0.08) * size) + 1
         )
     else:
-        points = centre + rng.normal(0, 0.1, (int(rng.integers(3, 7)), 2)) * size
+        points = centre + rng.normal(0, rng.uniform(0.05, 0.2), (int(rng.integers(3, 7)), 2)) * size
         cv2.fillConvexPoly(mask, cv2.convexHull(points.astype(np.int32)), 1)
     return mask
 
@@ -157,10 +164,8 @@ def augment_clip(
     colour = _colour(frames[0], rng, 1.0)
     occluders = []
     if rng.random() < config.occlude:
-        texture = cv2.resize(background(rng), (size, size))
-        if rng.random() < 0.4:
-            texture = np.broadcast_to(rng.integers(0, 256, 3, dtype=np.uint8), texture.shape)
-        for _ in range(int(rng.integers(1, 4))):
+        for _ in range(int(rng.integers(1, 5))):
+            texture = cv2.resize(background(rng), (size, size)) if rng.random() < 0.35 else _smooth(rng, size)
             occluders.append((_occluder(rng, size), rng.normal(0, 0.03, 2) * size, texture))
     gone = np.zeros(length, bool)
     if rng.random() < config.absent:

@@ -142,7 +142,8 @@ class PhotoStore:
     def sample(self, rng: np.random.Generator) -> NDArray[np.uint8]:
         """A random square crop, resized to [STORE_SIZE, STORE_SIZE, 3]."""
         image = self.images[int(rng.integers(len(self.images)))]
-        side = int(min(image.shape[:2]) * rng.uniform(0.5, 1.0))
+        # Down to close-ups, so that hands, faces and walls fill the picture too.
+        side = int(min(image.shape[:2]) * rng.uniform(0.25, 1.0))
         y = int(rng.integers(image.shape[0] - side + 1))
         x = int(rng.integers(image.shape[1] - side + 1))
         crop = np.asarray(cv2.resize(image[y : y + side, x : x + side], (STORE_SIZE, STORE_SIZE)), np.uint8)

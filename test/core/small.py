@@ -17,6 +17,7 @@ from robotseg_core.stream import RobotSeg
 
 SMALL: ModelConfig = dataclasses.replace(
     NANO,
+    name="small",
     image_size=64,
     encoder=ConvConfig(stem=4, widths=(4, 8, 8, 8), depths=(1, 1, 1, 1)),
     fpn_channels=(4, 8, 64),

@@ -115,6 +115,16 @@ def test_no_robot_gives_empty_masks_and_state_searching():
     assert not stream.bank.started.any()
 
 
+def test_a_part_of_too_low_a_score_is_not_in_view():
+    robotseg = small_robotseg()
+    frame = moving_frames(1)[0]
+    scores = [part.score for part in robotseg.stream(StreamPolicy()).step(frame).parts]
+    assert min(scores) > 0
+    stream = robotseg.stream(StreamPolicy(min_presence=1.0))
+    result = stream.step(frame)
+    assert not any(part.present for part in result.parts) and not stream.bank.started.any()
+
+
 def test_a_mask_of_the_whole_image_is_not_taken_as_first_memory():
     stream = small_robotseg().stream(StreamPolicy(max_coverage=0.0))
     result = stream.step(moving_frames(1)[0])
