@@ -269,19 +269,32 @@ def test_camera_that_is_silent_from_the_start_is_stale_once(client, start_segmen
 
 
 def test_camera_of_which_every_image_is_refused_is_stale(client, start_segmenter):
-    start_segmenter(FakeModel(), stale_after=0.3)
+    node = start_segmenter(FakeModel(), activate=False, stale_after=1.0)
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    client.listen("parts")
+    wait_until(lambda: node.count_subscribers("/robotseg/parts") > 0, "the client seen by the node")
+    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    deadline = time.monotonic() + 60
+    while not client.heard["parts"]:
+        assert time.monotonic() < deadline, "no STALE"
+        client.camera.publish(malformed(client, step=17))
+        time.sleep(0.05)
+    (stale,) = client.heard["parts"]
+    assert stale.state == PartMasks.STALE and not stale.parts
+    assert node.inference.refused["step"] > 1
+
+
+def test_model_that_is_not_done_with_an_image_is_stale_too(client, start_segmenter, capfd):
+    model = FakeModel()
+    start_segmenter(model, stale_after=0.3)
     client.listen("parts")
     client.wait_for_camera_subscriber()
-    deadline = time.monotonic() + 60
-    while not stale_messages(client):
-        assert time.monotonic() < deadline, "no STALE"
-        # The one of the start may have come before the client listened; a good image starts the clock afresh.
-        if not client.heard["parts"]:
-            client.send(robot_picture(), SECOND)
-        for _ in range(20):
-            client.camera.publish(malformed(client, step=17))
-            time.sleep(0.05)
-    assert not stale_messages(client)[-1].parts
+    client.send_until(robot_picture(), SECOND, "parts", 1)
+    capfd.readouterr()
+    model.delay = 1.5
+    client.send_until(robot_picture(), 7 * SECOND, "parts", len(client.heard["parts"]) + 2)
+    wait_until(lambda: any(m.header.stamp.sec == 7 for m in stale_messages(client)), "state STALE")
+    assert "the model still works on an image after 0.3 s" in capfd.readouterr().err
 
 
 def test_failing_model_is_no_silent_camera(client, start_segmenter, capfd):
