@@ -39,8 +39,8 @@ class StreamPolicy:
     """When a stream trusts, doubts and forgets.
 
     Attributes:
-        min_presence: a part whose score is below this is taken as not in view.  0 is the reference's rule, which
-            looks at the sign of the object logit alone.
+        min_presence: while the robot's score is below this, no part is taken as in view.  0 is the reference's
+            rule, which looks at the sign of each object logit alone.
         min_score: below this predicted quality of the robot mask the state is DEGRADED.
         max_coverage: a part that covers more of the image than this is not taken as its first memory.
         lost_after: frames without a part after which its memory is dropped, so that it is searched afresh.
@@ -55,7 +55,7 @@ class StreamPolicy:
     refresh_after: int = 300
 
 
-POLICIES: dict[str, StreamPolicy] = {"nano": StreamPolicy(min_presence=0.35)}
+POLICIES: dict[str, StreamPolicy] = {"nano": StreamPolicy(min_presence=0.25)}
 """Policies of presets that need another one than the default."""
 
 
@@ -278,9 +278,10 @@ class Stream:
             target[row] = value[0]
 
     def _doubt(self, logits: Tensor, iou: Tensor, object_logit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Make parts of too low a score absent, as the decoder would: constant logits, negative object logit."""
-        doubtful = iou * object_logit.sigmoid() < self.policy.min_presence
-        logits = torch.where(doubtful[:, None, None], torch.full_like(logits, ABSENT_LOGIT), logits)
+        """Make all parts absent, as the decoder would, where the robot's score is too low to believe in any."""
+        robot = PARTS.index("robot")
+        doubtful = iou[robot] * object_logit[robot].sigmoid() < self.policy.min_presence
+        logits = torch.where(doubtful, torch.full_like(logits, ABSENT_LOGIT), logits)
         return logits, iou, torch.where(doubtful, object_logit.clamp(max=-1.0), object_logit)
 
     def _to_host(

@@ -115,7 +115,7 @@ def test_no_robot_gives_empty_masks_and_state_searching():
     assert not stream.bank.started.any()
 
 
-def test_a_part_of_too_low_a_score_is_not_in_view():
+def test_no_part_is_in_view_while_the_robots_score_is_too_low():
     robotseg = small_robotseg()
     frame = moving_frames(1)[0]
     scores = [part.score for part in robotseg.stream(StreamPolicy()).step(frame).parts]
