@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from robotseg_core.segment import add_model_arguments
-from robotseg_core.stream import MAX_SIDE, RobotSeg, StreamPolicy
+from robotseg_core.segment import add_model_arguments, load_model
+from robotseg_core.stream import MAX_SIDE, StreamPolicy
 from robotseg_core.types import StageTimes
 
 
@@ -72,9 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--size is {arguments.size!r}, each side must be 16 to {MAX_SIDE} pixels")
     if arguments.frames < 20:
         raise ValueError(f"--frames is {arguments.frames}, must be at least 20")
-    robotseg = RobotSeg.load(
-        arguments.preset, device=arguments.device, backend=arguments.backend, weights=arguments.weights
-    )
+    robotseg = load_model(arguments)
     # Smooth noise that moves, over a full memory that is never dropped: with it the cost of a frame does not depend
     # on what it shows, without it a stream that sees no robot would skip half of its stages.
     stream = robotseg.stream(StreamPolicy(lost_after=1 << 40, refresh_after=0))

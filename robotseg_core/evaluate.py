@@ -19,8 +19,7 @@ from tqdm import tqdm
 
 from robotseg_core.frames import open_frames
 from robotseg_core.pictures import contact_sheet, overlay
-from robotseg_core.segment import FOLDERS, add_model_arguments, write_png
-from robotseg_core.stream import RobotSeg
+from robotseg_core.segment import FOLDERS, NANO_FILE_SIZE, add_model_arguments, load_model, write_png
 from robotseg_core.types import PARTS, PartMasks
 
 
@@ -67,9 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     images = root / "image" if (root / "image").is_dir() else root / "frames"
     if not images.is_dir():
         raise ValueError(f"{root} has neither image/ nor frames/")
-    robotseg = RobotSeg.load(
-        arguments.preset, device=arguments.device, backend=arguments.backend, weights=arguments.weights
-    )
+    robotseg = load_model(arguments, NANO_FILE_SIZE)
     videos = sorted(p for p in images.iterdir() if p.is_dir())
     if not videos:
         raise ValueError(f"{images} has no folders of frames")

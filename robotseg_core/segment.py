@@ -23,12 +23,29 @@ FOLDERS = dict(zip(PARTS, ("000", "001", "002"), strict=True))
 """Folder of each part in VRS layout (SPEC 10.1)."""
 
 
+NANO_FILE_SIZE = 320
+"""Input of nano for files, which can wait: 320 finds more than the 256 by which the node keeps up with a camera."""
+
+
+def load_model(arguments: argparse.Namespace, size: int | None = None) -> RobotSeg:
+    """The model that the arguments ask for; ``size`` is nano's input where they say nothing."""
+    chosen = arguments.image_size or (size if arguments.preset == "nano" else None)
+    return RobotSeg.load(
+        arguments.preset,
+        device=arguments.device,
+        backend=arguments.backend,
+        weights=arguments.weights,
+        image_size=chosen,
+    )
+
+
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments by which every command chooses its model."""
     parser.add_argument("--preset", default="nano", help="nano (default) or base")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     parser.add_argument("--backend", default="auto", choices=BACKENDS, help="of the encoder (default auto)")
     parser.add_argument("--weights", default=None, help="weight file (default: the shipped weights of nano)")
+    parser.add_argument("--image-size", type=int, help="side of the model's input, pixels, a multiple of 32")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,9 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     target: Path = arguments.out / name
     for folder in FOLDERS.values():
         (target / folder).mkdir(parents=True, exist_ok=True)
-    robotseg = RobotSeg.load(
-        arguments.preset, device=arguments.device, backend=arguments.backend, weights=arguments.weights
-    )
+    robotseg = load_model(arguments, NANO_FILE_SIZE)
     print(f"{robotseg.preset} on {robotseg.device}, encoder {robotseg.backend}, weights {robotseg.source}")
     writer = _Writer(arguments.out, name, frames, video=not arguments.no_video)
     try:

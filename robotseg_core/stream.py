@@ -6,6 +6,7 @@ A frame goes one way: preprocess, encoder, memory attention, prompt generator, d
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import time
@@ -55,7 +56,7 @@ class StreamPolicy:
     refresh_after: int = 300
 
 
-POLICIES: dict[str, StreamPolicy] = {"nano": StreamPolicy(min_presence=0.25)}
+POLICIES: dict[str, StreamPolicy] = {"nano": StreamPolicy(min_presence=0.1)}
 """Policies of presets that need another one than the default."""
 
 
@@ -71,7 +72,13 @@ class RobotSeg:
 
     @classmethod
     def load(
-        cls, preset: str = "nano", *, device: str = "auto", backend: str = "auto", weights: str | Path | None = None
+        cls,
+        preset: str = "nano",
+        *,
+        device: str = "auto",
+        backend: str = "auto",
+        weights: str | Path | None = None,
+        image_size: int | None = None,
     ) -> RobotSeg:
         """Load a preset.
 
@@ -80,9 +87,10 @@ class RobotSeg:
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; auto takes CUDA where it works.
             backend: of the encoder: ``auto``, ``torch``, ``onnxruntime`` or ``tensorrt``.
             weights: file to load; None takes the shipped weights of nano.
+            image_size: side of the model's square input, pixels, a multiple of 32; None takes the preset's.
 
         Raises:
-            ValueError: unknown preset, device or backend.
+            ValueError: unknown preset, device or backend, image_size off.
             WeightsError: absent, damaged or unfit weights; the message says what to do.
         """
         if preset not in PRESETS:
@@ -95,7 +103,12 @@ class RobotSeg:
             raise ValueError(f"device is {device!r}, must be auto, cpu, cuda or cuda:N") from error
         if place.type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"device is {device!r}, but PyTorch finds no CUDA device here")
-        model = RobotSegModel(PRESETS[preset])
+        config = PRESETS[preset]
+        if image_size is not None:
+            if not 64 <= image_size <= 2048:
+                raise ValueError(f"image_size is {image_size}, must be 64 to 2048")
+            config = dataclasses.replace(config, image_size=image_size)
+        model = RobotSegModel(config)
         load_weights(model, weights if weights is not None else preset)
         model = model.eval().requires_grad_(False).to(place)
         encoder = make_encoder(model, backend, place, threads=len(os.sched_getaffinity(0)))
