@@ -142,6 +142,8 @@ def test_installed_weights_are_found_beside_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: str
 ) -> None:
     monkeypatch.setattr(weight_files, "__file__", str(tmp_path / site / "robotseg_core" / "weight_files.py"))
+    # This environment has the shipped weights installed: look from another one.
+    monkeypatch.setattr(weight_files.sysconfig, "get_path", lambda _: str(tmp_path / "elsewhere"))
     shared = tmp_path / "share" / "robotseg_ros" / "models"
     shared.mkdir(parents=True)
     (shared / "nano.safetensors").touch()
