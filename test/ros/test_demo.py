@@ -194,14 +194,8 @@ CLIPS = ROOT.parent / "shared" / "clips" / "frames"
 CLIP_NAMES = ("fanuc_edgetam", "so100_lerobot", "ur5_umi", "franka_roboengine", "neg_doughkneading")
 
 
-@pytest.fixture
-def needs_weights():
-    if not (ROOT / "models" / "nano.safetensors").is_file():
-        pytest.skip("models/nano.safetensors is not there: the real model has nothing to run with")
-
-
 @pytest.mark.real_model
-def test_shipped_clip_through_the_real_model(needs_weights, tmp_path, domain_id):
+def test_shipped_clip_through_the_real_model(tmp_path, domain_id):
     out = tmp_path / "out"
     run_demo(DemoOptions(input=str(ROOT / "demo" / "clip.mp4"), out=out))
     summary = json.loads((out / "summary.json").read_text())
@@ -214,7 +208,7 @@ def test_shipped_clip_through_the_real_model(needs_weights, tmp_path, domain_id)
 
 @pytest.mark.real_model
 @pytest.mark.parametrize("name", CLIP_NAMES)
-def test_real_clips_through_the_real_model(needs_weights, name, tmp_path, domain_id):
+def test_real_clips_through_the_real_model(name, tmp_path, domain_id):
     if not (CLIPS / name).is_dir():
         pytest.skip(f"../shared/clips/frames/{name} is not beside this checkout")
     out = tmp_path / "out"

@@ -17,8 +17,6 @@ STAMP = 1_700_000_000_123_456_789
 
 @pytest.mark.real_model
 def test_real_core_answers_with_the_stamp_and_size_of_the_image(client, start_segmenter):
-    if not (ROOT / "models" / "nano.safetensors").is_file():
-        pytest.skip("models/nano.safetensors is not there: the real model has nothing to run with")
     good, frame = cv2.VideoCapture(str(ROOT / "demo" / "clip.mp4")).read()
     assert good
     # Not a size that the model was made for.
