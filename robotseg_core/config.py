@@ -19,12 +19,41 @@ class HieraConfig:
 
 
 @dataclass(frozen=True)
-class ConvConfig:
-    """Convolutional encoder of nano: residual 3x3 stages at strides 4, 8, 16 and 32."""
+class ConvStage:
+    """One stage of inverted residual blocks; ``stride`` and the change of channels are the first block's."""
 
-    stem: int = 24
-    widths: tuple[int, int, int, int] = (32, 64, 128, 256)
-    depths: tuple[int, int, int, int] = (1, 2, 3, 2)
+    blocks: int
+    kernel: int
+    stride: int
+    expand: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class ConvConfig:
+    """Convolutional encoder of nano: the stages of EfficientNet-Lite0, without its classifier."""
+
+    stem: int = 32
+    stages: tuple[ConvStage, ...] = (
+        ConvStage(1, 3, 1, 1, 16),
+        ConvStage(2, 3, 2, 6, 24),
+        ConvStage(2, 5, 2, 6, 40),
+        ConvStage(3, 3, 2, 6, 80),
+        ConvStage(3, 5, 1, 6, 112),
+        ConvStage(4, 5, 2, 6, 192),
+        ConvStage(1, 3, 1, 6, 320),
+    )
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """Indices of the last stage at each of the strides 4, 8, 16, 32."""
+        last = [i for i, stage in enumerate(self.stages[1:]) if stage.stride == 2] + [len(self.stages) - 1]
+        return tuple(last[-4:])
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of the maps at strides 4, 8, 16, 32."""
+        return tuple(self.stages[i].channels for i in self.outputs)
 
 
 @dataclass(frozen=True)

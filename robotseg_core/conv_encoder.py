@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image encoder of nano: plain residual 3x3 convolutions and a top-down neck.
+"""Image encoder of nano: the trunk of EfficientNet-Lite0 and a top-down neck.
 
-It stands where Hiera and its neck stand in the base model (SPEC 2) and gives the same three maps.  Plain 3x3
-convolutions with BatchNorm (folded at export) are what CPUs run best: depthwise ones are bound by memory.
+It stands where Hiera and its neck stand in the base model (SPEC 2) and gives the same three maps.  The trunk is chosen for
+two reasons: it is fast on CPUs (no squeeze-and-excitation, ReLU6), and weights learned from photographs exist for it
+under Apache-2.0, so that training starts from real pictures though our own are rendered
+(:mod:`robotseg_core.train.pretrained`).  Its normalisation layers are folded into the convolutions there, which then learn
+on without them: nothing depends on the statistics of a batch.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robotseg_core.config import ConvConfig
+from robotseg_core.config import ConvConfig, ConvStage
 
 
 def conv_bn(in_channels: int, out_channels: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -19,6 +22,77 @@ def conv_bn(in_channels: int, out_channels: int, *, kernel: int = 3, stride: int
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(out_channels)
     )
+
+
+def pad_same(x: Tensor, kernel: int) -> Tensor:
+    """Zeros around [B, C, H, W] for a convolution of stride 2 as the trunk learned it: one more below and right."""
+    before, after = (kernel - 2) // 2, (kernel - 1) // 2
+    return F.pad(x, (before, after, before, after))
+
+
+class InvertedResidual(nn.Module):
+    """1x1 to ``expand`` times the channels, depthwise kernel x kernel, 1x1 back (MobileNetV2), ReLU6 between."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, kernel: int, stride: int, expand: int) -> None:
+        super().__init__()
+        width = in_channels * expand
+        self.kernel, self.stride = kernel, stride
+        self.expand = nn.Conv2d(in_channels, width, 1) if expand > 1 else None
+        self.depthwise = nn.Conv2d(width, width, kernel, stride, 0 if stride == 2 else kernel // 2, groups=width)
+        self.project = nn.Conv2d(width, out_channels, 1)
+        self.residual = stride == 1 and in_channels == out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, in, H, W] -> [B, out, H / stride, W / stride]."""
+        y = x if self.expand is None else F.relu6(self.expand(x))
+        if self.stride == 2:
+            y = pad_same(y, self.kernel)
+        y = self.project(F.relu6(self.depthwise(y)))
+        return x + y if self.residual else y
+
+
+class ConvTrunk(nn.Module):
+    """Image [B, 3, S, S] -> maps at strides 4, 8, 16, 32 (the last stage at each)."""
+
+    def __init__(self, config: ConvConfig) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, config.stem, 3, 2)
+        channels = config.stem
+        stages = []
+        for stage in config.stages:
+            stages.append(self._stage(channels, stage))
+            channels = stage.channels
+        self.stages = nn.ModuleList(stages)
+        self.outputs = config.outputs
+        # Without normalisation layers the scale of the maps is the initialisation's.
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+
+    @staticmethod
+    def _stage(in_channels: int, stage: ConvStage) -> nn.Sequential:
+        blocks = []
+        for i in range(stage.blocks):
+            source, stride = (in_channels, stage.stride) if i == 0 else (stage.channels, 1)
+            blocks.append(
+                InvertedResidual(source, stage.channels, kernel=stage.kernel, stride=stride, expand=stage.expand)
+            )
+        return nn.Sequential(*blocks)
+
+    def forward(self, x: Tensor, frozen: int = 0) -> list[Tensor]:
+        """Image [B, 3, S, S] -> four maps, finest first.
+
+        No gradient is kept for the stem and the first ``frozen`` stages, if any: what photographs taught them stays.
+        """
+        maps = []
+        with torch.set_grad_enabled(torch.is_grad_enabled() and frozen == 0):
+            x = F.relu6(self.stem(pad_same(x, 3)))
+        for i, stage in enumerate(self.stages):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and i >= frozen):
+                x = stage(x)
+            if i in self.outputs:
+                maps.append(x)
+        return maps
 
 
 class ResidualBlock(nn.Module):
@@ -34,32 +108,6 @@ class ResidualBlock(nn.Module):
         return F.relu(x + self.conv2(F.relu(self.conv1(x))))
 
 
-class ConvTrunk(nn.Module):
-    """Image [B, 3, S, S] -> maps at strides 4, 8, 16, 32."""
-
-    def __init__(self, config: ConvConfig) -> None:
-        super().__init__()
-        self.stem = conv_bn(3, config.stem, stride=2)
-        channels = (config.stem, *config.widths)
-        self.down = nn.ModuleList(conv_bn(channels[i], channels[i + 1], stride=2) for i in range(len(config.widths)))
-        self.stages = nn.ModuleList(
-            nn.Sequential(*(ResidualBlock(width) for _ in range(depth)))
-            for width, depth in zip(config.widths, config.depths, strict=True)
-        )
-        # The whole image as one vector: a far context that 3x3 convolutions reach only slowly.
-        self.context = nn.Linear(config.widths[-1], config.widths[-1])
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Image [B, 3, S, S] -> four maps, finest first."""
-        x = F.relu(self.stem(x))
-        maps = []
-        for down, stage in zip(self.down, self.stages, strict=True):
-            x = stage(F.relu(down(x)))
-            maps.append(x)
-        maps[-1] = x + self.context(x.mean(dim=(2, 3)))[:, :, None, None]
-        return maps
-
-
 class ConvNeck(nn.Module):
     """Trunk maps -> F4, F8, F16 with a top-down path through all levels."""
 
@@ -67,22 +115,26 @@ class ConvNeck(nn.Module):
         super().__init__()
         c4, c8, c16 = fpn_channels
         w4, w8, w16, w32 = config.widths
+        # The whole image as one vector: a far context that the trunk's convolutions reach only slowly.
+        self.context = nn.Linear(w32, w32)
         self.lateral = nn.ModuleList(
             nn.Conv2d(width, channels, 1) for width, channels in ((w4, c4), (w8, c8), (w16, c16))
         )
         self.top_down = nn.ModuleList(
             nn.Conv2d(above, channels, 1) for above, channels in ((c8, c4), (c16, c8), (w32, c16))
         )
+        self.refine = ResidualBlock(c16)
         self.smooth = nn.ModuleList(conv_bn(channels, channels) for channels in (c4, c8, c16))
 
     def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Maps at strides 4, 8, 16, 32 -> (F4, F8, F16)."""
-        above = maps[3]
+        above = maps[3] + self.context(maps[3].mean(dim=(2, 3)))[:, :, None, None]
         out: list[Tensor] = []
         for level in (2, 1, 0):
             # 1x1 before the enlargement: the same result at a quarter of the cost.
             up = F.interpolate(self.top_down[level](above), scale_factor=2.0, mode="nearest")
-            above = self.smooth[level](F.relu(self.lateral[level](maps[level]) + up))
+            mixed = F.relu(self.lateral[level](maps[level]) + up)
+            above = self.smooth[level](self.refine(mixed) if level == 2 else mixed)
             out.append(above)
             above = F.relu(above)
         f16, f8, f4 = out
@@ -97,9 +149,9 @@ class ConvEncoder(nn.Module):
         self.trunk = ConvTrunk(config)
         self.neck = ConvNeck(config, fpn_channels)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalised image [B, 3, S, S] -> (F4, F8, F16)."""
-        f4, f8, f16 = self.neck(self.trunk(image))
+    def forward(self, image: Tensor, frozen: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalised image [B, 3, S, S] -> (F4, F8, F16); ``frozen`` as in :class:`ConvTrunk`."""
+        f4, f8, f16 = self.neck(self.trunk(image, frozen))
         return f4, f8, f16
 
 

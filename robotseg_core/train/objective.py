@@ -63,19 +63,20 @@ class Objective(nn.Module):
         self.model = RobotSegModel(config)
         self.dense_head = nn.ModuleList(nn.Conv2d(c, PARTS, 1) for c in config.fpn_channels)
         self.kind = "encoder"
+        self.frozen = 0
 
-    def set_phase(self, kind: str) -> None:
-        """``encoder``, ``frame`` or ``clip``."""
+    def set_phase(self, kind: str, frozen: int = 0) -> None:
+        """``encoder``, ``frame`` or ``clip``; ``frozen`` stages of the convolutional trunk do not learn."""
         if kind not in ("encoder", "frame", "clip"):
             raise ValueError(f"phase is {kind!r}, must be encoder, frame or clip")
-        self.kind = kind
+        self.kind, self.frozen = kind, frozen
 
     def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Images uint8 [B, T, 3, S, S], labels uint8 [B, T, S, S] -> losses by name."""
         batch, length = labels.shape[:2]
         x = normalise(images.flatten(0, 1)).contiguous(memory_format=torch.channels_last)
         model = self.model
-        maps = model.image_encoder(x)
+        maps = model.image_encoder(x, self.frozen) if self.frozen else model.image_encoder(x)
         targets = part_targets(labels.flatten(0, 1))
         losses = self._dense(maps, targets)
         if self.kind == "encoder":

