@@ -2,8 +2,8 @@
 """Image encoder of nano: the trunk of EfficientNet-Lite0 and a top-down neck.
 
 It stands where Hiera and its neck stand in the base model (SPEC 2) and gives the same three maps.  The trunk is chosen
-for two reasons: it is fast on CPUs (no squeeze-and-excitation, ReLU6), and weights learned from photographs exist for it
-under Apache-2.0, so that training starts from real pictures though our own are rendered
+for two reasons: it is fast on CPUs (no squeeze-and-excitation, ReLU6), and weights learned from photographs exist for
+it under Apache-2.0, so that training starts from real pictures though our own are rendered
 (:mod:`robotseg_core.train.pretrained`).  Its normalisation layers are folded into the convolutions there, which then
 learn on without them: nothing depends on the statistics of a batch.
 """
