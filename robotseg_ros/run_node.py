@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A process for a node beside the segmenter: ``python -m robotseg_ros.run_node self_filter --ros-args ...``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from robotseg_ros.allocator import keep_image_memory
+
+NODES = {
+    "self_filter": ("robotseg_ros.self_filter", "SelfFilter"),
+    "servo": ("robotseg_ros.servo", "Servo"),
+    "safety_monitor": ("robotseg_ros.safety_monitor", "SafetyMonitor"),
+}
+"""Module and class of each node; modules are imported only when they are used."""
+
+
+def run(name: str) -> int:
+    """Run a node of :data:`NODES` until it is interrupted.
+
+    Returns:
+        Exit status: 0, or 1 when a parameter is wrong.
+    """
+    keep_image_memory()
+    # Only now: the allocator must be set before rclpy is loaded.
+    import rclpy
+    from rclpy.exceptions import NameValidationException, ParameterException
+    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
+    module, kind = NODES[name]
+    node = None
+    try:
+        try:
+            rclpy.init()
+            node = getattr(importlib.import_module(module), kind)()
+        # RuntimeError is what rcl raises for arguments that it cannot read, OSError what a file raises.
+        except (ParameterException, NameValidationException, ValueError, RuntimeError, OSError) as error:
+            rclpy.logging.get_logger(name).fatal(f"cannot start: {' '.join(str(error).split())}")
+            return 1
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+def main() -> int:
+    """Run the node whose name is the first argument."""
+    if len(sys.argv) < 2 or sys.argv[1] not in NODES:
+        print(f"run_node: give one of {', '.join(NODES)}", file=sys.stderr)
+        return 2
+    return run(sys.argv[1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

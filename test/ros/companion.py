@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A node beside the segmenter in a thread, and a client that feeds it and hears it."""
+
+from collections import defaultdict
+
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from ros_client import Spinner, wait_until
+from std_msgs.msg import Header
+
+
+def header(stamp, frame_id="wrist_camera"):
+    made = Header(frame_id=frame_id)
+    made.stamp.sec, made.stamp.nanosec = divmod(stamp, 1_000_000_000)
+    return made
+
+
+class Running(Spinner):
+    """A node class of ours with parameters, spinning."""
+
+    def __init__(self, context, kind, **parameters):
+        overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+        super().__init__(context, kind(context=context, parameter_overrides=overrides))
+
+
+class Peer(Spinner):
+    """Publishes on any topic and keeps what it hears, by topic, in ``heard``."""
+
+    def __init__(self, context):
+        self.heard = defaultdict(list)
+        self.publishers = {}
+        super().__init__(context, Node("peer", context=context))
+
+    def listen(self, kind, topic, qos=50):
+        self.node.create_subscription(kind, topic, self.heard[topic].append, qos)
+        wait_until(lambda: self.node.count_publishers(topic) > 0, f"publisher of {topic}")
+        return self.heard[topic]
+
+    def advertise(self, kind, topic, reliable=True):
+        reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        publisher = self.node.create_publisher(kind, topic, QoSProfile(depth=50, reliability=reliability))
+        wait_until(lambda: publisher.get_subscription_count() > 0, f"subscriber of {topic}")
+        return publisher
