@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 TEST_ARMS: tuple[str, ...] = ("flexiv_rizon4", "kinova_gen3", "lite6", "so_arm100")
 """Arms kept for testing: training data must not show them."""
@@ -84,15 +86,45 @@ def read_robot(folder: Path) -> RobotFile:
     )
 
 
+PROCEDURAL = "procedural"
+"""Name of an arm or gripper that is generated."""
+
+
 @dataclass(frozen=True)
 class RobotChoice:
-    """An arm and the gripper it carries (None: built in)."""
+    """An arm and the gripper it carries.
+
+    Attributes:
+        arm: name of an arm, or PROCEDURAL.
+        gripper: name of a gripper, PROCEDURAL, or None: built in.
+        variant: None for the robot as it is; else the seed of its proportions and of its generated parts.
+    """
 
     arm: str
     gripper: str | None
+    variant: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.arm}+{self.gripper}" if self.gripper else self.arm
+        name = f"{self.arm}+{self.gripper}" if self.gripper else self.arm
+        return name if self.variant is None else f"{name}#{self.variant}"
+
+
+def sample_made(choices: Sequence[RobotChoice], root: Path, rng: np.random.Generator) -> RobotChoice:
+    """A robot that does not exist: generated from foot to finger, or a real arm of ``choices`` changed.
+
+    A changed arm has other proportions and, where it takes grippers, any gripper of ``root`` or a generated one.
+    """
+    variant = int(rng.integers(2**31))
+    grippers = sorted(p.name for p in (root / "grippers").glob("*") if (p / "robot.json").is_file())
+    if rng.random() < 0.65 or not choices:
+        real = grippers and rng.random() < 0.2
+        return RobotChoice(PROCEDURAL, grippers[int(rng.integers(len(grippers)))] if real else PROCEDURAL, variant)
+    arms = sorted({c.arm for c in choices})
+    arm = arms[int(rng.integers(len(arms)))]
+    if all(c.gripper is None for c in choices if c.arm == arm):
+        return RobotChoice(arm, None, variant)
+    every = [*grippers, *[PROCEDURAL] * len(grippers)]
+    return RobotChoice(arm, every[int(rng.integers(len(every)))], variant)
 
 
 def list_choices(root: Path, arms: Iterable[str] | None = None, test: bool = False) -> list[RobotChoice]:

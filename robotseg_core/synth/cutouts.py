@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from robotseg_core.synth.catalog import RobotChoice, list_choices
+from robotseg_core.synth.catalog import RobotChoice, list_choices, sample_made
 from robotseg_core.synth.look import lift_shadows, light_scene, paint_robot
 from robotseg_core.synth.render import Picture, Renderer
 from robotseg_core.synth.robots import BACKGROUND, GRIPPER
@@ -53,11 +53,16 @@ class Limits:
     """How often a sample may show no gripper."""
 
 
-def choose_robots(choices: Sequence[RobotChoice], rng: np.random.Generator, two: float = 0.15) -> list[RobotChoice]:
-    """One robot, or two; each arm is as likely as any other."""
+def choose_robots(
+    root: Path, choices: Sequence[RobotChoice], rng: np.random.Generator, two: float = 0.15, procedural: float = 0.0
+) -> list[RobotChoice]:
+    """One robot, or two; each arm is as likely as any other, and ``procedural`` of them do not exist."""
     arms = sorted({c.arm for c in choices})
     out = []
     for _ in range(2 if rng.random() < two else 1):
+        if procedural > 0 and rng.random() < procedural:
+            out.append(sample_made(choices, root, rng))
+            continue
         arm = arms[int(rng.integers(len(arms)))]
         fitting = [c for c in choices if c.arm == arm]
         out.append(fitting[int(rng.integers(len(fitting)))])
@@ -113,11 +118,16 @@ def draw_cutout(
 
 
 def cutouts(
-    root: Path, choices: Sequence[RobotChoice], renderer: Renderer, rng: np.random.Generator, per_scene: int
+    root: Path,
+    choices: Sequence[RobotChoice],
+    renderer: Renderer,
+    rng: np.random.Generator,
+    per_scene: int,
+    procedural: float = 0.0,
 ) -> Iterator[tuple[Picture, CutoutMeta]]:
     """Samples without end; a new scene is compiled after every ``per_scene`` of them."""
     while True:
-        scene = build_scene(root, choose_robots(choices, rng), rng)
+        scene = build_scene(root, choose_robots(root, choices, rng, procedural=procedural), rng)
         renderer.set_model(scene.model)
         made = failed = 0
         while made < per_scene and failed < 4 * per_scene:
@@ -157,7 +167,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--per-scene", type=int, default=25, help="samples of one compiled scene")
     parser.add_argument("--scale", type=float, default=1.25, help="render larger by this and shrink")
     parser.add_argument("--arms", nargs="*", help="only these arms (default: all training arms)")
+    parser.add_argument(
+        "--procedural",
+        type=float,
+        default=0.5,
+        help="share of robots that do not exist: generated, or real ones changed",
+    )
     args = parser.parse_args(argv)
+    if not 0 <= args.procedural <= 1:
+        parser.error("--procedural is a share, 0 to 1")
     if args.count < 1 or args.size < 64 or args.shard < 1:
         parser.error("--count and --shard must be at least 1, --size at least 64")
     choices = list_choices(args.robots, args.arms)
@@ -169,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             want = min(args.shard, args.count - first)
             if not (args.out / f"label_{index:04d}.npy").is_file():
                 rng = np.random.default_rng([args.seed, index])
-                source = cutouts(args.robots, choices, renderer, rng, args.per_scene)
+                source = cutouts(args.robots, choices, renderer, rng, args.per_scene, args.procedural)
                 samples = []
                 for _ in range(want):
                     samples.append(next(source))

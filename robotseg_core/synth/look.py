@@ -9,6 +9,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from robotseg_core.synth.catalog import PROCEDURAL
+from robotseg_core.synth.livery import ROLE_ORDER, sample_livery
 from robotseg_core.synth.robots import GRIPPER, Robot
 from robotseg_core.synth.scene import Scene
 
@@ -77,19 +79,24 @@ def _has_texcoords(scene: Scene, geom: int) -> bool:
     return bool(model.mesh_texcoordadr[model.geom_dataid[geom]] >= 0)
 
 
-def paint_robot(scene: Scene, robot: Robot, rng: np.random.Generator, original: float = 0.5) -> str:
+def paint_robot(
+    scene: Scene, robot: Robot, rng: np.random.Generator, original: float = 0.5, livery: float = 0.25
+) -> str:
     """Repaint one robot; call ``scene.paint.apply`` first to start from its own colours.
 
     Args:
-        original: how often it keeps its own colours (then only shaded a little).
+        original: how often it keeps its own colours (then only shaded a little), when it gets no livery.
+        livery: how often it is painted like a maker would; generated robots always are.
 
     Returns:
-        what was done: original, swap (each own colour replaced by another), whole (one or two colours), patch
-        (each geom its own).
+        what was done: the livery's name, original, swap (each own colour replaced by another), whole (one or two
+        colours), patch (each geom its own).
     """
     model = scene.model
     geoms = [int(g) for g in robot.geoms if _visible(scene, int(g))]
     spares = list(scene.plain) + list(scene.textured)
+    if robot.choice.arm == PROCEDURAL or rng.random() < livery:
+        return _paint_livery(scene, robot, geoms, rng)
     draw = rng.random()
     if draw < original:
         gain = rng.uniform(0.85, 1.12) * rng.uniform(0.97, 1.03, 3)
@@ -128,6 +135,53 @@ def paint_robot(scene: Scene, robot: Robot, rng: np.random.Generator, original: 
         model.geom_matid[g] = m
         model.geom_rgba[g] = (0.5, 0.5, 0.5, 1)  # MuJoCo's default: the material decides
     return kind
+
+
+def _paint_livery(scene: Scene, robot: Robot, geoms: list[int], rng: np.random.Generator) -> str:
+    """Colours by role; a real robot's looks become roles in the order of the size of what has them."""
+    model = scene.model
+    is_hand = dict(zip(robot.geoms.tolist(), (robot.labels == GRIPPER).tolist(), strict=True))
+    arm_livery = sample_livery(rng, gripper=False)
+    hand_livery = arm_livery if rng.random() < 0.2 else sample_livery(rng, gripper=True)
+    roles = _roles(scene, geoms, is_hand)
+    plain = [int(v) for v in rng.permutation(list(scene.plain))]
+    rough = [int(v) for v in rng.permutation(list(scene.textured))]
+    marked = {True: rng.random() < 0.4, False: rng.random() < 0.5}  # dirt, writing, stickers
+    chosen: dict[tuple[bool, int], tuple[int, int]] = {}
+    for g in geoms:
+        key = (is_hand[g], roles[g])
+        if key not in chosen:
+            livery = hand_livery if is_hand[g] else arm_livery
+            material = plain.pop()
+            over = rough.pop() if rough and marked[is_hand[g]] and roles[g] < 3 else material
+            for m in {material, over}:
+                model.mat_rgba[m] = (*livery.colours[roles[g]], 1)
+                model.mat_specular[m] = livery.specular[roles[g]]
+                model.mat_shininess[m] = livery.shininess[roles[g]]
+            chosen[key] = material, over
+        material, over = chosen[key]
+        model.geom_matid[g] = material if over == material or _has_texcoords(scene, g) or rng.random() < 0.4 else over
+        model.geom_rgba[g] = (0.5, 0.5, 0.5, 1)
+    return f"{arm_livery.name}/{hand_livery.name}"
+
+
+def _roles(scene: Scene, geoms: list[int], is_hand: dict[int, bool]) -> dict[int, int]:
+    """Index into ROLE_ORDER of each geom, by the name of its material or the size of what looks like it."""
+    model, named = scene.model, {}
+    size: dict[tuple[bool, tuple], float] = {}
+    for g in geoms:
+        material = int(scene.paint.geom_matid[g])
+        name = model.material(material).name.split("/")[-1] if material >= 0 else ""
+        if name in ROLE_ORDER:
+            named[g] = ROLE_ORDER.index(name)
+        else:
+            key = (is_hand[g], _look_key(scene, g))
+            size[key] = size.get(key, 0.0) + float(model.geom_rbound[g]) ** 2
+    for hand in (False, True):
+        order = sorted((k for k in size if k[0] == hand), key=lambda k: -size[k])
+        rank = {k: min(i, len(ROLE_ORDER) - 1) for i, k in enumerate(order)}
+        named |= {g: rank[is_hand[g], _look_key(scene, g)] for g in geoms if g not in named and is_hand[g] == hand}
+    return named
 
 
 def lift_shadows(rgb: NDArray[np.uint8], inside: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.uint8]:

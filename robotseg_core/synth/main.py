@@ -104,6 +104,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--photos", type=Path, help="folder of photographs for backgrounds (default: rooms only)")
     parser.add_argument("--empty", type=float, default=0.08, help="fraction of videos without a robot")
     parser.add_argument("--two", type=float, default=0.12, help="fraction of videos with two robots")
+    parser.add_argument(
+        "--procedural",
+        type=float,
+        help="share of robots that do not exist: generated, or real ones changed (default 0.5; 0 with --test-arms)",
+    )
     parser.add_argument("--arms", nargs="*", help="only these arms (default: all training arms)")
     parser.add_argument("--test-arms", action="store_true", help="the arms kept for testing instead")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
@@ -116,8 +121,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.count < 1 or args.frames < 1 or args.jobs < 1 or min(args.size) < 64:
         parser.error("--count, --frames and --jobs must be at least 1, --size at least 64 64")
-    if not (0 <= args.empty <= 1 and 0 <= args.two <= 1):
-        parser.error("--empty and --two are fractions, 0 to 1")
+    made = args.procedural if args.procedural is not None else 0.0 if args.test_arms else 0.5
+    if not (0 <= args.empty <= 1 and 0 <= args.two <= 1 and 0 <= made <= 1):
+        parser.error("--empty, --two and --procedural are fractions, 0 to 1")
+    if args.test_arms and made > 0:
+        parser.error("--test-arms shows the test arms as they are: --procedural must be 0")
     photos: tuple[Path, ...] = ()
     if args.photos is not None:
         photos = tuple(p for p in sorted(args.photos.glob("*")) if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
@@ -128,7 +136,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as e:
         parser.error(str(e))
     size = (args.size[0], args.size[1])
-    options = VideoOptions(args.robots, choices, photos, args.frames, size, args.empty, args.two)
+    options = VideoOptions(
+        args.robots, choices, photos, args.frames, size, empty=args.empty, two=args.two, procedural=made
+    )
     try:
         render_set(options, args.out, args.count, args.seed, args.jobs)
     except (OSError, RuntimeError, ValueError) as e:

@@ -10,7 +10,10 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.synth.catalog import RobotChoice, RobotFile, read_robot
+from robotseg_core.synth.catalog import PROCEDURAL, RobotChoice, RobotFile, read_robot
+from robotseg_core.synth.mixed import body_boxes, reproportion, reskin
+from robotseg_core.synth.procedural_arm import MadeArm, build_arm
+from robotseg_core.synth.procedural_gripper import build_gripper
 
 BACKGROUND, ARM, GRIPPER = 0, 1, 2
 """Values of a label image.  The part ``robot`` is every pixel that is not BACKGROUND."""
@@ -64,23 +67,48 @@ def _load(file: RobotFile) -> mujoco.MjSpec:
 
 
 def load_robot(root: Path, choice: RobotChoice) -> RobotSpec:
-    """Load an arm and join its gripper."""
-    arm = read_robot(root / "arms" / choice.arm)
-    spec = _load(arm)
+    """Load or generate an arm and join its gripper."""
+    rng = np.random.default_rng(choice.variant)
+    if choice.arm == PROCEDURAL:
+        made = build_arm(rng)
+        arm, spec, flange = _file_of(made), made.spec, made.radius
+    else:
+        arm = read_robot(root / "arms" / choice.arm)
+        spec, flange = _load(arm), 0.04
+        if choice.variant is not None and not arm.stretch:
+            if rng.random() < 0.35 and choice.gripper is not None:
+                reskin(spec, set(arm.gripper_roots), rng, float(rng.uniform(0.4, 1.0)))
+            reproportion(spec, body_boxes(arm.folder / "model.xml"), rng)
     if choice.gripper is None:
         if not arm.gripper_roots:
             raise ValueError(f"arm {arm.name} has no built-in gripper: choose one of {list(arm.grippers)}")
         return RobotSpec(choice, arm, arm.grip, arm.gripper_roots, spec)
-    hand = read_robot(root / "grippers" / choice.gripper)
-    hand_spec = _load(hand)
-    roots = list(hand_spec.worldbody.bodies)
-    names = tuple(HAND_PREFIX + b.name for b in roots)
-    for body in roots:
-        pos, quat = np.zeros(3), np.zeros(4)
-        mujoco.mju_mulPose(
-            pos, quat, np.array(hand.attach_pos), np.array(hand.attach_quat), np.array(body.pos), np.array(body.quat)
-        )
-        body.pos, body.quat = pos, quat
+    if choice.gripper == PROCEDURAL:
+        hand_made = build_gripper(rng, flange)
+        hand_spec, fingers = hand_made.spec, hand_made.grip
+    else:
+        hand = read_robot(root / "grippers" / choice.gripper)
+        hand_spec, fingers = _load(hand), hand.grip
+        if choice.variant is not None:
+            reproportion(
+                hand_spec,
+                body_boxes(hand.folder / "model.xml"),
+                rng,
+                0.15,
+                size=float(np.clip(flange / 0.04, 0.4, 1.2)),
+            )
+        for body in hand_spec.worldbody.bodies:
+            pos, quat = np.zeros(3), np.zeros(4)
+            mujoco.mju_mulPose(
+                pos,
+                quat,
+                np.array(hand.attach_pos),
+                np.array(hand.attach_quat),
+                np.array(body.pos),
+                np.array(body.quat),
+            )
+            body.pos, body.quat = pos, quat
+    names = tuple(HAND_PREFIX + b.name for b in hand_spec.worldbody.bodies)
     if arm.attach_site is not None:
         spec.attach(hand_spec, prefix=HAND_PREFIX, site=spec.site(arm.attach_site))
     elif arm.attach_body is not None:
@@ -88,8 +116,29 @@ def load_robot(root: Path, choice: RobotChoice) -> RobotSpec:
         spec.attach(hand_spec, prefix=HAND_PREFIX, frame=frame)
     else:
         raise ValueError(f"arm {arm.name} has no place for a gripper ('attach' in its robot.json)")
-    grip = tuple((HAND_PREFIX + name, a, b) for name, a, b in hand.grip)
+    grip = tuple((HAND_PREFIX + name, a, b) for name, a, b in fingers)
     return RobotSpec(choice, arm, grip, names + arm.gripper_roots, spec)
+
+
+def _file_of(made: MadeArm) -> RobotFile:
+    """A generated arm described like one of a robots folder."""
+    return RobotFile(
+        name=PROCEDURAL,
+        folder=Path(),
+        attach_site=None,
+        attach_body=made.flange,
+        attach_pos=made.flange_pos,
+        attach_quat=made.flange_quat,
+        grippers=(),
+        gripper_roots=(),
+        gripper_meshes=(),
+        home=made.home,
+        spread=made.spread,
+        grip=(),
+        bimanual=False,
+        stretch=False,
+        mobile=False,
+    )
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from robotseg_core.synth.catalog import RobotChoice
 from robotseg_core.synth.robots import Robot, find_robot, load_robot
+from robotseg_core.synth.wear import noise_texture, wear_texture
 
 CAMERA = "synth_camera"
 LIGHTS = 3
-SPARE_PLAIN = 16
+SPARE_PLAIN = 24
 """Materials without texture that repainting may use."""
-SPARE_TEXTURED = 6
+SPARE_TEXTURED = 10
 
 
 @dataclass(frozen=True)
@@ -77,46 +78,25 @@ class Paint:
         model.mat_shininess[:] = self.mat_shininess
 
 
-def noise_texture(rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
-    """A grey pattern around white, [size, size, 3] uint8: grain, scratches, stripes, patches or checks."""
-    kind = rng.integers(5)
-    value: NDArray[np.floating]
-    if kind == 0:
-        value = rng.normal(0, 0.08, (size, size))
-    elif kind == 1:
-        value = np.repeat(rng.normal(0, 0.12, (size, 1)), size, axis=1) + rng.normal(0, 0.03, (size, size))
-    elif kind == 2:
-        phase = np.arange(size) * 2 * np.pi * rng.integers(2, 9) / size
-        value = np.repeat(np.sign(np.sin(phase))[:, None] * rng.uniform(0.1, 0.4), size, axis=1)
-    elif kind == 3:
-        cell = int(rng.integers(4, 17))
-        value = np.kron(rng.normal(0, 0.25, (cell, cell)), np.ones((-(-size // cell),) * 2))[:size, :size]
-    else:
-        yx = np.indices((size, size)).sum(axis=0) * rng.integers(2, 9) // size
-        value = np.where(yx % 2 == 0, 0.0, -rng.uniform(0.2, 0.6))
-    grey = np.clip(0.85 + value, 0, 1)
-    tint = 1 - rng.uniform(0, 0.25, 3) * (rng.random() < 0.5)
-    return np.rint(255 * grey[..., None] * tint).astype(np.uint8)
-
-
 def add_texture(spec: mujoco.MjSpec, name: str, image: NDArray[np.uint8], cube: bool = False) -> None:
-    """Add ``image`` [H, W, 3] as a texture; with ``cube`` (H = W) on all six sides of a cube."""
+    """Add ``image`` [H, W, 3] as a texture; with ``cube`` on the sides of a cube: H = W for all, or H = 6 W."""
     tex = spec.add_texture(name=name)
     tex.type = mujoco.mjtTexture.mjTEXTURE_CUBE if cube else mujoco.mjtTexture.mjTEXTURE_2D
     tex.nchannel = 3
-    tex.width, tex.height = image.shape[1], image.shape[0] * (6 if cube else 1)
-    tex.data = (np.concatenate([image] * 6) if cube else image).tobytes()
+    tex.width, tex.height = image.shape[1], image.shape[1] * 6 if cube else image.shape[0]
+    tex.data = (np.concatenate([image] * 6) if cube and image.shape[0] == image.shape[1] else image).tobytes()
 
 
 def _add_spares(spec: mujoco.MjSpec, rng: np.random.Generator) -> None:
     for i in range(SPARE_PLAIN):
         spec.add_material(name=f"synth_plain_{i}", rgba=[0.5, 0.5, 0.5, 1])
     for i in range(SPARE_TEXTURED):
-        add_texture(spec, f"synth_noise_{i}", noise_texture(rng, 64), cube=True)
+        faces = [wear_texture(rng, 96) for _ in range(6)] if i % 2 else [noise_texture(rng, 64)] * 6
+        add_texture(spec, f"synth_noise_{i}", np.concatenate(faces), cube=True)
         mat = spec.add_material(name=f"synth_textured_{i}", rgba=[0.5, 0.5, 0.5, 1])
         mat.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = f"synth_noise_{i}"
-        mat.texuniform = True
-        mat.texrepeat = [float(rng.uniform(2, 12))] * 2
+        mat.texuniform = i % 2 == 0  # wear: once around each geom
+        mat.texrepeat = [float(rng.uniform(2, 12)) if i % 2 == 0 else 1.0] * 2
 
 
 def build_scene(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotseg_core.synth.backdrop import Backdrop, choose_backdrop
-from robotseg_core.synth.catalog import RobotChoice, read_robot
+from robotseg_core.synth.catalog import PROCEDURAL, RobotChoice, read_robot
 from robotseg_core.synth.cutouts import choose_robots, place_robots
 from robotseg_core.synth.look import light_scene, paint_robot
 from robotseg_core.synth.motion import joint_path, swept_points
@@ -38,6 +38,7 @@ class VideoOptions:
         empty: fraction of videos without a robot.
         two: fraction of the others with two robots.
         photo: fraction with a photograph behind, when there are photos.
+        procedural: fraction of robots that do not exist (:func:`~robotseg_core.synth.catalog.sample_made`).
         shutter: fraction with motion blur.
         occluded: fraction of third-person videos with a thing before the robot.
     """
@@ -50,6 +51,7 @@ class VideoOptions:
     empty: float = 0.08
     two: float = 0.12
     photo: float = 0.5
+    procedural: float = 0.0
     shutter: float = 0.3
     occluded: float = 0.25
 
@@ -72,7 +74,7 @@ def _surround(
     options: VideoOptions, choices: list[RobotChoice], photo: bool, rng: np.random.Generator, out: list[Room]
 ) -> Callable[[mujoco.MjSpec], None]:
     """What to build around the robots; the finished room is appended to ``out``."""
-    mobile = any(read_robot(options.robots / "arms" / c.arm).mobile for c in choices)
+    mobile = any(c.arm != PROCEDURAL and read_robot(options.robots / "arms" / c.arm).mobile for c in choices)
     floor = 0.0 if mobile else -float(rng.uniform(0.55, 0.95))
     reach = 3.2 if mobile else 2.1
 
@@ -98,6 +100,10 @@ def _surround(
     return build
 
 
+def _robots(options: VideoOptions, rng: np.random.Generator) -> list[RobotChoice]:
+    return choose_robots(options.robots, options.choices, rng, options.two, options.procedural)
+
+
 def _without_robot(room: Room) -> Extent:
     middle = np.array([0.3, 0.0, 0.12]) if room.table is not None else np.array([0.0, 0.0, room.floor_z + 0.2])
     grip = (middle, middle + np.array([0.05, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]))
@@ -113,7 +119,7 @@ def render_video(options: VideoOptions, seed: int, renderer: Renderer) -> Iterat
         renderer: of ``options.size``.
     """
     rng = np.random.default_rng(seed)
-    choices = [] if rng.random() < options.empty else choose_robots(options.choices, rng, options.two)
+    choices = [] if rng.random() < options.empty else _robots(options, rng)
     photo = bool(options.photos) and rng.random() < options.photo
     view = choose_view(rng)
     if not choices and view is View.WRIST:

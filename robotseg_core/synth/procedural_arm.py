@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arms that do not exist: random serial chains of known families, with plausible proportions, poses and looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from robotseg_core.synth.procedural_link import Link, LinkStyle, build_link
+from robotseg_core.synth.shapes import Builder, across, lathe, solid, unit
+
+X, Y, Z = np.eye(3)
+HINGE, SLIDE = mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE
+
+FAMILIES: dict[str, float] = {
+    "industrial": 0.28,
+    "palletiser": 0.08,
+    "cobot6": 0.22,
+    "cobot7": 0.17,
+    "hobby": 0.16,
+    "scara": 0.07,
+    "cartesian": 0.02,
+}
+"""Kinds of arms and how often each is built."""
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A joint and the link it moves: axis, way to the next joint (shares of the reach), home and spread (radians)."""
+
+    axis: np.ndarray
+    end: tuple[float, float, float]
+    home: float
+    spread: float
+    side: float = 0.0
+    slide: bool = False
+
+
+@dataclass(frozen=True)
+class MadeArm:
+    """A generated arm.
+
+    Attributes:
+        spec: bodies ``base``, ``link_0``...; materials ROLES.
+        flange: body that carries the gripper.
+        flange_pos: [3] metres in that body.
+        flange_quat: w x y z; the gripper's z axis points away from the arm.
+        home, spread: one number a joint, radians or metres.
+        radius: of the flange, metres.
+    """
+
+    spec: mujoco.MjSpec
+    flange: str
+    flange_pos: tuple[float, ...]
+    flange_quat: tuple[float, ...]
+    home: tuple[float, ...]
+    spread: tuple[float, ...]
+    radius: float
+
+
+def _style(family: str, b: Builder) -> LinkStyle:
+    rng = b.rng
+    if family in ("industrial", "palletiser"):
+        body = rng.choice(["casting", "tube", "shell", "plates"], p=[0.75, 0.12, 0.08, 0.05])
+        joint = rng.choice(["cylinder", "box"], p=[0.85, 0.15])
+        power, width, flat = b.between(2.5, 8), b.between(0.65, 0.98), b.between(0.6, 1.0)
+        return LinkStyle(body, joint, power, width, flat, b.between(-0.12, 0.12), b.chance(0.25), b.chance(0.6), 0.7)
+    if family == "hobby":
+        body = rng.choice(["plates", "casting", "bars", "tube"], p=[0.45, 0.33, 0.1, 0.12])
+        joint = rng.choice(["servo", "cylinder", "box"], p=[0.65, 0.2, 0.15])
+        return LinkStyle(
+            body,
+            joint,
+            b.between(4, 9),
+            b.between(0.5, 0.95),
+            b.between(0.5, 0.9),
+            0.0,
+            b.chance(0.3),
+            b.chance(0.3),
+            0.4,
+        )
+    if family in ("scara", "cartesian"):
+        return LinkStyle(
+            "casting",
+            "cylinder",
+            b.between(3, 9),
+            b.between(0.75, 1.0),
+            b.between(0.45, 0.9),
+            0.0,
+            b.chance(0.4),
+            b.chance(0.4),
+            0.4,
+        )
+    body = rng.choice(["tube", "shell", "casting"], p=[0.5, 0.25, 0.25])
+    joint = rng.choice(["cylinder", "sphere"], p=[0.65, 0.35])
+    bow = b.between(-0.15, 0.15) if family == "cobot7" else b.between(0, 0.06)
+    return LinkStyle(
+        body,
+        joint,
+        b.between(2, 4),
+        b.between(0.72, 0.97),
+        b.between(0.85, 1.0),
+        bow,
+        b.chance(0.75),
+        b.chance(0.25),
+        0.25,
+    )
+
+
+def _chain(family: str, b: Builder) -> tuple[float, list[Joint]]:
+    """Height of the first joint and the joints; lengths as shares of the reach."""
+    u = b.between
+    if family == "industrial":
+        upper, fore, off = u(0.32, 0.45), u(0.3, 0.45), u(0.0, 0.1)
+        chain = [
+            Joint(Z, (u(0.0, 0.14), 0, u(0.1, 0.2)), 0, 1.2),
+            Joint(Y, (0, 0, upper), u(-0.2, 0.4), 0.5, b.rng.choice([0.0, 1.0, -1.0])),
+            Joint(Y, (u(0.04, 0.1), 0, off), 0.0, 0.6),
+            Joint(X, (fore, 0, 0), 0, 1.2),
+            Joint(Y, (u(0.05, 0.09), 0, 0), u(0.8, 1.5), 0.7),
+            Joint(X, (u(0.01, 0.03), 0, 0), 0, 2.0),
+        ]
+        if b.chance(0.2):  # five axes: no roll of the forearm
+            chain[2:4] = [Joint(Y, (fore, 0, off), 0.1, 0.6)]
+        return u(0.12, 0.22), chain
+    if family == "palletiser":
+        chain = [
+            Joint(Z, (u(0.05, 0.14), 0, u(0.14, 0.22)), 0, 1.2),
+            Joint(Y, (0, 0, u(0.36, 0.48)), u(-0.2, 0.3), 0.4, b.rng.choice([0.0, 0.9])),
+            Joint(Y, (u(0.36, 0.5), 0, 0), u(0.0, 0.5), 0.4),
+            Joint(Y, (u(0.05, 0.1), 0, -0.02), 0.0, 0.3),
+            Joint(Z, (0, 0, -u(0.04, 0.08)), 0, 2.0),
+        ]
+        return u(0.12, 0.25), chain
+    if family == "cobot6":
+        s = b.rng.choice([1.0, -1.0])
+        first, second = u(0.1, 0.7), u(0.7, 1.7)
+        r = 0.08
+        chain = [
+            Joint(Z, (0, 0, u(0.07, 0.12)), 0, 1.5),
+            Joint(Y, (0, 0, u(0.36, 0.46)), first, 0.6, s),
+            Joint(Y, (0, 0, u(0.3, 0.42)), second, 0.6, -s * b.rng.choice([0.0, 0.9])),
+            Joint(Y, (0, s * r, 0.0), np.pi / 2 - first - second, 0.7),
+            Joint(Z, (0, 0, r), -s * np.pi / 2, 0.7),
+            Joint(Y, (0, s * u(0.05, 0.08), 0), 0, 2.0),
+        ]
+        return u(0.06, 0.12), chain
+    if family == "cobot7":
+        off = u(-0.07, 0.07) if b.chance(0.4) else 0.0
+        chain = [
+            Joint(Z, (0, 0, u(0.1, 0.16)), 0, 1.3),
+            Joint(Y, (0, 0, u(0.16, 0.22)), u(0.1, 0.6), 0.5),
+            Joint(Z, (off, 0, u(0.14, 0.2)), 0, 0.7),
+            Joint(Y, (-off, 0, u(0.14, 0.2)), u(1.1, 1.8), 0.5),
+            Joint(Z, (0, 0, u(0.16, 0.22)), 0, 0.8),
+            Joint(Y, (u(0, 0.07), 0, u(0.05, 0.1)), u(0.7, 1.3), 0.6),
+            Joint(Z, (0, 0, u(0.03, 0.06)), 0, 2.0),
+        ]
+        return u(0.1, 0.18), chain
+    if family == "hobby":
+        chain = [
+            Joint(Z, (u(0, 0.06), 0, u(0.1, 0.2)), 0, 1.2),
+            Joint(Y, (u(-0.03, 0.08), 0, u(0.32, 0.46)), u(-0.3, 0.6), 0.6, b.rng.choice([0.0, 0.0, 0.9])),
+            Joint(Y, (u(0.28, 0.42), 0, 0.0), u(-0.2, 0.7), 0.6),
+            Joint(Y, (u(0.1, 0.18), 0, 0), u(0.3, 1.2), 0.7),
+        ]
+        if b.chance(0.75):
+            chain.append(Joint(X, (u(0.05, 0.12), 0, 0), 0, 1.5))
+        return u(0.1, 0.25), chain
+    if family == "scara":
+        chain = [
+            Joint(Z, (u(0.36, 0.5), 0, 0), 0, 1.0),
+            Joint(Z, (u(0.3, 0.4), 0, u(-0.03, 0.05)), u(-0.8, 0.8), 1.0),
+            Joint(Z, (0, 0, -0.3), 0.0, 0.1, slide=True),
+            Joint(Z, (0, 0, -0.04), 0, 2.0),
+        ]
+        return u(0.4, 0.6), chain
+    chain = [
+        Joint(X, (0, u(0.08, 0.12), 0), 0, 0.35, slide=True),
+        Joint(Z, (0, 0.06, -u(0.3, 0.4)), 0, 0.15, slide=True),
+        Joint(Z, (0, 0, -u(0.06, 0.1)), 0, 2.0),
+    ]
+    if b.chance(0.5):
+        chain.append(Joint(Y, (0, 0, -u(0.05, 0.1)), 0, 0.6))
+    return u(0.7, 0.9), chain
+
+
+def _base(b: Builder, body: mujoco.MjsBody, family: str, height: float, r: float, style: LinkStyle) -> None:
+    """Foot and pedestal up to the first joint at ``height``."""
+    if family == "cartesian":  # a beam along x in the air, on two posts
+        wide = 0.45 * height + 0.25
+        b.box(body, (0, 0, height), (wide, 0.35 * r + 0.02, 0.5 * r + 0.02), "metal")
+        for s in (-1, 1):
+            b.box(body, (s * (wide - 0.03), 0, 0.5 * height), (0.03, 0.03, 0.5 * height), "metal")
+            b.box(body, (s * (wide - 0.03), 0, 0.01), (0.06, 0.09, 0.01), "dark")
+        return
+    foot = b.between(1.1, 1.7) * r
+    plate = min(0.25 * height, 0.3 * r)
+    if b.chance(0.5):
+        b.block(
+            body,
+            (0, 0, 0.5 * plate),
+            (foot, foot * b.between(0.8, 1.2), 0.5 * plate),
+            "dark" if b.chance(0.4) else "primary",
+        )
+        for sx in (-1, 1):
+            for sy in (-1, 1):
+                at = np.array([sx * 0.82 * foot, sy * 0.7 * foot, plate])
+                b.rod(body, at, at + 0.1 * r * Z, 0.1 * r, "metal")
+    else:
+        b.mesh(
+            body,
+            lathe((0, 0, 0), Z, [(0, foot), (0.7 * plate, foot), (plate, 0.92 * foot)]),
+            "joint" if b.chance(0.5) else "primary",
+        )
+    top, start = max(height, plate + 0.2 * r), plate - 0.001
+    if family == "scara" or (style.body == "casting" and b.chance(0.5)):
+        half0, half1 = (b.between(0.9, 1.2) * r,) * 2, (b.between(0.85, 1.0) * r,) * 2
+        b.mesh(body, solid((0, 0, start), (0, 0, top), half0, half1, X, style.power, 0.08 * r), "primary")
+    else:
+        mid = b.between(0.8, 1.15) * r
+        b.mesh(
+            body,
+            lathe((0, 0, start), Z, [(0, 0.95 * foot * 0.95), (0.3 * (top - start), mid), (top - start, r)]),
+            "primary",
+        )
+    if b.chance(0.4):  # connector box behind
+        b.block(body, (-1.15 * r, 0, 0.45 * top), (0.35 * r, 0.5 * r, 0.25 * top), "dark")
+    if style.caps:
+        b.rod(body, (0, 0, top - 0.1 * r), (0, 0, top + 0.02 * r), 1.02 * r, "cap")
+
+
+def _quat_to(direction: np.ndarray) -> tuple[float, ...]:
+    """The turn that takes z to ``direction``."""
+    quat = np.zeros(4)
+    mujoco.mju_quatZ2Vec(quat, np.asarray(direction, np.float64))
+    return tuple(float(v) for v in quat)
+
+
+def build_arm(rng: np.random.Generator, family: str | None = None) -> MadeArm:
+    """A random arm, its base on z = 0, reaching forward along x.
+
+    Args:
+        family: one of FAMILIES; None to choose by their shares.
+    """
+    if family is None:
+        share = np.array(list(FAMILIES.values()))
+        family = str(rng.choice(list(FAMILIES), p=share / share.sum()))
+    spec = mujoco.MjSpec()
+    spec.compiler.degree = False
+    b = Builder(spec, rng)
+    style = _style(family, b)
+    reach = b.between(0.28, 0.55) if family == "hobby" else b.between(0.6, 1.3)
+    stout = {"industrial": (0.065, 0.1), "palletiser": (0.06, 0.09), "hobby": (0.045, 0.075), "scara": (0.07, 0.11)}
+    r = reach * b.between(*stout.get(family, (0.045, 0.07)))
+    height, chain = _chain(family, b)
+    height *= reach
+    shrink = b.between(0.55, 0.85) ** (1 / len(chain))
+    body = spec.worldbody.add_body(name="base")
+    _base(b, body, family, height, 1.15 * r, style)
+    at, homes, spreads = np.array([0.0, 0.0, height]), [], []
+    for i, joint in enumerate(chain):
+        body = body.add_body(name=f"link_{i}", pos=at.tolist())
+        span = joint.spread * reach if joint.slide else np.pi
+        body.add_joint(
+            name=f"joint_{i}",
+            type=SLIDE if joint.slide else HINGE,
+            axis=joint.axis.tolist(),
+            limited=mujoco.mjtLimited.mjLIMITED_TRUE,
+            range=[-span, span],
+        )
+        homes.append(joint.home * (reach if joint.slide else 1.0))
+        spreads.append(joint.spread * (reach if joint.slide else 1.0))
+        small = r * shrink ** (i + 1)
+        end = np.asarray(joint.end, np.float64) * reach
+        following = chain[i + 1].axis if i + 1 < len(chain) else unit(end)
+        half = (0.92 if joint.side else b.between(0.85, 1.25)) * r
+        link = Link(joint.axis, end, following, r * (1.15 if i == 0 else 1.0), small, half, 0.97 * joint.side * r)
+        if joint.slide:
+            _slide_link(b, body, link, r, reach)
+        else:
+            build_link(b, body, link, style)
+        at, r = end, small
+    direction = unit(at) if np.linalg.norm(at) > 1e-6 else Z
+    flange = max(0.018 if family != "hobby" else 0.01, 0.85 * r)
+    tip = at + 0.35 * flange * direction
+    b.rod(body, at - 0.4 * flange * direction, tip, flange, "metal" if b.chance(0.7) else "dark")
+    if family == "palletiser":  # the parallel bar beside the upper arm
+        upper = spec.body("link_1")
+        far = 1.25 * across(Y, X) * 0.08 * reach
+        shift = -abs(far) * X + 0.03 * reach * Y
+        b.rod(upper, shift, shift + np.asarray(chain[1].end) * reach, 0.012 * reach, "second")
+    return MadeArm(spec, body.name, tuple(tip), _quat_to(direction), tuple(homes), tuple(spreads), flange)
+
+
+def _slide_link(b: Builder, body: mujoco.MjsBody, link: Link, r: float, reach: float) -> None:
+    """A quill, or a carriage with a column."""
+    along = unit(link.end)
+    if abs(float(along @ link.axis)) > 0.9:
+        b.rod(body, -along * 0.25 * reach, link.end, 0.3 * r, "metal")
+        b.rod(body, link.end - 0.5 * r * along, link.end, 0.5 * r, "dark")
+        return
+    b.block(body, (0, 0.4 * float(link.end[1]), 0), (1.2 * r, 0.6 * r, 1.3 * r), "primary")
+    low, high = link.end.copy(), link.end.copy()
+    high[2] += 0.7 * abs(float(link.end[2])) + 0.15 * reach
+    low[2] += 0.0
+    b.mesh(body, solid(low, high, (0.5 * r, 0.5 * r), (0.5 * r, 0.5 * r), X, 9.0), "metal")
+    b.rod(body, (0, 0, 0), (0, float(link.end[1]), 0), 0.4 * r, "dark")
