@@ -37,6 +37,8 @@ class Refusal(enum.Enum):
     SIZE = "size"
     STEP = "step"
     DATA = "data"
+    FORMAT = "format"
+    """Of a compressed image: neither JPEG nor PNG."""
 
 
 class CodecError(ValueError):

@@ -85,7 +85,8 @@ def run_demo(options: DemoOptions) -> str:
     if source.live:
         player += ["--seconds", str(CAMERA_SECONDS)]
     segmenter = [*options.segmenter, "--ros-args", "--params-file", str(config_file("robotseg.yaml"))]
-    for parameter in (f"camera:={CAMERA}", f"device:={options.device}", "autostart:=true"):
+    # Without max_age: late answers are to be in the figures, too.
+    for parameter in (f"camera:={CAMERA}", f"device:={options.device}", "max_age:=0.0", "autostart:=true"):
         segmenter += ["-p", parameter]
     with TemporaryDirectory(prefix=".pictures-", dir=options.out) as folder:
         return _record(options, source, Path(folder), segmenter, player)

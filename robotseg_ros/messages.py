@@ -8,7 +8,7 @@ import array
 import numpy as np
 from geometry_msgs.msg import Point
 from numpy.typing import NDArray
-from sensor_msgs.msg import Image, RegionOfInterest
+from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
 
 from robotseg_core import types as core
@@ -16,6 +16,8 @@ from robotseg_ros import msg as messages
 from robotseg_ros.model import Model
 
 MAX_UINT32 = 2**32 - 1
+LABELS = {"background": 0, "arm": 1, "gripper": 2}
+"""Pixels of the label image."""
 
 
 def stamp_ns(header: Header) -> int:
@@ -40,6 +42,26 @@ def to_image(header: Header, pixels: NDArray[np.uint8], encoding: str) -> Image:
     return image
 
 
+def to_compressed(header: Header, data: bytes, kind: str) -> CompressedImage:
+    """Make a compressed image message; ``kind`` is its ``format``."""
+    image = CompressedImage(header=header, format=kind)
+    image.data = array.array("B")
+    image.data.frombytes(data)
+    return image
+
+
+def label_image(result: core.PartMasks) -> NDArray[np.uint8]:
+    """Masks of arm and gripper -> [H, W] uint8 with the values of :data:`LABELS`."""
+    # Masks are 0 or 255, and disjoint.
+    return (result["arm"].mask & np.uint8(LABELS["arm"])) | (result["gripper"].mask & np.uint8(LABELS["gripper"]))
+
+
+def label_info(header: Header) -> messages.LabelInfo:
+    """What the values of the label image mean."""
+    classes = [messages.LabelClass(class_id=value, class_name=name) for name, value in LABELS.items()]
+    return messages.LabelInfo(header=header, class_map=classes)
+
+
 def to_part_mask(part: core.PartMask) -> messages.PartMask:
     """Describe one part; the mask itself is not in the message."""
     x, y, width, height = part.roi
@@ -54,17 +76,29 @@ def to_part_mask(part: core.PartMask) -> messages.PartMask:
 
 
 def to_part_masks(
-    header: Header, model: Model, result: core.PartMasks, *, decode_ms: float, age_ms: float, dropped: int
+    header: Header,
+    model: Model,
+    result: core.PartMasks,
+    *,
+    camera: str,
+    policy: str,
+    margin: int,
+    decode_ms: float,
+    age_ms: float,
+    dropped: int,
 ) -> messages.PartMasks:
     """Describe the answer to one image.
 
     Args:
         header: of the image, used as it is.
         model: that says it.
-        result: what it says.
+        result: what it says, after the mask policy.
+        camera: name of the camera among several, else empty.
+        policy: the mask policy.
+        margin: by how much it has changed the masks, image pixels.
         decode_ms: time of decoding the image, ms.
         age_ms: node clock minus the image's stamp, ms.
-        dropped: images replaced by a newer one since the last answer.
+        dropped: images replaced by a newer one, or lost, since the last answer.
     """
     times = result.stage_ms
     return messages.PartMasks(
@@ -76,6 +110,9 @@ def to_part_masks(
         parts=[to_part_mask(part) for part in result.parts],
         age_ms=age_ms,
         dropped=min(dropped, MAX_UINT32),
+        camera=camera,
+        mask_policy=policy,
+        mask_margin=margin,
         decode_ms=decode_ms,
         preprocess_ms=times.preprocess,
         encoder_ms=times.encoder,
@@ -88,7 +125,7 @@ def to_part_masks(
 
 
 def without_parts(
-    header: Header, model: Model, state: core.State, *, age_ms: float, dropped: int
+    header: Header, model: Model, state: core.State, *, camera: str, age_ms: float, dropped: int
 ) -> messages.PartMasks:
     """Say that nothing is known (STALE or FAULT)."""
     return messages.PartMasks(
@@ -99,6 +136,7 @@ def without_parts(
         backend=model.backend,
         age_ms=age_ms,
         dropped=min(dropped, MAX_UINT32),
+        camera=camera,
     )
 
 

@@ -1,22 +1,56 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters of the node: declared with description and range, read into a frozen dataclass."""
+"""Parameters of the node: declared with description and range, read into frozen dataclasses.
+
+Those of :class:`SegmenterOptions` are read-only; those of :class:`LiveOptions` may be changed at any time.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from robotseg_core.types import PARTS
+from robotseg_ros.mask_policy import BALANCED, POLICIES
 from robotseg_ros.model import ModelOptions
 
 KEEP = "keep"
 REMOVE = "remove"
-STALE_AFTER_S = (0.1, 60.0)
-"""Range of ``stale_after``."""
+TRANSPORTS = ("auto", "raw", "compressed")
+COMPRESSED_SUFFIX = "/compressed"
+CAMERA_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+MAX_CAMERAS = 16
+
+
+@dataclass(frozen=True)
+class CameraOptions:
+    """One camera.
+
+    Attributes:
+        name: of the camera among several; empty when there is only one.
+        image: topic of its images.
+        compressed: whether CompressedImage is subscribed to.
+        info: topic of its camera_info.
+        click_topic: of PointStamped clicks of a viewer; empty: none.
+    """
+
+    name: str
+    image: str
+    compressed: bool
+    info: str
+    click_topic: str
+
+    def output(self, topic: str) -> str:
+        """Name of an output, e.g. ``~/arm_mask``, or ``~/wrist/arm_mask`` among several cameras."""
+        return f"~/{self.name}/{topic}" if self.name else f"~/{topic}"
 
 
 @dataclass(frozen=True)
@@ -24,74 +58,176 @@ class SegmenterOptions:
     """The parameters that stay what they are from the start of the node.
 
     Attributes:
-        camera: image topic.
+        cameras: one or more.
         model: what to load.
-        stale_after: seconds without a usable image until STALE is published.
+        replay: whether every image is worked on, in order, instead of the newest.
         autostart: whether the executable configures and activates the node by itself.
     """
 
-    camera: str
+    cameras: tuple[CameraOptions, ...]
     model: ModelOptions
-    stale_after: float
+    replay: bool
     autostart: bool
 
 
-def declare(node: Node) -> SegmenterOptions:
-    """Declare all parameters of the segmenter and return the read-only ones.
+@dataclass(frozen=True)
+class LiveOptions:
+    """The parameters that can be changed while the node runs; the names are those of the parameters.
+
+    Attributes:
+        max_age: seconds from the stamp of an image after which its result is not published as current; 0: no limit.
+        stale_after: seconds without a usable image until STALE is published.
+        mask_policy: one of :data:`robotseg_ros.mask_policy.POLICIES`.
+        mask_margin: image pixels by which the policy grows or shrinks.
+        masked_image: ``keep`` or ``remove``.
+        click_part: what a click of a viewer is on.
+    """
+
+    max_age: float = 0.2
+    stale_after: float = 1.0
+    mask_policy: str = BALANCED
+    mask_margin: int = 8
+    masked_image: str = KEEP
+    click_part: str = "robot"
+
+
+def _seconds(low: float, high: float) -> dict[str, Any]:
+    # Of any type, so that 2 is as good as 2.0; both ranges, because each is looked at for its own type only.
+    return {
+        "dynamic_typing": True,
+        "floating_point_range": [FloatingPointRange(from_value=low, to_value=high)],
+        "integer_range": [IntegerRange(from_value=math.ceil(low), to_value=math.floor(high))],
+    }
+
+
+def _one_of(values: Sequence[str]) -> dict[str, Any]:
+    return {"additional_constraints": f"one of {', '.join(values)}"}
+
+
+_CHOICES = {"mask_policy": POLICIES, "masked_image": (KEEP, REMOVE), "click_part": PARTS}
+_LIVE: dict[str, tuple[str, dict[str, Any]]] = {
+    "max_age": (
+        "Seconds from the stamp of an image after which its result is not published as current, but as STALE; 0: no "
+        "limit.",
+        _seconds(0.0, 60.0),
+    ),
+    "stale_after": ("Seconds without a usable image until state STALE is published.", _seconds(0.1, 60.0)),
+    "mask_policy": (
+        "balanced: masks as the model gives them, inclusive: grown by mask_margin, exclusive: shrunk by it.",
+        _one_of(POLICIES),
+    ),
+    "mask_margin": (
+        "Pixels by which mask_policy grows or shrinks the masks.",
+        {"integer_range": [IntegerRange(from_value=0, to_value=100)]},
+    ),
+    "masked_image": (
+        "What ~/masked_image leaves of the image: keep only the robot, or remove it.",
+        _one_of((KEEP, REMOVE)),
+    ),
+    "click_part": ("The part that clicks on click_topic are on.", _one_of(PARTS)),
+}
+
+
+class Parameters:
+    """All parameters of a node.
+
+    Attributes:
+        options: the read-only ones.
+        live: the others, as they are now; replaced as a whole, so a reader sees no half of a change.
 
     Raises:
         ValueError: a start value is out of its range.
         rclpy.exceptions.ParameterException: a start value is of another type, or refused.
     """
 
-    def fixed(name: str, default: Any, description: str, **limits: Any) -> Any:
-        descriptor = ParameterDescriptor(description=description, read_only=True, **limits)
-        return node.declare_parameter(name, default, descriptor).value
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.options = self._declare_options()
+        # Registered first: declaring a parameter checks its start value with the callbacks that are there.
+        node.add_on_set_parameters_callback(_check)
+        defaults = LiveOptions()
+        for name, (description, limits) in _LIVE.items():
+            descriptor = ParameterDescriptor(description=f"{description} Can be changed at any time.", **limits)
+            node.declare_parameter(name, getattr(defaults, name), descriptor)
+        self.live = _updated(defaults, [node.get_parameter(name) for name in _LIVE])
+        node.add_post_set_parameters_callback(self._take_over)
 
-    options = SegmenterOptions(
-        camera=fixed("camera", "/camera/image_raw", "Image topic to segment (sensor_msgs/Image)."),
-        model=ModelOptions(
-            preset=fixed("preset", "nano", "Model preset."),
-            device=fixed("device", "auto", "Where the model runs: auto, cpu or cuda."),
-            backend=fixed("backend", "auto", "What runs the encoder: auto, torch, onnxruntime or tensorrt."),
-            weights=_path(fixed("weights", "", "Path of a weights file; empty: the shipped ones of the preset.")),
-        ),
-        # Of any type, so that 2 is as good as 2.0.
-        stale_after=_seconds(
-            "stale_after",
-            fixed(
-                "stale_after",
-                1.0,
-                "Seconds without a usable image until state STALE is published.",
-                dynamic_typing=True,
-                additional_constraints=f"{STALE_AFTER_S[0]} to {STALE_AFTER_S[1]}",
+    def _take_over(self, changed: list[Parameter]) -> None:
+        self.live = _updated(self.live, [parameter for parameter in changed if parameter.name in _LIVE])
+
+    def _declare_options(self) -> SegmenterOptions:
+        def fixed(name: str, default: Any, description: str, **limits: Any) -> Any:
+            descriptor = ParameterDescriptor(description=description, read_only=True, **limits)
+            return self._node.declare_parameter(name, default, descriptor).value
+
+        names = _camera_names(
+            fixed("cameras", [""], "Names of several cameras that share the model; none: a single one without a name.")
+        )
+        transport = fixed(
+            "transport",
+            "auto",
+            "raw: sensor_msgs/Image; compressed: CompressedImage on <camera>/compressed; auto: compressed for a camera "
+            "topic that ends with /compressed.",
+            **_one_of(TRANSPORTS),
+        )
+        if transport not in TRANSPORTS:
+            raise ValueError(f"transport is {transport!r}, must be one of {', '.join(TRANSPORTS)}")
+        return SegmenterOptions(
+            cameras=tuple(_declare_camera(fixed, name, transport) for name in names),
+            model=ModelOptions(
+                preset=fixed("preset", "nano", "Model preset."),
+                device=fixed("device", "auto", "Where the model runs: auto, cpu or cuda."),
+                backend=fixed("backend", "auto", "What runs the encoder: auto, torch, onnxruntime or tensorrt."),
+                weights=_path(fixed("weights", "", "Path of a weights file; empty: the shipped ones of the preset.")),
             ),
-        ),
-        autostart=fixed("autostart", False, "Configure and activate the node by itself."),
+            replay=fixed(
+                "replay", False, "Work on every image, in order, with reliable QoS and without max_age: for recordings."
+            ),
+            autostart=fixed("autostart", False, "Configure and activate the node by itself."),
+        )
+
+
+def _declare_camera(fixed: Callable[..., Any], name: str, transport: str) -> CameraOptions:
+    prefix = f"{name}." if name else ""
+    image = fixed(
+        f"{prefix}camera",
+        f"/{name or 'camera'}/image_raw",
+        "Image topic to segment (sensor_msgs/Image, or CompressedImage: see transport).",
     )
-    # Registered first: declaring a parameter checks its start value with the callbacks that are there.
-    node.add_on_set_parameters_callback(_check)
-    node.declare_parameter(
-        "masked_image",
-        KEEP,
-        ParameterDescriptor(
-            description="What ~/masked_image leaves of the image; can be changed at any time.",
-            additional_constraints=f"{KEEP}: only the robot, {REMOVE}: all but the robot",
-        ),
+    info = fixed(f"{prefix}camera_info", "", "Topic of the camera's CameraInfo; empty: camera_info beside the images.")
+    click_topic = fixed(
+        f"{prefix}click_topic", "", "Topic of clicks on the image (geometry_msgs/PointStamped); empty: none."
     )
-    return options
+    base = image.removesuffix(COMPRESSED_SUFFIX)
+    compressed = transport == "compressed" or (transport == "auto" and base != image)
+    beside = f"{base.rpartition('/')[0]}/camera_info" if "/" in base else "camera_info"
+    topic = base + COMPRESSED_SUFFIX if compressed else image
+    return CameraOptions(name, image=topic, compressed=compressed, info=info or beside, click_topic=click_topic)
 
 
-def keeps_robot(node: Node) -> bool:
-    """Whether ``~/masked_image`` keeps the robot (it is removed otherwise)."""
-    return bool(node.get_parameter("masked_image").value == KEEP)
+def _camera_names(given: Sequence[str]) -> tuple[str, ...]:
+    """The names of several cameras, or one empty name.
+
+    Raises:
+        ValueError: a name that cannot be part of a topic, one given twice, or too many.
+    """
+    names = tuple(name for name in given if name)
+    if len(names) > MAX_CAMERAS:
+        raise ValueError(f"cameras has {len(names)} names, must have at most {MAX_CAMERAS}")
+    for name in names:
+        if not CAMERA_NAME.fullmatch(name) or "__" in name:
+            raise ValueError(f"cameras has the name {name!r}, must be letters, digits and single _, a letter first")
+        if names.count(name) > 1:
+            raise ValueError(f"cameras has the name {name!r} {names.count(name)} times")
+    return names or ("",)
 
 
-def _seconds(name: str, value: Any) -> float:
-    low, high = STALE_AFTER_S
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ValueError(f"{name} is {value!r}, must be a number of seconds, {low} to {high}")
-    return float(value)
+def _updated(live: LiveOptions, parameters: Sequence[Parameter]) -> LiveOptions:
+    """``live`` with some values replaced, each in the type of its field."""
+    values: dict[str, Any] = {
+        p.name: float(p.value) if p.name in ("max_age", "stale_after") else p.value for p in parameters
+    }
+    return dataclasses.replace(live, **values)
 
 
 def _path(text: str) -> Path | None:
@@ -100,7 +236,12 @@ def _path(text: str) -> Path | None:
 
 def _check(parameters: list[Parameter]) -> SetParametersResult:
     for parameter in parameters:
-        if parameter.name == "masked_image" and parameter.value not in (KEEP, REMOVE):
-            reason = f"masked_image is {parameter.value!r}, must be {KEEP!r} or {REMOVE!r}"
-            return SetParametersResult(successful=False, reason=reason)
+        value, name = parameter.value, parameter.name
+        if name in _CHOICES and value not in _CHOICES[name]:
+            choices = " or ".join(repr(choice) for choice in _CHOICES[name])
+            return SetParametersResult(successful=False, reason=f"{name} is {value!r}, must be {choices}")
+        if name in ("max_age", "stale_after") and (
+            isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value)
+        ):
+            return SetParametersResult(successful=False, reason=f"{name} is {value!r}, must be a number of seconds")
     return SetParametersResult(successful=True)

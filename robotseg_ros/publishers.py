@@ -1,84 +1,145 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The topics that the node publishes.  Pictures are composed only for those that somebody subscribes to."""
+"""The topics published for one camera.  What nobody subscribes to is neither composed nor encoded."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from robotseg_core import pictures
 from robotseg_core.types import PARTS, PartMasks, State
-from robotseg_ros import messages, parameters
+from robotseg_ros import compressed, messages, qos
 from robotseg_ros import msg as ros_msg
+from robotseg_ros.mask_policy import BALANCED
 from robotseg_ros.model import Model
+from robotseg_ros.parameters import KEEP, CameraOptions, LiveOptions
 
-# Reliable serves subscribers of both kinds (rviz asks for reliable). A reader that falls behind loses old masks.
-OUTPUT_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+
+@dataclass(frozen=True)
+class Answer:
+    """What is published for one image, besides the parameters.
+
+    Attributes:
+        header: of the image; goes out unchanged with everything.
+        rgb: [H, W, 3] uint8, the image.
+        result: masks of that image, after the mask policy.
+        decode_ms: time of decoding the image, ms.
+        dropped: images replaced by a newer one, or lost, since the last answer.
+        info: of the camera, if it is known.
+    """
+
+    header: Header
+    rgb: NDArray[np.uint8]
+    result: PartMasks
+    decode_ms: float
+    dropped: int
+    info: CameraInfo | None
+
+
+class PictureTopic:
+    """An image topic and, by the naming of image_transport, its compressed variant below it."""
+
+    def __init__(self, advertise: Callable[[type, str], Any], topic: str, encoding: str) -> None:
+        self._encoding = encoding
+        self._raw = advertise(Image, topic)
+        self._compressed = advertise(CompressedImage, f"{topic}/compressed")
+
+    def publish(self, header: Header, compose: Callable[[], NDArray[np.uint8]]) -> None:
+        """Publish to those who subscribe; ``compose`` is called once, or not at all."""
+        compose = cache(compose)
+        if self._raw.get_subscription_count():
+            self._raw.publish(messages.to_image(header, compose(), self._encoding))
+        if self._compressed.get_subscription_count():
+            mono = self._encoding == "mono8"
+            data = compressed.encode_png(compose()) if mono else compressed.encode_jpeg(compose())
+            # As image_transport's own publisher names it: encoding of the raw image, then of what is inside.
+            kind = "mono8; png compressed mono8" if mono else f"{self._encoding}; jpeg compressed bgr8"
+            self._compressed.publish(messages.to_compressed(header, data, kind))
 
 
 class Publishers:
-    """All outputs of one node with one model.  They may be used from another thread than the executor's."""
+    """All outputs of one camera.  They may be used from another thread than the executor's."""
 
-    def __init__(self, node: LifecycleNode, model: Model) -> None:
+    def __init__(
+        self, node: LifecycleNode, topics: qos.Topics, camera: CameraOptions, model: Model, *, replay: bool
+    ) -> None:
         self._node = node
+        self._topics = topics
+        self._camera = camera
         self._model = model
         self._made: list[Any] = []
+
+        def advertise(kind: type, topic: str) -> Any:
+            self._made.append(topics.advertise(kind, camera.output(topic), qos.output_qos(replay)))
+            return self._made[-1]
+
         try:
-            self._masks = {part: self._advertise(Image, f"{part}_mask") for part in PARTS}
-            self._masked_image = self._advertise(Image, "masked_image")
-            self._overlay = self._advertise(Image, "overlay")
-            self._parts = self._advertise(ros_msg.PartMasks, "parts")
+            self._masks = {part: PictureTopic(advertise, f"{part}_mask", "mono8") for part in PARTS}
+            self._labels = PictureTopic(advertise, "labels", "mono8")
+            self._masked_image = PictureTopic(advertise, "masked_image", "rgb8")
+            self._overlay = PictureTopic(advertise, "overlay", "rgb8")
+            self._info = advertise(CameraInfo, "camera_info")
+            self._parts = advertise(ros_msg.PartMasks, "parts")
+            self._label_info = topics.advertise(ros_msg.LabelInfo, camera.output("label_info"), qos.latched_qos())
+            self._made.append(self._label_info)
         except Exception:
             self.destroy()
             raise
 
-    def _advertise(self, kind: type, topic: str) -> Any:
-        self._made.append(self._node.create_lifecycle_publisher(kind, f"~/{topic}", OUTPUT_QOS))
-        return self._made[-1]
+    def publish_once(self) -> None:
+        """Publish what is latched; after every activation."""
+        self._label_info.publish(messages.label_info(Header(stamp=self._node.get_clock().now().to_msg())))
 
-    def publish(
-        self, header: Header, rgb: NDArray[np.uint8], result: PartMasks, *, decode_ms: float, dropped: int
-    ) -> None:
-        """Publish the answer to one image.
-
-        Args:
-            header: of the image; goes out unchanged with everything.
-            rgb: [H, W, 3] uint8, the image.
-            result: masks of that image.
-            decode_ms: time of decoding the image, ms.
-            dropped: images replaced by a newer one since the last answer.
-        """
+    def publish(self, answer: Answer, live: LiveOptions) -> None:
+        """Publish the answer to one image."""
+        header, rgb, result = answer.header, answer.rgb, answer.result
         # The masks go first: somebody acts on them, the pictures are looked at.
-        for part, publisher in self._masks.items():
-            if publisher.get_subscription_count():
-                publisher.publish(messages.to_image(header, result[part].mask, "mono8"))
+        for part, topic in self._masks.items():
+            topic.publish(header, lambda part=part: result[part].mask)  # type: ignore[misc]
+        if answer.info is not None and self._info.get_subscription_count():
+            info = copy.copy(answer.info)
+            info.header = header
+            self._info.publish(info)
         self._parts.publish(
             messages.to_part_masks(
-                header, self._model, result, decode_ms=decode_ms, age_ms=self._age_ms(header), dropped=dropped
+                header,
+                self._model,
+                result,
+                camera=self._camera.name,
+                policy=live.mask_policy,
+                margin=0 if live.mask_policy == BALANCED else live.mask_margin,
+                decode_ms=answer.decode_ms,
+                age_ms=self.age_ms(header),
+                dropped=answer.dropped,
             )
         )
-        if self._masked_image.get_subscription_count():
-            mask = pictures.keep_robot if parameters.keeps_robot(self._node) else pictures.remove_robot
-            self._masked_image.publish(messages.to_image(header, mask(rgb, result["robot"].mask), "rgb8"))
-        if self._overlay.get_subscription_count():
-            self._overlay.publish(messages.to_image(header, pictures.overlay(rgb, result), "rgb8"))
+        self._labels.publish(header, lambda: messages.label_image(result))
+        mask = pictures.keep_robot if live.masked_image == KEEP else pictures.remove_robot
+        self._masked_image.publish(header, lambda: mask(rgb, result["robot"].mask))
+        self._overlay.publish(header, lambda: pictures.overlay(rgb, result))
 
     def publish_without_parts(self, header: Header | None, state: State, *, dropped: int) -> None:
         """Publish that nothing is known: a state, no parts and no masks.  Without a header the age is NaN."""
-        age_ms = float("nan") if header is None else self._age_ms(header)
+        age_ms = float("nan") if header is None else self.age_ms(header)
         header = header or Header()
-        self._parts.publish(messages.without_parts(header, self._model, state, age_ms=age_ms, dropped=dropped))
+        self._parts.publish(
+            messages.without_parts(header, self._model, state, camera=self._camera.name, age_ms=age_ms, dropped=dropped)
+        )
 
     def destroy(self) -> None:
         """Take the topics down."""
         while self._made:
-            self._node.destroy_lifecycle_publisher(self._made.pop())
+            self._topics.unadvertise(self._made.pop())
 
-    def _age_ms(self, header: Header) -> float:
-        return (self._node.get_clock().now().nanoseconds - messages.stamp_ns(header)) / 1e6
+    def age_ms(self, header: Header) -> float:
+        """Age of an image now, by the node's clock, ms; negative when its stamp is ahead."""
+        return float(self._node.get_clock().now().nanoseconds - messages.stamp_ns(header)) / 1e6

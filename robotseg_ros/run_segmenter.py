@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from robotseg_ros.allocator import keep_image_memory
@@ -46,10 +47,15 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
+        ended = segmenter is None or segmenter.stop()
         if segmenter is not None:
-            segmenter.stop_inference()
             segmenter.destroy_node()
         rclpy.try_shutdown()
+        if not ended:
+            # Python would wait for nothing, but take down the libraries under a model that hangs in them.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
     return 0
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node: a camera topic in, three mask topics out.  A thin lifecycle around one inference thread."""
+"""The node: camera topics in, mask topics out.  A thin lifecycle around one inference thread."""
 
 from __future__ import annotations
 
@@ -7,56 +7,60 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.validate_topic_name import validate_topic_name
-from sensor_msgs.msg import Image
 
-from robotseg_core.types import State
-from robotseg_ros import msg as ros_msg
-from robotseg_ros import parameters
-from robotseg_ros.inference import Inference, LastImage
-from robotseg_ros.messages import to_prompt
+from robotseg_ros.camera import Camera
+from robotseg_ros.diagnostics import Diagnostics
+from robotseg_ros.inference import Inference
 from robotseg_ros.model import Model, ModelLoader, load_robotseg
+from robotseg_ros.parameters import CameraOptions, LiveOptions, Parameters, SegmenterOptions
 from robotseg_ros.publishers import Publishers
-from robotseg_ros.worker import NewestWorker
+from robotseg_ros.qos import Topics
+from robotseg_ros.watch import Watch
+from robotseg_ros.worker import FairWorker
 
 NODE_NAME = "robotseg"
-# Only the newest image counts: anything queued would be answered late.
-CAMERA_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-PROMPT_QOS = QoSProfile(depth=10)
-STOP_TIMEOUT_S = 1.5
+STOP_TIMEOUT_S = 1.0
 """How long deactivating waits for the image being worked on."""
-WARM_UP_SHAPE = (480, 640, 3)
+WATCH_PERIOD_S = 0.05
 
 
 class Segmenter(LifecycleNode):
     """Lifecycle node ``robotseg``.
 
-    Configuring loads the model, activating subscribes to the camera, and the other way round.
+    Configuring loads the model and advertises the topics, activating subscribes to the cameras, and the other way
+    round.
 
     Attributes:
         options: the read-only parameters.
-        inference: what happens to the images; None while not active.
+        cameras: their sessions; empty while not active.
 
     Args:
-        load_model: makes the model when the node is configured.
+        load_model: makes the model when the node is configured, ready for its first image.
         **node_arguments: passed to ``rclpy.lifecycle.LifecycleNode``, e.g. ``context``, ``parameter_overrides``.
     """
 
     def __init__(self, load_model: ModelLoader = load_robotseg, **node_arguments: Any) -> None:
         super().__init__(NODE_NAME, **node_arguments)
-        self.options = parameters.declare(self)
+        self._settings = Parameters(self)
+        self._topics = Topics(self)
         self._load_model = load_model
         self._model: Model | None = None
-        self._outputs: Publishers | None = None
-        self.inference: Inference | None = None
-        self._worker: NewestWorker[Image] | None = None
-        self._inputs: list[Any] = []
-        self._stale_timer: Any = None
-        self._reported_stale: LastImage | None = None
+        self._outputs: list[Publishers] = []
+        self._diagnostics: Diagnostics | None = None
+        self._worker: FairWorker[Any] | None = None
+        self._watch: Watch | None = None
+        self.cameras: tuple[Camera, ...] = ()
+
+    @property
+    def options(self) -> SegmenterOptions:
+        """The read-only parameters."""
+        return self._settings.options
+
+    def live(self) -> LiveOptions:
+        """The parameters that can be changed, as they are now."""
+        return self._settings.live
 
     def autostart(self) -> bool:
         """Configure and activate.  Returns whether the node is active now; the log says why not."""
@@ -68,43 +72,47 @@ class Segmenter(LifecycleNode):
 
         def configure() -> TransitionCallbackReturn:
             # Seen here already: a wrong name should not cost the loading of a model first.
-            validate_topic_name(self.options.camera)
-            self.resolve_topic_name(self.options.camera)
+            for camera in self.options.cameras:
+                for topic in filter(None, (camera.image, camera.info, camera.click_topic)):
+                    validate_topic_name(topic)
+                    self.resolve_topic_name(topic)
             started = time.monotonic()
             model = self._load_model(self.options.model)
-            # The first step of a model allocates and tunes; no camera image should wait for that.
-            model.stream().step(np.zeros(WARM_UP_SHAPE, np.uint8), 0)
-            self._outputs = Publishers(self, model)
             self._model = model
+            for camera in self.options.cameras:
+                self._outputs.append(Publishers(self, self._topics, camera, model, replay=self.options.replay))
+            self._diagnostics = Diagnostics(self, self._topics, model)
+            self._watch = Watch(self._look, WATCH_PERIOD_S, "watch")
             self.get_logger().info(
                 f"{model.preset} on {model.device}, encoder on {model.backend}, "
                 f"ready after {time.monotonic() - started:.1f} s"
             )
             return TransitionCallbackReturn.SUCCESS
 
-        return self._guarded("configure", configure)
+        return self._guarded("configure", configure, undo=self._release)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Open a stream and listen to the camera."""
+        """Open a stream for each camera and listen to it."""
 
         def activate() -> TransitionCallbackReturn:
-            assert self._model is not None and self._outputs is not None
-            inference = Inference(self, self._model.stream(), self._outputs)
-            worker = NewestWorker(inference.process, "inference")
-            self.inference, self._worker = inference, worker
-            self._inputs = [
-                self.create_subscription(Image, self.options.camera, worker.put, CAMERA_QOS),
-                self.create_subscription(ros_msg.Prompt, "~/prompt", self._on_prompt, PROMPT_QOS),
-            ]
-            steady = Clock(clock_type=ClockType.STEADY_TIME)
-            self._stale_timer = self.create_timer(self.options.stale_after / 4, self._watch, clock=steady)
-            self.get_logger().info(f"listening to {self.resolve_topic_name(self.options.camera)}")
-            return super(Segmenter, self).on_activate(state)
+            # The publishers first: an answer may be there before this has returned.
+            done = super(Segmenter, self).on_activate(state)
+            self._worker = FairWorker("inference")
+            for options, publishers in zip(self.options.cameras, self._outputs, strict=True):
+                publishers.publish_once()
+                camera = self._open(options, publishers)
+                self.cameras = (*self.cameras, camera)
+                camera.open()
+            return done
 
-        return self._guarded("activate", activate, undo=self.stop_inference)
+        def undo() -> None:
+            self.stop_inference()
+            super(Segmenter, self).on_deactivate(state)
+
+        return self._guarded("activate", activate, undo=undo)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop listening, end the inference thread and forget the stream."""
+        """Stop listening, end the inference thread and forget the streams."""
 
         def deactivate() -> TransitionCallbackReturn:
             self.stop_inference()
@@ -124,30 +132,54 @@ class Segmenter(LifecycleNode):
         """Release everything, so that the node can be configured again."""
         return self._guarded("recover", self._release)
 
-    def stop_inference(self) -> None:
-        """Stop listening and end the inference thread, if they are there."""
-        for subscription in self._inputs:
-            self.destroy_subscription(subscription)
-        self._inputs = []
-        if self._stale_timer is not None:
-            self.destroy_timer(self._stale_timer)
-            self._stale_timer = None
+    def stop_inference(self) -> bool:
+        """Stop listening and end the inference thread, if they are there.
+
+        Returns:
+            False when the model still works on an image: its thread is left behind.
+        """
+        cameras, self.cameras = self.cameras, ()
+        for camera in cameras:
+            camera.close()
         worker, self._worker = self._worker, None
-        inference, self.inference = self.inference, None
-        if inference is not None:
-            inference.stop()
-        if worker is not None and not worker.stop(STOP_TIMEOUT_S):
-            self.get_logger().error(f"the model still works on an image after {STOP_TIMEOUT_S} s; left behind")
+        if worker is None or worker.stop(STOP_TIMEOUT_S):
+            return True
+        self.get_logger().error(f"the model still works on an image after {STOP_TIMEOUT_S} s; left behind")
+        return False
+
+    def stop(self) -> bool:
+        """End all threads.  Returns what :meth:`stop_inference` returns."""
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.stop(STOP_TIMEOUT_S)
+        return self.stop_inference()
+
+    def _open(self, options: CameraOptions, publishers: Publishers) -> Camera:
+        assert self._model is not None and self._worker is not None
+        replay = self.options.replay
+        stream = self._model.stream()
+        inference = Inference(self, stream, publishers, self.live, replay=replay, name=options.name)
+        return Camera(self, self._topics, options, publishers, inference, self._worker, self.live, replay=replay)
+
+    def _look(self) -> None:
+        """What the watch thread does."""
+        for camera in self.cameras:
+            camera.watch()
+        if self._diagnostics is not None:
+            self._diagnostics.update(self.cameras)
 
     def _release(self) -> TransitionCallbackReturn:
-        self.stop_inference()
-        if self._outputs is not None:
-            self._outputs.destroy()
-        self._outputs = self._model = None
+        self.stop()
+        for publishers in self._outputs:
+            publishers.destroy()
+        self._outputs = []
+        if self._diagnostics is not None:
+            self._diagnostics.destroy()
+        self._diagnostics = self._model = None
         return TransitionCallbackReturn.SUCCESS
 
     def _guarded(
-        self, name: str, transition: Callable[[], TransitionCallbackReturn], undo: Callable[[], None] = lambda: None
+        self, name: str, transition: Callable[[], TransitionCallbackReturn], undo: Callable[[], Any] = lambda: None
     ) -> TransitionCallbackReturn:
         """Run a transition and log why it fails, because rclpy swallows what its callbacks raise; then undo it."""
         try:
@@ -156,24 +188,3 @@ class Segmenter(LifecycleNode):
             self.get_logger().error(f"cannot {name}: {type(error).__name__}: {error}")
             undo()
             return TransitionCallbackReturn.FAILURE
-
-    def _on_prompt(self, message: ros_msg.Prompt) -> None:
-        try:
-            prompt = to_prompt(message)
-        except ValueError as error:
-            self.get_logger().warning(f"prompt refused: {error}")
-            return
-        if self.inference is not None:
-            self.inference.prompt(prompt)
-
-    def _watch(self) -> None:
-        """Say STALE once when no image was read for a while, or when the model is not done with one."""
-        if self.inference is None or self._outputs is None:
-            return
-        last, busy = self.inference.last, self.inference.busy
-        if last is self._reported_stale or time.monotonic() - last.when <= self.options.stale_after:
-            return
-        self._reported_stale = last
-        self._outputs.publish_without_parts(last.header, State.STALE, dropped=0)
-        why = "the model still works on an image after" if busy else f"no usable image on {self.options.camera} for"
-        self.get_logger().warning(f"{why} {self.options.stale_after} s")

@@ -57,7 +57,7 @@ class SegmenterInThread(Spinner):
         super().__init__(context, Segmenter(lambda options: model, context=context, parameter_overrides=overrides))
 
     def close(self):
-        self.node.stop_inference()
+        self.node.stop()
         super().close()
 
 

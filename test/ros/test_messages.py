@@ -54,7 +54,17 @@ def header():
 def test_part_masks_through_another_process(echo):
     model = FakeModel(delay=0.001)
     result = model.stream().step(robot_picture(), 1)
-    sent = messages.to_part_masks(header(), model, result, decode_ms=0.25, age_ms=12.5, dropped=3)
+    sent = messages.to_part_masks(
+        header(),
+        model,
+        result,
+        camera="wrist",
+        policy="inclusive",
+        margin=5,
+        decode_ms=0.25,
+        age_ms=12.5,
+        dropped=3,
+    )
     for part in sent.parts:
         # Exact as a float32, so that the messages can be compared for equality.
         part.score = 0.875
@@ -63,6 +73,7 @@ def test_part_masks_through_another_process(echo):
     assert isinstance(received, PartMasks)
     assert (received.header.stamp.nanosec, received.header.frame_id) == (999_999_999, "wrist camera")
     assert (received.decode_ms, received.age_ms, received.dropped, received.encoder_ms) == (0.25, 12.5, 3, 1.0)
+    assert (received.camera, received.mask_policy, received.mask_margin) == ("wrist", "inclusive", 5)
     assert [part.area for part in received.parts] == [1400, 400, 1800]
 
 

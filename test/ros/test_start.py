@@ -13,7 +13,7 @@ FAKE = str(Path(__file__).with_name("fake_segmenter.py"))
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("-p", "stale_after:=0.01"), "stale_after is 0.01, must be a number of seconds, 0.1 to 60.0"),
+        (("-p", "stale_after:=0.01"), "stale_after out of range Min: 0.1, Max: 60.0, value: 0.01"),
         (("-p", "stale_after:=soon"), "stale_after is 'soon', must be a number"),
         (("-p", "masked_image:=blur"), "masked_image is 'blur', must be 'keep' or 'remove'"),
         (("-p", "preset:=1"), "preset"),
@@ -32,4 +32,4 @@ def test_wrong_parameter_ends_the_node_with_one_line(domain_id, arguments, words
 def test_integer_is_good_for_a_number_of_seconds(start_segmenter):
     from fake_model import FakeModel
 
-    assert start_segmenter(FakeModel(), activate=False, stale_after=2).options.stale_after == 2.0
+    assert start_segmenter(FakeModel(), activate=False, stale_after=2).live().stale_after == 2.0

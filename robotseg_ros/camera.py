@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One camera while the node is active: what is subscribed to and offered for it, and its session."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from geometry_msgs.msg import PointStamped
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_srvs.srv import SetBool, Trigger
+
+from robotseg_ros import msg as ros_msg
+from robotseg_ros import qos
+from robotseg_ros.inference import Inference, LastImage
+from robotseg_ros.messages import to_prompt
+from robotseg_ros.parameters import CameraOptions, LiveOptions
+from robotseg_ros.prompts import Hint, check_inside, click_prompt, click_stamp
+from robotseg_ros.publishers import Publishers
+from robotseg_ros.worker import FairWorker
+
+REPLAY_DEPTH = 8
+"""Images of a recording that wait in the node; further ones wait in the middleware, and then at the sender."""
+
+
+class Camera:
+    """Made when the node is activated, closed when it is deactivated.
+
+    Attributes:
+        options: of this camera.
+        inference: its session.
+        enabled: whether its images are listened to.
+
+    Args:
+        node: that it belongs to.
+        topics: of the node.
+        options: of this camera.
+        publishers: where its answers go.
+        inference: its session.
+        worker: the inference thread, shared by all cameras.
+        live: gives the parameters as they are now.
+        replay: whether every image is worked on, in order.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        topics: qos.Topics,
+        options: CameraOptions,
+        publishers: Publishers,
+        inference: Inference,
+        worker: FairWorker[Any],
+        live: Callable[[], LiveOptions],
+        *,
+        replay: bool,
+    ) -> None:
+        self._node, self._topics, self._publishers, self._live = node, topics, publishers, live
+        self._replay = replay
+        self.options = options
+        self.inference = inference
+        self.enabled = True
+        self._reported_stale: LastImage | None = None
+        self._lane = worker.lane(inference.process, depth=REPLAY_DEPTH * replay, on_room=self._wake)
+        self._gate = qos.Gate(lambda: not self._lane.full) if replay else None
+        self._images: Any = None
+        self._subscriptions: list[Any] = []
+        self._services: list[Any] = []
+
+    def open(self) -> None:
+        """Subscribe to everything and offer the services."""
+        options, command = self.options, qos.command_qos()
+        self._services = [
+            self._node.create_service(Trigger, options.output("reset"), self._on_reset),
+            self._node.create_service(SetBool, options.output("enable"), self._on_enable),
+        ]
+        self._subscriptions = [
+            self._topics.subscribe(CameraInfo, options.info, self._on_info, qos.info_qos()),
+            self._topics.subscribe(ros_msg.Prompt, options.output("prompt"), self._on_prompt, command),
+        ]
+        if options.click_topic:
+            self._subscriptions.append(
+                self._topics.subscribe(PointStamped, options.click_topic, self._on_click, command)
+            )
+        self._listen()
+        self._node.get_logger().info(f"listening to {self._node.resolve_topic_name(options.image)}")
+
+    def close(self) -> None:
+        """Take all of it down; the answer to an image still worked on is not published."""
+        self.inference.stop()
+        self._ignore()
+        while self._subscriptions:
+            self._topics.unsubscribe(self._subscriptions.pop())
+        while self._services:
+            self._node.destroy_service(self._services.pop())
+
+    def watch(self) -> None:
+        """Say STALE once when no image was read for a while, or when the model is not done with one.
+
+        Not in replay: a recording may be slow, or over.  Called by the watch thread, which never waits for the model.
+        """
+        stale_after = self._live().stale_after
+        last, busy = self.inference.last, self.inference.busy
+        if self._replay or not self.enabled or last is self._reported_stale:
+            return
+        if time.monotonic() - last.when <= stale_after:
+            return
+        if self.inference.stale(unless=lambda: self.inference.last is not last):
+            self._reported_stale = last
+            why = "the model still works on an image after" if busy else f"no usable image on {self.options.image} for"
+            self._node.get_logger().warning(f"{why} {stale_after} s{'' if busy else self._silence()}")
+
+    def _silence(self) -> str:
+        """What the graph says about why no image comes."""
+        publishers = self._node.get_publishers_info_by_topic(self._node.resolve_topic_name(self.options.image))
+        expected = "sensor_msgs/msg/CompressedImage" if self.options.compressed else "sensor_msgs/msg/Image"
+        types = {publisher.topic_type for publisher in publishers}
+        if not publishers:
+            return ": nobody publishes it"
+        if expected not in types:
+            return f": it is published as {', '.join(sorted(types))}, {expected} is expected (parameter transport)"
+        return ""
+
+    def _listen(self) -> None:
+        kind = CompressedImage if self.options.compressed else Image
+        self._images = self._topics.subscribe(
+            kind,
+            self.options.image,
+            self._on_image,
+            qos.camera_qos(self._replay),
+            lost=self.inference.lost,
+            group=self._gate,
+        )
+
+    def _ignore(self) -> None:
+        if self._images is not None:
+            self._topics.unsubscribe(self._images)
+            self._images = None
+        self._lane.clear()
+
+    def _wake(self) -> None:
+        if self._node.executor is not None:
+            self._node.executor.wake()
+
+    def _on_image(self, image: Any) -> None:
+        self.inference.counters.received += 1
+        self.inference.counters.images_in.count()
+        self._lane.put(image)
+
+    def _on_info(self, info: CameraInfo) -> None:
+        self.inference.info = info
+
+    def _on_prompt(self, message: ros_msg.Prompt) -> None:
+        try:
+            prompt = to_prompt(message)
+            stamp = message.stamp.sec * 1_000_000_000 + message.stamp.nanosec
+            self._take(Hint(prompt, self.inference.recent.at(stamp) if stamp and prompt.xy else None))
+        except ValueError as error:
+            self._refuse_hint(f"prompt refused: {error}")
+
+    def _on_click(self, click: PointStamped) -> None:
+        try:
+            header = self.inference.last.header
+            frame_id = "" if header is None else header.frame_id
+            prompt = click_prompt(click, self._live().click_part, info=self.inference.info, frame_id=frame_id)
+            stamp = click_stamp(click)
+            self._take(Hint(prompt, self.inference.recent.at(stamp) if stamp else None))
+        except ValueError as error:
+            self._refuse_hint(f"click refused: {error}")
+
+    def _take(self, hint: Hint) -> None:
+        if hint.image is not None:
+            check_inside(hint.prompt, hint.image)
+        self.inference.hint(hint)
+
+    def _refuse_hint(self, words: str) -> None:
+        self.inference.counters.prompts_refused += 1
+        self._node.get_logger().warning(words)
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self.inference.reset()
+        response.success = True
+        response.message = "the next image is the first one"
+        return response
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        response.success = True
+        if request.data == self.enabled:
+            response.message = f"was {'enabled' if self.enabled else 'disabled'} already"
+            return response
+        self.enabled = request.data
+        if self.enabled:
+            # What was remembered is of another time.
+            self.inference.reset()
+            self.inference.restart_clock()
+            self._listen()
+            response.message = "listening again; the next image is the first one"
+        else:
+            self._ignore()
+            self.inference.stale(unless=lambda: False)
+            response.message = "not listening any more; state STALE"
+        return response

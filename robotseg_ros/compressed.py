@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JPEG and PNG camera images in, PNG masks and JPEG pictures out.
+
+What an image is, is read from its first bytes, not from the message's ``format``; its size is read from its header
+and checked before anything is decoded, because a small file can claim to be a huge picture.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from robotseg_ros.codec import MAX_SIDE, CodecError, Refusal
+
+MAX_PIXELS = 32 * 2**20
+"""Largest decoded picture, pixels (96 MiB as RGB)."""
+MAX_SEGMENTS = 65536
+"""Segments of a file that are walked through: above it a file is taken for garbage."""
+JPEG_QUALITY = 90
+
+_JPEG = b"\xff\xd8\xff"
+_PNG = b"\x89PNG\r\n\x1a\n"
+_END_OF_JPEG = b"\xff\xd9"
+# Start of frame 0 to 15, without the three numbers that mean something else (tables, reserved, arithmetic coding).
+_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_START_OF_SCAN = 0xDA
+# Markers without a length: TEM, restarts, start of image.
+_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
+
+
+class CompressedLike(Protocol):
+    """The fields of ``sensor_msgs/CompressedImage`` that decoding reads."""
+
+    format: str
+    data: Any
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture: RGB [H, W, 3] uint8, contiguous, and ``jpeg`` or ``png``."""
+
+    rgb: NDArray[np.uint8]
+    kind: str
+
+
+def decode_compressed(image: CompressedLike) -> Picture:
+    """Decode a ``sensor_msgs/CompressedImage``.
+
+    Raises:
+        CodecError: neither JPEG nor PNG, too large, cut off or damaged; the message names the value and the limit.
+    """
+    if image.format.startswith("bayer"):
+        raise CodecError(Refusal.ENCODING, f"format is {image.format!r}: debayer before compressing (image_proc)")
+    try:
+        data = bytes(image.data)
+    except (TypeError, ValueError) as error:
+        raise CodecError(Refusal.DATA, f"data is a {type(image.data).__name__}, must be a buffer of bytes") from error
+    if data.startswith(_JPEG):
+        kind, (width, height) = "jpeg", _jpeg_size(data)
+    elif data.startswith(_PNG):
+        kind, (width, height) = "png", _png_size(data)
+    else:
+        start = data[:8].hex(" ") or "nothing"
+        raise CodecError(
+            Refusal.FORMAT, f"neither JPEG nor PNG: data begins with {start} (format says {image.format[:40]!r})"
+        )
+    _check_size(kind, width, height)
+    # Turning by EXIF would change size and pixels of the image that the masks are for.
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise CodecError(Refusal.DATA, f"{kind} of {len(data)} bytes cannot be decoded: {error}") from error
+    if bgr is None:
+        raise CodecError(Refusal.DATA, f"{kind} of {len(data)} bytes, {width} x {height}, cannot be decoded")
+    if bgr.shape != (height, width, 3):
+        raise CodecError(Refusal.DATA, f"{kind} was decoded to {bgr.shape}, its header says {(height, width, 3)}")
+    return Picture(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8), kind)
+
+
+def encode_png(mono: NDArray[np.uint8]) -> bytes:
+    """[H, W] uint8 -> PNG, exact.  Runs of equal pixels, as in masks, are what it is tuned for."""
+    return _encode(
+        ".png", mono, [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+    )
+
+
+def encode_jpeg(rgb: NDArray[np.uint8]) -> bytes:
+    """[H, W, 3] uint8 RGB -> JPEG, for people."""
+    return _encode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+
+
+def _encode(suffix: str, pixels: Any, options: list[int]) -> bytes:
+    good, data = cv2.imencode(suffix, pixels, options)
+    if not good:
+        raise ValueError(f"OpenCV cannot encode {pixels.shape} pixels as {suffix}")
+    return bytes(data)
+
+
+def _check_size(kind: str, width: int, height: int) -> None:
+    for name, side in (("width", width), ("height", height)):
+        if not 1 <= side <= MAX_SIDE:
+            raise CodecError(Refusal.SIZE, f"{name} of the {kind} is {side}, must be 1 to {MAX_SIDE}")
+    if width * height > MAX_PIXELS:
+        raise CodecError(
+            Refusal.SIZE, f"{kind} has {width} x {height} = {width * height} pixels, must be at most {MAX_PIXELS}"
+        )
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """(width, height) of a JPEG that goes on to its end marker (ITU-T T.81, annex B)."""
+    size = None
+    position = 2
+    for _ in range(MAX_SEGMENTS):
+        # Fill bytes may stand before a marker.
+        while data[position : position + 2] == b"\xff\xff":
+            position += 1
+        if position + 4 > len(data) or data[position] != 0xFF:
+            break
+        marker = data[position + 1]
+        if marker in _BARE:
+            position += 2
+            continue
+        (length,) = struct.unpack_from(">H", data, position + 2)
+        if marker in _START_OF_FRAME and position + 9 <= len(data):
+            height, width = struct.unpack_from(">HH", data, position + 5)
+            if size is not None and size != (width, height):
+                raise CodecError(Refusal.DATA, f"jpeg has two sizes, {size} and {(width, height)}")
+            size = (width, height)
+        position += 2 + length
+        if marker == _START_OF_SCAN and size is not None:
+            # Inside a scan the end marker cannot occur: libjpeg would fill what is missing with grey.
+            if data.find(_END_OF_JPEG, position) < 0:
+                raise CodecError(Refusal.DATA, f"jpeg is cut off: no end marker in {len(data)} bytes")
+            return size
+        if length < 2:
+            break
+    raise CodecError(Refusal.DATA, f"jpeg of {len(data)} bytes is damaged or cut off before its first scan")
+
+
+def _png_size(data: bytes) -> tuple[int, int]:
+    """(width, height) of a PNG that goes on to its end chunk (ISO 15948, clause 5)."""
+    if data[8:16] != b"\x00\x00\x00\rIHDR" or len(data) < 33:
+        raise CodecError(Refusal.DATA, f"png of {len(data)} bytes has no header chunk")
+    width, height = struct.unpack_from(">II", data, 16)
+    position = len(_PNG)
+    for _ in range(MAX_SEGMENTS):
+        if position + 12 > len(data):
+            break
+        (length,) = struct.unpack_from(">I", data, position)
+        if data[position + 4 : position + 8] == b"IEND":
+            return int(width), int(height)
+        position += 12 + length
+    raise CodecError(Refusal.DATA, f"png is cut off: no end chunk in {len(data)} bytes")

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""QoS of every topic, what of it can be overridden by parameters, and plain words where two ends do not match."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
+from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSCompatibility,
+    QoSPolicyKind,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+    qos_policy_name_from_kind,
+)
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY)
+UNEXPLAINED_S = 2.0
+"""How long an incompatibility may wait for the graph to say who the other end is."""
+
+
+# Functions, because rclpy writes the overrides into the profile that it is given.
+def camera_qos(replay: bool) -> QoSProfile:
+    """Of images: only the newest counts, anything queued would be answered late; for replay every one counts."""
+    if replay:
+        return QoSProfile(history=HistoryPolicy.KEEP_ALL, depth=100, reliability=ReliabilityPolicy.RELIABLE)
+    return QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+def info_qos() -> QoSProfile:
+    """Of camera_info: the last one will do."""
+    return QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+def output_qos(replay: bool) -> QoSProfile:
+    """Of what is published.
+
+    Reliable serves subscribers of both kinds (rviz asks for reliable).  A reader that falls behind loses old masks,
+    except in replay.
+    """
+    history = HistoryPolicy.KEEP_ALL if replay else HistoryPolicy.KEEP_LAST
+    return QoSProfile(history=history, depth=5, reliability=ReliabilityPolicy.RELIABLE)
+
+
+def latched_qos() -> QoSProfile:
+    """Of what is published once and is for those who come later, too."""
+    return QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def command_qos() -> QoSProfile:
+    """Of prompts and clicks."""
+    return QoSProfile(depth=10)
+
+
+class Gate(MutuallyExclusiveCallbackGroup):
+    """A callback group that lets messages wait in the middleware while it is closed.
+
+    Args:
+        is_open: asked before the executor waits for a message, and before it takes one.
+    """
+
+    def __init__(self, is_open: Callable[[], bool]) -> None:
+        super().__init__()
+        self._is_open = is_open
+
+    def can_execute(self, entity: Any) -> bool:
+        """Whether a callback may run now."""
+        return self._is_open() and super().can_execute(entity)
+
+
+def describe(publisher: QoSProfile, subscriber: QoSProfile) -> str:
+    """Why a subscriber gets nothing from a publisher, in plain words; empty when it does get messages."""
+    compatible, words = qos_check_compatible(publisher, subscriber)
+    if compatible != QoSCompatibility.ERROR:
+        return ""
+    reasons = []
+    if publisher.reliability == ReliabilityPolicy.BEST_EFFORT and subscriber.reliability == ReliabilityPolicy.RELIABLE:
+        reasons.append("the publisher sends best effort, the subscriber insists on reliable")
+    if publisher.durability == DurabilityPolicy.VOLATILE and subscriber.durability == DurabilityPolicy.TRANSIENT_LOCAL:
+        reasons.append(
+            "the publisher keeps nothing for latecomers (volatile), the subscriber insists (transient local)"
+        )
+    # Deadlines and liveliness are rare: what the middleware says about them will do.
+    return "; ".join(reasons) or words.strip()
+
+
+@dataclass
+class _Suspect:
+    """One of our ends, of which the middleware has said that some other end does not match."""
+
+    qos: QoSProfile
+    policy: str
+    since: float
+    said: str = ""
+
+
+class Topics:
+    """Makes the publishers and subscriptions of a node, and knows which of them have partners that do not match.
+
+    Every QoS can be overridden by parameters ``qos_overrides.<topic>.<publisher|subscription>.<policy>``.
+    """
+
+    def __init__(self, node: LifecycleNode) -> None:
+        self._node = node
+        # By topic and whether we publish it.
+        self._suspects: dict[tuple[str, bool], _Suspect] = {}
+        self._lock = threading.Lock()
+
+    def subscribe(
+        self,
+        kind: type,
+        topic: str,
+        callback: Callable[[Any], None],
+        qos: QoSProfile,
+        *,
+        lost: Callable[[int], None] | None = None,
+        group: CallbackGroup | None = None,
+    ) -> Any:
+        """Make a subscription; ``lost`` is called with the number of messages that the middleware says are lost."""
+        name = self._node.resolve_topic_name(topic)
+        return self._node.create_subscription(
+            kind,
+            topic,
+            callback,
+            qos,
+            callback_group=group,
+            qos_overriding_options=QoSOverridingOptions(OVERRIDABLE),
+            event_callbacks=SubscriptionEventCallbacks(
+                incompatible_qos=lambda event: self._suspect((name, False), qos, event),
+                message_lost=None if lost is None else lambda event: lost(event.total_count_change),
+            ),
+        )
+
+    def unsubscribe(self, subscription: Any) -> None:
+        """Take a subscription down."""
+        with self._lock:
+            self._suspects.pop((subscription.topic_name, False), None)
+        self._node.destroy_subscription(subscription)
+
+    def advertise(self, kind: type, topic: str, qos: QoSProfile) -> Any:
+        """Make a lifecycle publisher."""
+        name = self._node.resolve_topic_name(topic)
+        return self._node.create_lifecycle_publisher(
+            kind,
+            topic,
+            qos,
+            qos_overriding_options=QoSOverridingOptions(OVERRIDABLE),
+            event_callbacks=PublisherEventCallbacks(
+                incompatible_qos=lambda event: self._suspect((name, True), qos, event)
+            ),
+        )
+
+    def unadvertise(self, publisher: Any) -> None:
+        """Take a publisher down."""
+        with self._lock:
+            self._suspects.pop((publisher.topic_name, True), None)
+        self._node.destroy_lifecycle_publisher(publisher)
+
+    def problems(self) -> dict[str, str]:
+        """Topics with partners that do not match, in plain words; new ones are said in the log."""
+        with self._lock:
+            suspects = tuple(self._suspects.items())
+        for key, suspect in suspects:
+            words = self._explain(*key, suspect.qos)
+            if not words and time.monotonic() - suspect.since < UNEXPLAINED_S:
+                # The graph may hear of the other end only after the event.
+                words = suspect.said
+            elif not words and not suspect.said:
+                words = f"a partner that is gone again did not match in {suspect.policy}"
+            if words and words != suspect.said:
+                self._node.get_logger().warning(f"incompatible QoS on {key[0]}: {words}")
+            gone = not words and time.monotonic() - suspect.since >= UNEXPLAINED_S
+            suspect.said = words
+            if gone:
+                with self._lock:
+                    self._suspects.pop(key, None)
+        return {topic: suspect.said for (topic, _), suspect in suspects if suspect.said}
+
+    def _suspect(self, key: tuple[str, bool], qos: QoSProfile, event: Any) -> None:
+        policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
+        with self._lock:
+            said = self._suspects[key].said if key in self._suspects else ""
+            self._suspects[key] = _Suspect(qos, policy, time.monotonic(), said)
+
+    def _explain(self, topic: str, publishing: bool, ours: QoSProfile) -> str:
+        """Who on the other end of a topic does not match, and why."""
+        if publishing:
+            others = self._node.get_subscriptions_info_by_topic(topic)
+            found = [(other, describe(ours, other.qos_profile)) for other in others]
+        else:
+            others = self._node.get_publishers_info_by_topic(topic)
+            found = [(other, describe(other.qos_profile, ours)) for other in others]
+        who = [f"{other.node_namespace.rstrip('/')}/{other.node_name}: {why}" for other, why in found if why]
+        if not who:
+            return ""
+        end = "publisher" if publishing else "subscription"
+        verb = "gets no messages from here" if publishing else "sends messages that cannot come here"
+        return f"{', '.join(who)} ({verb}; change it there, or here with parameters qos_overrides.{topic}.{end}.*)"
