@@ -17,7 +17,7 @@ COMMANDS = {
     "export": ("robotseg_core.export", "write the image encoder as an ONNX file"),
     "engine": ("robotseg_core.engine", "build the TensorRT engine of the image encoder for this GPU"),
     "train": ("robotseg_core.train.command", "train a model on rendered or own data"),
-    "eval": ("robotseg_core.evaluate", "IoU of masks against ground truth in VRS layout"),
+    "eval": ("robotseg_core.evaluation.command", "J&F and robustness of masks against ground truth in VRS layout"),
 }
 """Commands with ``add_arguments`` and ``run``; modules are imported only when they are used."""
 

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The robotseg command on a small model: segment, eval, bench."""
+"""The robotseg command on a small model: segment, bench."""
 
 from __future__ import annotations
-
-import json
 
 import cv2
 import numpy as np
@@ -83,45 +81,6 @@ def test_errors_are_one_line_that_names_the_value(tmp_path, capsys):
     assert "absent does not exist" in capsys.readouterr().err
     assert cli.main(["bench", "--size", "wide"]) == 2
     assert "'wide'" in capsys.readouterr().err
-
-
-def test_eval_counts_annotated_frames_and_an_empty_mask_of_an_empty_truth_as_right(folder, tmp_path, capsys):
-    root = tmp_path / "root"
-    (root / "frames").mkdir(parents=True)
-    folder.rename(root / "frames" / "clip")
-    cli.main(["segment", str(root / "frames" / "clip"), "--out", str(tmp_path / "out"), "--no-video"])
-    for part in ("000", "001", "002"):
-        target = root / "mask_gt" / "clip" / part
-        target.mkdir(parents=True)
-        mask = read(tmp_path / "out" / "clip" / part / "frame014.png")
-        cv2.imwrite(str(target / "frame014.png"), mask)
-    assert cli.main(["eval", str(root), "--out", str(tmp_path / "scores")]) == 0
-    scores = json.loads((tmp_path / "scores" / "scores.json").read_text())
-    # The truth is the stream's own answer: every IoU is 1, over the one annotated frame.
-    assert scores["mean"] == {"arm": 1.0, "gripper": 1.0, "robot": 1.0}
-    assert scores["videos"][0]["frames"] == 1
-    assert read(tmp_path / "scores" / "worst.png") is not None
-
-
-def test_eval_without_videos_or_truth_says_so(folder, tmp_path, capsys):
-    root = tmp_path / "root"
-    (root / "image").mkdir(parents=True)
-    assert cli.main(["eval", str(root)]) == 2
-    assert "no folders of frames" in capsys.readouterr().err
-    folder.rename(root / "image" / "clip")
-    assert cli.main(["eval", str(root), "--out", str(tmp_path / "scores"), "--no-memory"]) == 2
-    assert "no masks" in capsys.readouterr().err
-
-
-def test_eval_refuses_a_mask_of_another_size(folder, tmp_path, capsys):
-    root = tmp_path / "root"
-    (root / "image").mkdir(parents=True)
-    folder.rename(root / "image" / "clip")
-    target = root / "mask_gt" / "clip" / "000"
-    target.mkdir(parents=True)
-    cv2.imwrite(str(target / "frame000.png"), np.zeros((5, 6), np.uint8))
-    assert cli.main(["eval", str(root)]) == 2
-    assert "6 x 5, its frame is 80 x 60" in capsys.readouterr().err
 
 
 def test_bench_prints_hardware_versions_median_and_p95(capsys):
