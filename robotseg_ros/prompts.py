@@ -85,7 +85,7 @@ class RecentImages:
                 if stamp - image.stamp > SLOP_NS:
                     ahead = (stamp - image.stamp) / 1e9
                     raise PromptError(
-                        f"no image within {SLOP_NS / 1e9} s before its stamp, the next is {ahead:.3f} s before"
+                        f"its stamp is {ahead:.3f} s after the image before it, must be at most {SLOP_NS / 1e9} s"
                     )
                 return image
         back, kept = (images[-1].stamp - stamp) / 1e9, (images[-1].stamp - images[0].stamp) / 1e9

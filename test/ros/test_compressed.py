@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JPEG and PNG, read by their first bytes and headers, and refused before they can do harm."""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image as PillowImage
+
+from robotseg_ros.codec import CodecError, Refusal
+from robotseg_ros.compressed import MAX_PIXELS, MAX_SIDE, decode_compressed, encode_jpeg, encode_png
+
+
+@dataclass(frozen=True)
+class File:
+    """The fields of sensor_msgs/CompressedImage."""
+
+    data: Any
+    format: str = "jpeg"
+
+
+def scene(height=24, width=33):
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([rows * 9, columns * 7, (rows + columns) * 3], -1).astype(np.uint8)
+
+
+def pillow(rgb, kind, **options):
+    file = BytesIO()
+    PillowImage.fromarray(rgb).save(file, kind, **options)
+    return file.getvalue()
+
+
+def png_chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_bomb(width, height):
+    """A PNG of some bytes that says it is huge."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        png_chunk(*chunk) for chunk in ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(9))), (b"IEND", b""))
+    )
+
+
+JPEG = pillow(scene(), "jpeg", quality=95)
+PNG = pillow(scene(), "png")
+
+
+def refused(file):
+    with pytest.raises(CodecError) as caught:
+        decode_compressed(file)
+    return caught.value.reason, str(caught.value)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
+def test_png_is_exact_whatever_its_format_field_says(mode):
+    image = PillowImage.fromarray(scene()).convert(mode)
+    rgb = np.asarray(image.convert("RGB"))
+    file = BytesIO()
+    image.save(file, "png")
+    picture = decode_compressed(File(file.getvalue(), "jpeg, really"))
+    assert picture.kind == "png" and picture.rgb.flags.c_contiguous
+    assert np.array_equal(picture.rgb, rgb)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}, {"subsampling": 0}])
+def test_jpeg_is_near_and_keeps_its_order_of_colours(options):
+    picture = decode_compressed(File(pillow(scene(), "jpeg", quality=98, **options), "rgb8; jpeg compressed bgr8"))
+    assert picture.kind == "jpeg"
+    assert np.abs(picture.rgb.astype(int) - scene()).mean() < 3
+
+
+def test_grey_jpeg_becomes_rgb():
+    grey = scene()[..., 1]
+    rgb = decode_compressed(File(pillow(grey, "jpeg", quality=98))).rgb
+    assert rgb.shape == (24, 33, 3) and np.array_equal(rgb[..., 0], rgb[..., 2])
+
+
+def test_jpeg_is_not_turned_by_its_orientation_tag():
+    exif = PillowImage.Exif()
+    exif[0x0112] = 6
+    assert decode_compressed(File(pillow(scene(), "jpeg", exif=exif))).rgb.shape == (24, 33, 3)
+
+
+def test_bytes_after_the_end_of_a_jpeg_do_no_harm():
+    assert decode_compressed(File(JPEG + bytes(64))).rgb.shape == (24, 33, 3)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "words"),
+    [
+        (b"", Refusal.FORMAT, "begins with nothing"),
+        (b"GIF89a" + bytes(20), Refusal.FORMAT, "47 49 46 38"),
+        (b"RIFF\0\0\0\0WEBPVP8 ", Refusal.FORMAT, "neither JPEG nor PNG"),
+        (b"BM" + bytes(60), Refusal.FORMAT, "neither JPEG nor PNG"),
+        (bytes(12) + PNG, Refusal.FORMAT, "neither JPEG nor PNG"),
+        (JPEG[: len(JPEG) // 2], Refusal.DATA, "damaged or cut off"),
+        (JPEG[:-2], Refusal.DATA, "no end marker"),
+        (JPEG[:3], Refusal.DATA, "damaged or cut off"),
+        (b"\xff\xd8\xff" + bytes(range(256)) * 4, Refusal.DATA, "damaged or cut off"),
+        (PNG[:-12], Refusal.DATA, "no end chunk"),
+        (PNG[:20], Refusal.DATA, "no header chunk"),
+        (PNG[:45] + b"garbage" + PNG[52:], Refusal.DATA, "png"),
+        (png_bomb(MAX_SIDE + 1, 1), Refusal.SIZE, f"width of the png is {MAX_SIDE + 1}"),
+        (png_bomb(2**31 - 1, 2**31 - 1), Refusal.SIZE, "must be 1 to 8192"),
+        (png_bomb(8192, 8192), Refusal.SIZE, f"67108864 pixels, must be at most {MAX_PIXELS}"),
+        (png_bomb(0, 5), Refusal.SIZE, "width of the png is 0"),
+        (png_bomb(64, 64), Refusal.DATA, "png"),
+        ("text", Refusal.DATA, "is a str"),
+    ],
+)
+def test_what_is_no_sound_jpeg_or_png_is_refused_with_a_reason(data, reason, words):
+    got, said = refused(File(data))
+    assert got is reason and words in said
+
+
+def test_a_jpeg_that_says_it_is_huge_is_refused_before_it_is_decoded(monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    start = JPEG.index(b"\xff\xc0")
+    huge = JPEG[: start + 5] + struct.pack(">HH", 60000, 60000) + JPEG[start + 9 :]
+    assert refused(File(huge))[0] is Refusal.SIZE
+    assert refused(File(png_bomb(60000, 60000)))[0] is Refusal.SIZE
+
+
+def test_a_thumbnail_before_it_does_not_hide_that_a_jpeg_is_cut_off():
+    # A whole JPEG inside a segment of comments, end marker and all.
+    comment = b"\xff\xfe" + struct.pack(">H", len(JPEG) + 2) + JPEG
+    whole = JPEG[:2] + comment + JPEG[2:]
+    assert decode_compressed(File(whole)).rgb.shape == (24, 33, 3)
+    assert "no end marker" in refused(File(whole[:-2]))[1]
+
+
+def test_compressed_bayer_is_refused():
+    assert "debayer" in refused(File(JPEG, "bayer_rggb8; jpeg compressed "))[1]
+
+
+@given(st.sampled_from([JPEG, PNG]), st.integers(0, 2000), st.binary(max_size=8), st.integers(0, 2000))
+def test_a_damaged_file_is_decoded_to_its_size_or_refused(data, at, garbage, keep):
+    at %= len(data)
+    damaged = (data[:at] + garbage + data[at + len(garbage) :])[: len(data) - keep % 64]
+    try:
+        rgb = decode_compressed(File(damaged)).rgb
+    except CodecError:
+        return
+    assert rgb.ndim == 3 and rgb.shape[2] == 3 and rgb.dtype == np.uint8
+
+
+def test_what_is_encoded_comes_back():
+    mask = (scene()[..., 0] > 100).astype(np.uint8) * 255
+    assert np.array_equal(cv2.imdecode(np.frombuffer(encode_png(mask), np.uint8), cv2.IMREAD_UNCHANGED), mask)
+    picture = decode_compressed(File(encode_jpeg(scene())))
+    assert picture.kind == "jpeg" and np.abs(picture.rgb.astype(int) - scene()).mean() < 6
