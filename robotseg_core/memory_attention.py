@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robotseg_core.attention import RoPEAttention, rope_table
+from robotseg_core.attention import RoPEAttention, linear, rope_table, rotate
 from robotseg_core.config import ModelConfig
 from robotseg_core.positions import sine_position_map
 from robotseg_core.structure import MultiScalePyramid, structure_gate
+
+Keys = Callable[[], Tensor]
+"""Gives the keys [B, L, e] of one cross attention, when it needs them: they are too large to hold for all."""
 
 
 class MemoryAttentionLayer(nn.Module):
@@ -35,22 +41,25 @@ class MemoryAttentionLayer(nn.Module):
     def forward(
         self,
         y: Tensor,
-        keys: Tensor,
+        keys: tuple[Keys, Keys],
         values: Tensor,
         edge: Tensor,
         rope: tuple[Tensor, Tensor],
-        pointer_tokens: int,
         mask: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Tokens y [B, N, d], keys and values [B, L, m] -> (new tokens, structure logits [B, 1, g, g])."""
+        """Tokens y [1 or B, N, d], keys of the two cross attentions, values [B, L, m]
+        -> (new tokens [B, N, d], structure logits [B, 1, g, g]).
+
+        While all parts have the same tokens (first layer), what can be computed once is computed once.
+        """
         q = self.norm1(y)
-        y = y + self.self_attn(q, q, q, rope)
-        y2 = y + self.cross_attn_image(self.norm2(y), keys, values, rope, plain=pointer_tokens, mask=mask)
-        z = y2 + self.linear2(F.relu(self.linear1(self.norm3(y2))))
+        y = y + self.self_attn(q, self.self_attn.keys(q, rope), q, rope)
+        y2 = y + self.cross_attn_image(self.norm2(y), keys[0](), values, rope, mask)
+        z = y2 + linear(self.linear2, linear(self.linear1, self.norm3(y2), relu=True))
         # The structure branch reads the tokens before the MLP and un-normalised (SPEC 5.3, step 4).
         a = y2.transpose(1, 2).unflatten(2, (self.grid, self.grid)) * (1 + edge)
         pyramid = self.ms_pyramid(a).flatten(2).transpose(1, 2)
-        d = self.cross_attn_structure(pyramid, keys, values, rope, plain=pointer_tokens, mask=mask)
+        d = self.cross_attn_structure(pyramid, keys[1](), values, rope, mask)
         structure = self.structure_head(d.transpose(1, 2).unflatten(2, (self.grid, self.grid)))
         gate = structure_gate(structure).flatten(2).transpose(1, 2)
         return z * (1 + self.structure_strength * gate), structure
@@ -72,22 +81,34 @@ class MemoryAttention(nn.Module):
         self.register_buffer("sin", sin, persistent=False)
         self.register_buffer("position", sine_position_map(config.grid, config.d_model), persistent=False)
 
+    @property
+    def lookups(self) -> list[RoPEAttention]:
+        """The cross attentions in their order: image and structure of the first layer, of the second, ..."""
+        layers = cast("list[MemoryAttentionLayer]", list(self.layers))
+        return [a for layer in layers for a in (layer.cross_attn_image, layer.cross_attn_structure)]
+
+    def frame_keys(self, tokens: Tensor) -> Tensor:
+        """Keys of memory frames for every cross attention: tokens with their codes [..., N, m] -> [A, ..., N, e]."""
+        return torch.stack([lookup.keys(tokens, (self.cos, self.sin)) for lookup in self.lookups])
+
+    def time_keys(self, codes: Tensor) -> Tensor:
+        """What time codes [T, m] add to the keys of a whole frame, [A, T, N, e].
+
+        Keys are linear in their codes, so a frame's keys are made once and only this changes as it grows older.
+        """
+        cells = self.cos.shape[0]
+        shares = [F.linear(codes, lookup.k_proj.weight)[:, None].expand(-1, cells, -1) for lookup in self.lookups]
+        return rotate(torch.stack(shares), self.cos, self.sin)
+
     def forward(
-        self,
-        frame: Tensor,
-        memory: Tensor,
-        memory_position: Tensor,
-        edge: Tensor,
-        *,
-        pointer_tokens: int,
-        mask: Tensor | None = None,
+        self, frame: Tensor, values: Tensor, keys: Sequence[Keys], edge: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Look up the memory.
 
         Args:
-            frame: [B, N, d] stride-16 tokens.
-            memory: [B, L, m] memory tokens, whole frames first, then ``pointer_tokens`` pointer tokens.
-            memory_position: [B or 1, L, m] their position codes, added to the keys only.
+            frame: [1 or B, N, d] stride-16 tokens.
+            values: [B, L, m] memory tokens, whole frames first, then object pointers.
+            keys: of each of :attr:`lookups`, [B, L, e].
             edge: [B or 1, 1, g, g] edge strength.
             mask: [B, 1, L] added to the attention logits (-inf for empty slots), or None.
 
@@ -95,9 +116,8 @@ class MemoryAttention(nn.Module):
             tokens [B, N, d] and structure logits [B, layers, g, g] at the grid.
         """
         y = frame + 0.1 * self.position
-        keys = memory + memory_position
         structures = []
-        for layer in self.layers:
-            y, structure = layer(y, keys, memory, edge, (self.cos, self.sin), pointer_tokens, mask)
+        for i, layer in enumerate(self.layers):
+            y, structure = layer(y, (keys[2 * i], keys[2 * i + 1]), values, edge, (self.cos, self.sin), mask)
             structures.append(structure)
         return self.norm(y), torch.cat(structures, 1)

@@ -13,20 +13,35 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robotseg_core.config import ModelConfig
-from robotseg_core.model import Memory
+from robotseg_core.model import Memory, ProjectedKeys
 
 
 class MemoryBank:
     """Memory of ``parts`` parts.
 
     What is valid is known on the host, so that looking it up never waits for the device.
+
+    Args:
+        config: of the model.
+        parts: how many parts.
+        device: where it lies.
+        dtype: of features, tokens and pointers.
+        time_keys: [A, T, N, e] of ``RobotSegModel.time_keys``; the keys of the frames are kept in its type.
+        slots: frames to keep, 1 to ``config.memory_frames``.
     """
 
-    def __init__(self, config: ModelConfig, parts: int, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, config: ModelConfig, parts: int, device: torch.device, dtype: torch.dtype, time_keys: Tensor, slots: int
+    ) -> None:
         self.config = config
-        slots, pointers, cells = config.memory_frames, config.max_pointers, config.grid**2
+        self._time_keys = time_keys
+        pointers, cells = config.max_pointers, config.grid**2
+        lookups, _, _, width = time_keys.shape
         self.features = torch.zeros(parts, slots, cells, config.mem_dim, device=device, dtype=dtype)
         self.object_tokens = torch.zeros(parts, slots, config.rpg_regions, config.d_model, device=device, dtype=dtype)
+        self.keys = torch.zeros(lookups, parts, slots, cells, width, device=device, dtype=time_keys.dtype)
+        longest = slots * cells + pointers * config.pointer_tokens
+        self._key_space = torch.zeros(parts, longest, width, device=device, dtype=time_keys.dtype)
         self.pointers = torch.zeros(parts, pointers, config.d_model, device=device, dtype=dtype)
         self._frame = np.zeros((parts, slots), np.int64)
         self._valid = np.zeros((parts, slots), bool)
@@ -72,14 +87,21 @@ class MemoryBank:
             pointers=self.pointers[:, :pointers],
             offsets=torch.from_numpy(offsets / max(1, limit)).to(device, non_blocking=True),
             object_tokens=self.object_tokens[:, :slots],
+            keys=ProjectedKeys(self.keys[:, :, :slots], self._time_keys, self._key_space),
             empty=None if whole else torch.from_numpy(~valid).to(device, non_blocking=True),
             empty_pointers=None if whole else torch.from_numpy(~pointer_valid).to(device, non_blocking=True),
         )
 
     def store(
-        self, frame: int, features: Tensor, object_tokens: Tensor, pointer: Tensor, started: NDArray[np.bool_]
+        self,
+        frame: int,
+        features: Tensor,
+        keys: Tensor,
+        object_tokens: Tensor,
+        pointer: Tensor,
+        started: NDArray[np.bool_],
     ) -> None:
-        """Keep a frame: features [parts, N, m], object_tokens [parts, R, d], pointer [parts, d].
+        """Keep a frame: features [parts, N, m], keys [A, parts, N, e], object_tokens [parts, R, d], pointer [parts, d].
 
         Parts in ``started`` [parts] take it as their conditioning frame, parts that already have one as their
         latest frame; the others forget it.
@@ -87,6 +109,7 @@ class MemoryBank:
         running = self._valid[:, 0] & ~started
         for part in np.flatnonzero(started):
             self.features[part, 0] = features[part]
+            self.keys[:, part, 0] = keys[:, part]
             self.object_tokens[part, 0] = object_tokens[part]
             self.pointers[part, 0] = pointer[part]
             self._frame[part, 0] = self._pointer_frame[part, 0] = frame
@@ -98,6 +121,7 @@ class MemoryBank:
         if ring:
             slot = 1 + self._writes % ring
             self.features[:, slot] = features
+            self.keys[:, :, slot] = keys
             self.object_tokens[:, slot] = object_tokens
             self._frame[:, slot] = frame
             self._valid[:, slot] = running

@@ -10,17 +10,18 @@ k memory frames, n pointers, h = w = 4 g low-res logits.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robotseg_core.attention import MLP
+from robotseg_core.attention import MLP, RoPEAttention
 from robotseg_core.config import HieraConfig, ModelConfig
 from robotseg_core.conv_encoder import ConvEncoder
 from robotseg_core.mask_decoder import Candidates, Choice, MaskDecoder, choose
-from robotseg_core.memory_attention import MemoryAttention
+from robotseg_core.memory_attention import Keys, MemoryAttention
 from robotseg_core.memory_encoder import MemoryEncoder
 from robotseg_core.positions import sine_position_map, sine_time_code
 from robotseg_core.prompt_encoder import PromptEncoder
@@ -43,6 +44,21 @@ class Features:
 
 
 @dataclass(frozen=True)
+class ProjectedKeys:
+    """Keys of memory frames as they were made when the frames entered the memory.
+
+    Attributes:
+        frames: [A, B, k, N, e] for each cross attention, without time codes.
+        time: [A, T, N, e] what the time codes add, see ``MemoryAttention.time_keys``.
+        space: [B, L or more, e] where the keys of one cross attention are put together.
+    """
+
+    frames: Tensor
+    time: Tensor
+    space: Tensor
+
+
+@dataclass(frozen=True)
 class Memory:
     """What the memory attention looks up for one frame (SPEC 7.2).
 
@@ -54,6 +70,7 @@ class Memory:
         object_tokens: [B, k, R, d] RPG tokens of the memory frames.
         empty: [B, k] True where a part has nothing in this slot, or None.
         empty_pointers: [B, n] likewise, or None.
+        keys: of the memory frames, or None where they are still to be made.
     """
 
     features: Tensor
@@ -63,6 +80,7 @@ class Memory:
     object_tokens: Tensor
     empty: Tensor | None = None
     empty_pointers: Tensor | None = None
+    keys: ProjectedKeys | None = None
 
 
 @dataclass(frozen=True)
@@ -124,21 +142,57 @@ class RobotSegModel(nn.Module):
             structure=None,
         )
 
+    def frame_codes(self, time_index: Tensor) -> Tensor:
+        """Position and time codes of memory frames: rows [k] -> [k, N, m] (SPEC 7.2, item 3)."""
+        return self.memory_position[None] + self.maskmem_tpos_enc[time_index, 0]
+
+    def pointer_codes(self, offsets: Tensor) -> Tensor:
+        """Time codes of pointer tokens: offsets [1 or B, n] -> [1 or B, n * pointer_tokens, m] (SPEC 7.2, item 5)."""
+        code = self.obj_ptr_tpos_proj(sine_time_code(offsets, self.config.d_model))
+        return code.repeat_interleave(self.config.pointer_tokens, 1)
+
     def memory_codes(self, memory: Memory) -> Tensor:
-        """Position and time codes of all memory tokens, frames first, [1 or B, L, m] (SPEC 7.2, items 3 and 5)."""
-        time = self.maskmem_tpos_enc[memory.time_index, 0]
-        spatial = (self.memory_position[None] + time).flatten(0, 1)
-        code = self.obj_ptr_tpos_proj(sine_time_code(memory.offsets, self.config.d_model))
-        code = code.repeat_interleave(self.config.pointer_tokens, 1)
-        return torch.cat([spatial[None].expand(code.shape[0], -1, -1), code], 1)
+        """Codes of all memory tokens, frames first, [1 or B, L, m]."""
+        frames, pointers = self.frame_codes(memory.time_index).flatten(0, 1), self.pointer_codes(memory.offsets)
+        return torch.cat([frames[None].expand(pointers.shape[0], -1, -1), pointers], 1)
+
+    def frame_keys(self, features: Tensor) -> Tensor:
+        """Keys of a memory frame, to be kept with it: features [B, N, m] -> [A, B, N, e]."""
+        return self.memory_attention.frame_keys(features + self.memory_position)
+
+    def time_keys(self) -> Tensor:
+        """What every time code adds to a frame's keys, [A, T, N, e]: constant for given weights."""
+        return self.memory_attention.time_keys(self.maskmem_tpos_enc[:, 0, 0])
+
+    def _keys(self, memory: Memory, pointers: Tensor) -> list[Keys]:
+        """Keys of every cross attention; ``pointers`` [B, n, m]."""
+        coded = pointers + self.pointer_codes(memory.offsets)
+        cached, attention = memory.keys, self.memory_attention
+        if cached is None:
+            tokens = memory.features + self.frame_codes(memory.time_index)
+            rope = attention.cos, attention.sin
+
+            def anew(lookup: RoPEAttention) -> Tensor:
+                return torch.cat([lookup.keys(tokens, rope).flatten(1, 2), lookup.k_proj(coded)], 1)
+
+            return [functools.partial(anew, lookup) for lookup in attention.lookups]
+        spatial = memory.features.shape[1] * memory.features.shape[2]
+        space = cached.space[:, : spatial + coded.shape[1]]
+        frames = space[:, :spatial].unflatten(1, memory.features.shape[1:3])
+
+        def together(i: int, lookup: RoPEAttention) -> Tensor:
+            torch.add(cached.frames[i], cached.time[i][memory.time_index], out=frames)
+            space[:, spatial:] = lookup.k_proj(coded)
+            return space
+
+        return [functools.partial(together, i, lookup) for i, lookup in enumerate(attention.lookups)]
 
     def condition(self, features: Features, edge: Tensor, memory: Memory) -> Conditioned:
         """A frame that looks up the memory (SPEC 5, 7.2).  ``edge`` [1 or B, 1, g, g]."""
-        batch, frames, cells, width = memory.features.shape
+        batch, _, cells, width = memory.features.shape
         split = self.config.pointer_tokens
-        pointers = memory.pointers.unflatten(-1, (split, width)).flatten(1, 2)
-        tokens = torch.cat([memory.features.flatten(1, 2), pointers.to(memory.features.dtype)], 1)
-        position = self.memory_codes(memory)
+        pointers = memory.pointers.unflatten(-1, (split, width)).flatten(1, 2).to(memory.features.dtype)
+        values = torch.cat([memory.features.flatten(1, 2), pointers], 1)
 
         mask = token_mask = nothing = None
         if memory.empty is not None:
@@ -150,14 +204,12 @@ class RobotSegModel(nn.Module):
                 [memory.empty.repeat_interleave(cells, 1), memory.empty_pointers.repeat_interleave(split, 1)], 1
             )
             dead = dead & ~nothing[:, None]
-            mask = torch.zeros(dead.shape, dtype=tokens.dtype, device=tokens.device)
+            mask = torch.zeros(dead.shape, dtype=values.dtype, device=values.device)
             mask = mask.masked_fill(dead, float("-inf"))[:, None]
             token_mask = memory.empty.repeat_interleave(self.config.rpg_regions, 1)
 
-        frame = features.f16.flatten(2).transpose(1, 2).expand(batch, -1, -1)
-        image, structure = self.memory_attention(
-            frame, tokens, position, edge, pointer_tokens=pointers.shape[1], mask=mask
-        )
+        frame = features.f16.flatten(2).transpose(1, 2)
+        image, structure = self.memory_attention(frame, values, self._keys(memory, pointers), edge, mask)
         object_tokens = memory.object_tokens.flatten(1, 2)
         if nothing is not None:
             assert token_mask is not None

@@ -14,18 +14,14 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from robotseg_core.holes import fill_holes
 from robotseg_core.mask_decoder import Candidates, Choice
 from robotseg_core.model import Conditioned, Features, Memory, RobotSegModel
+from robotseg_core.prompting import Decoded, decode, decode_mask, fed_back, raw_frame
 from robotseg_core.structure import edges
 
 Compat = Literal["reference", "fixed"]
-PROMPT_LOGIT = 10.0
-"""Logit of a mask given by the user, inside; outside its negative."""
-CLICK_CLAMP = 32.0
-"""Largest logit that is fed back with the next click."""
 
 
 @dataclass(frozen=True)
@@ -152,22 +148,8 @@ class Session:
 
     def prompt_mask(self, index: int, frame: Frame, mask: Tensor) -> Output:
         """A mask [H, W], 0 to 1 of any size, taken as it is; the decoder yields only the pointer (SPEC 8)."""
-        model, size = self.model, self.model.config.image_size
-        large = F.interpolate(mask[None, None].float(), (size, size), mode="bilinear", antialias=True) >= 0.5
-        logits = torch.where(large, PROMPT_LOGIT, -PROMPT_LOGIT)
-        low = F.interpolate(logits, (size // 4, size // 4), mode="bilinear", antialias=True)[:, 0]
-        # The raw features, without no_mem_embed and without a category.
-        raw = dataclasses.replace(model.initial(frame.features, 1), image=frame.features.f16.flatten(2).transpose(1, 2))
-        prompt = model.mask_downsample(large.float())
-        decoded = self._decode(frame, raw, None, prompt, part=None, memory=None)
-        seen = large.any().view(1)
-        output = dataclasses.replace(
-            decoded,
-            logits=fill_holes(low, self.fill_area),
-            pointer=torch.where(seen[:, None], decoded.pointer, model.no_obj_ptr),
-            object_logit=torch.where(seen, PROMPT_LOGIT, -PROMPT_LOGIT),
-            iou=torch.ones_like(decoded.iou),
-        )
+        decoded = decode_mask(self.model, frame.features, mask)
+        output = self._output(decoded, raw_frame(self.model, frame.features), None, None)
         self._pending[index] = _Pending(output, frame, conditioning=index not in self._tracked)
         return output
 
@@ -192,10 +174,8 @@ class Session:
         else:
             pending = self._pending.get(index)
             known = pending.output if pending else self._conditioning.get(index) or self._others.get(index)
-            previous = known.logits[:, None].clamp(-CLICK_CLAMP, CLICK_CLAMP) if known else None
-        memory = self._look_up(index) if correction else None
-        conditioned = self._conditioned(frame, memory)
-        output = self._decode(frame, conditioned, points, previous, part=self.part, memory=memory)
+            previous = fed_back(known.logits) if known else None
+        output = self._decode(frame, self._look_up(index) if correction else None, points, previous)
         if self.compat == "fixed" and points is None and not correction and not bool(output.object_logit > 0):
             return output
         self._pending[index] = _Pending(output, frame, conditioning=not correction)
@@ -233,8 +213,7 @@ class Session:
         self._tracked.add(index)
         if index in self._conditioning:
             return self._conditioning[index]
-        memory = self._look_up(index)
-        output = self._decode(frame, self._conditioned(frame, memory), None, None, part=self.part, memory=memory)
+        output = self._decode(frame, self._look_up(index), None, None)
         assert output.trace is not None
         # The memory sees the mask before hole filling (SPEC 7.1).
         trace = output.trace
@@ -261,41 +240,34 @@ class Session:
         return self.model.condition(frame.features, frame.edge, memory)
 
     def _decode(
+        self, frame: Frame, memory: Memory | None, points: tuple[Tensor, Tensor] | None, previous: Tensor | None
+    ) -> Output:
+        conditioned = self._conditioned(frame, memory)
+        part = torch.tensor([self.part], device=conditioned.image.device)
+        decoded = decode(self.model, frame.features, conditioned, part, points=points, mask_logits=previous)
+        return self._output(decoded, conditioned, points, memory)
+
+    def _output(
         self,
-        frame: Frame,
+        decoded: Decoded,
         conditioned: Conditioned,
         points: tuple[Tensor, Tensor] | None,
-        mask_logits: Tensor | None,
-        *,
-        part: int | None,
         memory: Memory | None,
     ) -> Output:
-        model = self.model
-        device = conditioned.image.device
-        # Automatic and tracked frames have no point, clicks one each, a box two (SPEC 4.4); a mask prompt, which has
-        # no part, takes mask 0.
-        multimask = part is not None and (points is None or points[1].shape[1] <= 1)
-        candidates = model.decode(
-            frame.features,
-            conditioned,
-            None if part is None else torch.tensor([part], device=device),
-            points=points,
-            mask_logits=mask_logits,
-        )
-        choice = model.choose(candidates, multimask=multimask)
         if points is None:
+            device = decoded.logits.device
             points = torch.zeros(1, 0, 2, device=device), torch.zeros(1, 0, dtype=torch.long, device=device)
         return Output(
-            logits=fill_holes(choice.logits, self.fill_area),
-            pointer=model.pointer(choice, candidates.object_logit),
-            object_logit=candidates.object_logit,
-            iou=choice.iou,
+            logits=fill_holes(decoded.logits, self.fill_area),
+            pointer=decoded.pointer,
+            object_logit=decoded.object_logit,
+            iou=decoded.iou,
             trace=Trace(
-                sparse=model.sam_prompt_encoder.points(*points),
+                sparse=self.model.sam_prompt_encoder.points(*points),
                 conditioned=conditioned,
-                candidates=candidates,
-                choice=choice,
-                multimask=multimask,
+                candidates=decoded.candidates,
+                choice=decoded.choice,
+                multimask=decoded.multimask,
                 memory=memory,
             ),
         )

@@ -69,6 +69,7 @@ class RobotSeg:
         # Constant for all frames: computed once.
         with torch.inference_mode():
             self.part_rows = torch.arange(len(PARTS), device=device)
+            self.time_keys = model.time_keys()
 
     @classmethod
     def load(
@@ -165,7 +166,14 @@ class Stream:
     def __init__(self, robotseg: RobotSeg, policy: StreamPolicy) -> None:
         self.robotseg, self.policy = robotseg, policy
         model = robotseg.model
-        self.bank = MemoryBank(model.config, len(PARTS), torch.device(robotseg.device), torch.float32)
+        self.bank = MemoryBank(
+            model.config,
+            len(PARTS),
+            torch.device(robotseg.device),
+            torch.float32,
+            robotseg.time_keys,
+            model.config.memory_frames,
+        )
         self._prompts: list[Prompt] = []
         self.reset()
 
@@ -197,10 +205,12 @@ class Stream:
         """Fill the memory with blanks, as if many frames had been seen: for warm-up and benchmarks."""
         self.reset()
         bank, config = self.bank, self.robotseg.model.config
-        blank = (torch.zeros_like(x[:, 0]) for x in (bank.features, bank.object_tokens, bank.pointers))
-        features, tokens, pointer = blank
+        features, tokens, pointer = (
+            torch.zeros_like(x[:, 0]) for x in (bank.features, bank.object_tokens, bank.pointers)
+        )
+        keys = self.robotseg.model.frame_keys(features)
         for self._frame in range(max(config.memory_frames, config.max_pointers)):
-            bank.store(self._frame, features, tokens, pointer, np.full(len(PARTS), self._frame == 0))
+            bank.store(self._frame, features, keys, tokens, pointer, np.full(len(PARTS), self._frame == 0))
         self._frame += 1
 
     @torch.inference_mode()
@@ -329,7 +339,7 @@ class Stream:
         # The prompts that the RPG makes of a frame depend on that frame alone: made once, when it enters.
         tokens = model.object_tokens(memory, logits)
         clock.lap("prompt_generator")
-        self.bank.store(self._frame, memory, tokens, pointer, started)
+        self.bank.store(self._frame, memory, model.frame_keys(memory), tokens, pointer, started)
 
     def _advance(self, present: NDArray[np.bool_], robot: bool, score: float, coverage: float) -> State:
         self._frame += 1

@@ -15,8 +15,11 @@ def test_attend_equals_pytorch_also_in_slices(monkeypatch):
     mask = torch.zeros(2, 1, 11).masked_fill(torch.rand(2, 1, 11) < 0.3, float("-inf"))
     expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     torch.testing.assert_close(attend(q, k, v, mask), expected)
-    monkeypatch.setattr(attention, "SCORES_AT_ONCE", 2 * 11 * 3)
-    torch.testing.assert_close(attend(q, k, v, mask), expected)
+    monkeypatch.setattr(attention, "SCORES_AT_ONCE", 4 * 11 * 3)
+    with torch.inference_mode():
+        torch.testing.assert_close(attend(q, k, v, mask), expected)
+        shared = F.scaled_dot_product_attention(q[:1].expand(2, -1, -1), k, v)
+        torch.testing.assert_close(attend(q[:1], k, v, None), shared)
 
 
 def test_rotation_in_real_numbers_equals_complex_multiplication():
@@ -43,7 +46,8 @@ def test_values_projected_after_the_attention_give_the_same():
     turned_k = torch.cat([rotate(turned_k[:, :9], *rope), rotate(turned_k[:, 9:18], *rope), turned_k[:, 18:]], 1)
     scores = (rotate(layer.q_proj(q), *rope) @ turned_k.transpose(1, 2) / 4).softmax(-1)
     expected = layer.out_proj(scores @ layer.v_proj(v))
-    torch.testing.assert_close(layer(q, k, v, rope, plain=2), expected)
+    keys = torch.cat([layer.keys(k[:, :18].unflatten(1, (2, 9)), rope).flatten(1, 2), layer.k_proj(k[:, 18:])], 1)
+    torch.testing.assert_close(layer(q, keys, v, rope), expected)
 
 
 def test_heads_that_do_not_divide_the_width_are_refused_with_both_numbers():

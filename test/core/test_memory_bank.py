@@ -10,14 +10,16 @@ from robotseg_core.memory_bank import MemoryBank
 ALL, NONE = np.ones(3, bool), np.zeros(3, bool)
 
 
-def filled(value: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Features, tokens and pointer of a frame, all of one value."""
+def filled(value: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Features, keys, tokens and pointer of a frame, all of one value."""
     features = torch.full((3, SMALL.grid**2, SMALL.mem_dim), value)
-    return features, torch.full((3, 3, SMALL.d_model), value), torch.full((3, SMALL.d_model), value)
+    keys = torch.full((2, 3, SMALL.grid**2, SMALL.attention_dim), value)
+    return features, keys, torch.full((3, 3, SMALL.d_model), value), torch.full((3, SMALL.d_model), value)
 
 
 def bank() -> MemoryBank:
-    return MemoryBank(SMALL, 3, torch.device("cpu"), torch.float32)
+    time_keys = torch.zeros(2, SMALL.memory_frames, SMALL.grid**2, SMALL.attention_dim)
+    return MemoryBank(SMALL, 3, torch.device("cpu"), torch.float32, time_keys, SMALL.memory_frames)
 
 
 def test_holds_the_first_and_the_latest_frames_with_their_ages():

@@ -2,6 +2,7 @@
 """An independent witness: what RobotSeg shares with SAM 2.1 against the Sam2 video model of ``transformers``."""
 
 import dataclasses
+import functools
 import re
 
 import pytest
@@ -187,7 +188,11 @@ def test_memory_attention_without_the_structure_branch(ours: RobotSegModel, thei
         num_object_pointer_tokens=pointers,
     )
     edge = torch.zeros(1, 1, GRID, GRID)
-    found, _ = ours.memory_attention(frame, memory, codes, edge, pointer_tokens=pointers)
+    keyed, attention = memory + codes, ours.memory_attention
+    spatial = attention.frame_keys(keyed[:, :-pointers].unflatten(1, (frames, cells))).flatten(2, 3)
+    rest = [lookup.k_proj(keyed[:, -pointers:]) for lookup in attention.lookups]
+    keys = [functools.partial(torch.cat, pair, 1) for pair in zip(spatial, rest, strict=True)]
+    found, _ = attention(frame, memory, keys, edge)
     close(found, out.reshape(1, cells, 256))
 
 
