@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes as processes of the demo and of the examples: started apart from the terminal, ended in order."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+from collections.abc import Sequence
+from typing import IO
+
+from robotseg_ros.shipped import environment_with_profile
+
+STOP_TIMEOUT_S = 10.0
+
+
+def use_private_domain() -> None:
+    """Set the environment so that our own processes find each other, and nobody else, with the shipped profile."""
+    os.environ.update(environment_with_profile())
+    # They find each other by absolute names and with the middleware of the profile.
+    for variable in ("ROS_NAMESPACE", "RMW_IMPLEMENTATION"):
+        os.environ.pop(variable, None)
+    # Other robots' cameras stay out of the figures; a domain that the user has set is the user's choice.
+    os.environ.setdefault("ROS_DOMAIN_ID", str(random.SystemRandom().randrange(1, 100)))
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+
+
+def start(command: Sequence[str], stdout: int | IO[str] | None = None) -> subprocess.Popen[str]:
+    """Start a process in a session of its own: Ctrl-C comes to us alone, who then stop it in order."""
+    return subprocess.Popen(command, stdout=stdout, text=True, start_new_session=True)
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """End a process by SIGINT, and by SIGKILL where that does not help."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
