@@ -17,6 +17,8 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
 
 COLOURS = {part: tuple(channel / 255 for channel in colour) for part, colour in COLOURS_OF_PARTS.items()}
+COLUMNS = 4
+"""Plots beside each other."""
 MAX_POINTS = 60
 """Points of a curve over time; longer videos are averaged in as many groups of frames."""
 
@@ -38,7 +40,7 @@ def plot_embodiments(file: Path, videos: Sequence[VideoScore], protocols: Sequen
             axis.bar(np.arange(len(names)) + offset * width, values, width, color=COLOURS[part], label=part)
         axis.set_xticks(np.arange(len(names)) + 0.4 - width / 2, names, rotation=20, ha="right")
         axis.set_ylim(0, 100)
-        axis.set_ylabel("J&F, %")
+        axis.set_ylabel("J&F (one frame: IoU), %")
         axis.set_title(protocol)
         axis.grid(axis="y", alpha=0.3)
     axes[0, 0].legend(loc="upper right")
@@ -51,8 +53,12 @@ def plot_time(file: Path, videos: Sequence[VideoScore], protocols: Sequence[str]
     if not longest:
         return False
     group = -(-(longest + 1) // MAX_POINTS)
-    figure, axes = plt.subplots(1, len(protocols), figsize=(4.2 * len(protocols) + 1, 3.4), squeeze=False, sharey=True)
-    for axis, protocol in zip(axes[0], protocols, strict=True):
+    columns = min(COLUMNS, len(protocols))
+    rows = -(-len(protocols) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(3.4 * columns + 1, 3.2 * rows), squeeze=False, sharey=True)
+    for axis in axes.flat[len(protocols) :]:
+        axis.set_axis_off()
+    for axis, protocol in zip(axes.flat, protocols, strict=False):
         for part in parts:
             found: dict[int, list[float]] = {}
             for video in videos:
@@ -75,8 +81,8 @@ def plot_time(file: Path, videos: Sequence[VideoScore], protocols: Sequence[str]
 def plot_sweep(file: Path, result: Sweep) -> None:
     """J&F over the strength of each check, and IoU lost after wrong masks."""
     checks = list(dict.fromkeys((row.check, row.protocol) for row in result.rows if row.check != "none"))
-    columns = 4
-    figure, axes = plt.subplots(-(-(len(checks) + 1) // columns), columns, figsize=(14, 6.4), squeeze=False)
+    rows_of_axes = -(-(len(checks) + 1) // COLUMNS)
+    figure, axes = plt.subplots(rows_of_axes, COLUMNS, figsize=(14, 3.2 * rows_of_axes), squeeze=False)
     for axis, (check, protocol) in zip(axes.flat, checks, strict=False):
         rows = [row for row in result.rows if (row.check, row.protocol) == (check, protocol)]
         rows = [result.clean(rows[0]), *rows]
