@@ -13,6 +13,7 @@ import pytest
 import yaml
 from fake_model import robot_picture
 from ros_client import Client, wait_until
+from sensor_msgs.msg import Image
 
 from robotseg_ros import shipped
 
@@ -67,25 +68,33 @@ def test_profile_is_the_shipped_one_unless_the_user_has_set_another():
 def test_parameter_file_names_only_parameters_that_the_node_has(start_segmenter):
     from fake_model import FakeModel
 
-    node = start_segmenter(FakeModel(), activate=False)
+    defaults = {"max_age": 0.2, "stale_after": 1.0}
+    node = start_segmenter(FakeModel(), activate=False, **defaults)
     in_file = yaml.safe_load((ROOT / "config" / "robotseg.yaml").read_text())["/**"]["ros__parameters"]
     assert {name: node.get_parameter(name).value for name in in_file} == in_file
 
 
-def test_rviz_shows_camera_overlay_and_masks():
-    rviz = yaml.safe_load((ROOT / "config" / "robotseg.rviz").read_text())
-    topics = [display["Topic"]["Value"] for display in rviz["Visualization Manager"]["Displays"]]
-    masks = [f"/robotseg/{part}_mask" for part in ("arm", "gripper", "robot")]
-    assert topics == ["/camera/image_raw", "/robotseg/overlay", *masks]
+def test_rviz_shows_every_picture_that_is_published_and_publishes_clicks(start_segmenter):
+    from fake_model import FakeModel
+
+    manager = yaml.safe_load((ROOT / "config" / "robotseg.rviz").read_text())["Visualization Manager"]
+    shown = [display["Topic"]["Value"] for display in manager["Displays"]]
+    node = start_segmenter(FakeModel())
+    published = {publisher.topic_name for publisher in node.publishers if publisher.msg_type is Image}
+    assert set(shown) == published | {"/camera/image_raw"} and len(published) == 6
+    assert [tool["Topic"]["Value"] for tool in manager["Tools"] if "Topic" in tool] == ["/clicked_point"]
 
 
-def test_launched_node_starts_by_itself_and_ends_on_sigint(context):
+def test_launched_node_starts_by_itself_and_ends_on_sigint(context, tmp_path):
     """The command line of the launch file, with the fake model behind the real executable's main."""
+    parameters = tmp_path / "parameters.yaml"
+    parameters.write_text("/**: {ros__parameters: {max_age: 0.0}}")
     command = [
         sys.executable,
         str(HERE / "launch_file.py"),
         str(HERE / "fake_segmenter.py"),
         "camera:=/wrist/image_raw",
+        f"params_file:={parameters}",
     ]
     process = subprocess.Popen(command, env=dict(os.environ), start_new_session=True)
     client = Client(context, camera="/wrist/image_raw")
