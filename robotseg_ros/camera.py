@@ -31,7 +31,6 @@ class Camera:
     Attributes:
         options: of this camera.
         inference: its session.
-        enabled: whether its images are listened to.
 
     Args:
         node: that it belongs to.
@@ -60,13 +59,17 @@ class Camera:
         self._replay = replay
         self.options = options
         self.inference = inference
-        self.enabled = True
         self._reported_stale: LastImage | None = None
         self._lane = worker.lane(inference.process, depth=REPLAY_DEPTH * replay, on_room=self._wake)
         self._gate = qos.Gate(lambda: not self._lane.full) if replay else None
         self._images: Any = None
         self._subscriptions: list[Any] = []
         self._services: list[Any] = []
+
+    @property
+    def enabled(self) -> bool:
+        """Whether its images are listened to."""
+        return not self.inference.paused
 
     def open(self) -> None:
         """Subscribe to everything and offer the services."""
@@ -108,8 +111,13 @@ class Camera:
             return
         if self.inference.stale(unless=lambda: self.inference.last is not last):
             self._reported_stale = last
-            why = "the model still works on an image after" if busy else f"no usable image on {self.options.image} for"
-            self._node.get_logger().warning(f"{why} {stale_after} s{'' if busy else self._silence()}")
+            if busy:
+                why = f"the model still works on an image after {stale_after} s"
+            elif self._lane.waiting:
+                why = f"{self.options.image} waits for the model, which works on another camera, for {stale_after} s"
+            else:
+                why = f"no usable image on {self.options.image} for {stale_after} s{self._silence()}"
+            self._node.get_logger().warning(why)
 
     def _silence(self) -> str:
         """What the graph says about why no image comes."""
@@ -189,15 +197,12 @@ class Camera:
         if request.data == self.enabled:
             response.message = f"was {'enabled' if self.enabled else 'disabled'} already"
             return response
-        self.enabled = request.data
-        if self.enabled:
-            # What was remembered is of another time.
-            self.inference.reset()
-            self.inference.restart_clock()
+        if request.data:
+            self.inference.resume()
             self._listen()
             response.message = "listening again; the next image is the first one"
         else:
             self._ignore()
-            self.inference.stale(unless=lambda: False)
+            self.inference.pause()
             response.message = "not listening any more; state STALE"
         return response

@@ -68,6 +68,7 @@ class Inference:
     Attributes:
         counters: what happened to the images so far.
         state: the last one published; None before the first.
+        paused: whether answers are held back because a user has asked for it.
         busy: whether the model works on an image now.
         last: the last image that the model was given, also when it failed on it; before the first one, the start.
         recent: the last images worked on, for late hints.
@@ -105,6 +106,7 @@ class Inference:
         self._sequence: Sequence | None = None
         self._reset_wanted = False
         self._stopped = False
+        self.paused = False
         # Held while an answer is decided on and published, never while the model works.
         self._publishing = threading.Lock()
         self.counters = Counters()
@@ -123,9 +125,19 @@ class Inference:
         self._hints.clear()
         self._reset_wanted = True
 
-    def restart_clock(self) -> None:
-        """Count the silence of the camera from now."""
-        self.last = LastImage(self.last.header, time.monotonic())
+    def pause(self) -> None:
+        """Publish STALE, and then no answer, also not that to an image being worked on."""
+        with self._publishing:
+            self.paused = True
+            self._publish_without_parts(self.last.header, State.STALE, dropped=0)
+
+    def resume(self) -> None:
+        """Go on with a first image: what was remembered is of another time."""
+        with self._publishing:
+            self.reset()
+            # The silence of the camera counts from now.
+            self.last = LastImage(self.last.header, time.monotonic())
+            self.paused = False
 
     def stop(self) -> None:
         """Publish nothing more: an image still worked on may be done only when another stream has started."""
@@ -144,7 +156,7 @@ class Inference:
     def stale(self, unless: Callable[[], bool]) -> bool:
         """Publish STALE about the last image, unless an answer was published meanwhile.  From any thread."""
         with self._publishing:
-            if self._stopped or unless():
+            if self._stopped or self.paused or unless():
                 return False
             self._publish_without_parts(self.last.header, State.STALE, dropped=0)
             return True
@@ -175,7 +187,7 @@ class Inference:
             self.last = LastImage(header, time.monotonic())
             self.busy = False
         with self._publishing, self._logged("publish an answer"):
-            if self._stopped or self._refuse_late(header, live):
+            if self._stopped or self.paused or self._refuse_late(header, live):
                 return
             info = self.info if self.info is not None and _fits(self.info, decoded.rgb) else None
             answer = Answer(header, decoded.rgb, result, decoded.ms, self._take_drops(), info)

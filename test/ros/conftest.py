@@ -44,14 +44,21 @@ def client(context):
 
 @pytest.fixture
 def start_segmenter(context):
-    """Start the node in this process: ``start_segmenter(model, camera=...)`` returns it, active."""
+    """Start the node in this process: ``start_segmenter(model, camera=...)`` returns it, active.
+
+    ``node_arguments`` go to the node's constructor.
+    """
     from ros_client import SegmenterInThread
 
     running = []
 
-    def start(model, activate=True, **parameters):
-        # The stamps of these tests are of long ago; those about max_age set it.
-        running.append(SegmenterInThread(context, model, {"max_age": 0.0, **parameters}))
+    def start(model, activate=True, node_arguments=None, **parameters):
+        # The stamps of these tests are of long ago and machines are slow; tests about these two set them.
+        running.append(
+            SegmenterInThread(
+                context, model, {"max_age": 0.0, "stale_after": 60.0, **parameters}, **(node_arguments or {})
+            )
+        )
         if activate:
             assert running[-1].node.autostart()
         return running[-1].node

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -29,10 +30,15 @@ class FakeStream:
     model: FakeModel
     prompts: list[Prompt] = field(default_factory=list)
     resets: int = 0
+    steps: list[tuple[int, str]] = field(default_factory=list)
+    """What was asked of the stream, in order: (stamp, "step"), (0, "prompt"), (0, "reset")."""
 
     def step(self, frame, stamp):
         assert frame.dtype == np.uint8 and frame.ndim == 3 and frame.flags.c_contiguous
+        self.steps.append((stamp, "step"))
         time.sleep(self.model.delay)
+        if self.model.hang is not None:
+            self.model.hang.wait(60)
         if self.model.broken:
             raise RuntimeError("out of imaginary memory")
         self.model.stamps.append(stamp)
@@ -44,9 +50,11 @@ class FakeStream:
         return PartMasks(stamp, state, parts, StageTimes(encoder=self.model.delay * 1e3))
 
     def prompt(self, prompt):
+        self.steps.append((0, "prompt"))
         self.prompts.append(prompt)
 
     def reset(self):
+        self.steps.append((0, "reset"))
         self.resets += 1
 
 
@@ -54,6 +62,8 @@ class FakeStream:
 class FakeModel:
     delay: float = 0.0
     broken: bool = False
+    hang: threading.Event | None = None
+    """Steps wait until this is set."""
     device: str = "cpu"
     backend: str = "fake"
     preset: str = "nano"

@@ -35,26 +35,32 @@ class Spinner:
         self.node = node
         self.executor = SingleThreadedExecutor(context=context)
         self.executor.add_node(node)
+        self.stopping = threading.Event()
         self.thread = threading.Thread(target=self._spin)
         self.thread.start()
 
     def _spin(self):
+        # Not spin(): shutdown() takes the means of waking it away, and it may be on its way to sleep just then.
         try:
-            self.executor.spin()
+            while not self.stopping.is_set():
+                self.executor.spin_once(timeout_sec=0.2)
         except ExternalShutdownException:
             pass
 
     def close(self):
-        self.executor.shutdown()
+        self.stopping.set()
+        self.executor.wake()
         self.thread.join(TIMEOUT_S)
         assert not self.thread.is_alive()
+        self.executor.shutdown()
         self.node.destroy_node()
 
 
 class SegmenterInThread(Spinner):
-    def __init__(self, context, model, parameters):
+    def __init__(self, context, model, parameters, **arguments):
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
-        super().__init__(context, Segmenter(lambda options: model, context=context, parameter_overrides=overrides))
+        node = Segmenter(lambda options: model, context=context, parameter_overrides=overrides, **arguments)
+        super().__init__(context, node)
 
     def close(self):
         self.node.stop()
@@ -81,6 +87,27 @@ class Client(Spinner):
             subscription = self.node.create_subscription(kind, name, self.heard[topic].append, 50)
             self.listening.append(subscription)
             wait_until(lambda name=name: self.node.count_publishers(name) > 0, f"publisher of {name}")
+
+    def hear(self, kind, topic, qos=50):
+        """Subscribe to a topic by its full name and wait for its publisher; returns the list of what comes."""
+        self.node.create_subscription(kind, topic, self.heard[topic].append, qos)
+        wait_until(lambda: self.node.count_publishers(topic) > 0, f"publisher of {topic}")
+        return self.heard[topic]
+
+    def advertise(self, kind, topic, qos=10):
+        """Make a publisher and wait for its subscriber."""
+        publisher = self.node.create_publisher(kind, topic, qos)
+        wait_until(lambda: publisher.get_subscription_count() > 0, f"subscriber of {topic}")
+        return publisher
+
+    def call(self, kind, name, request):
+        """Call a service and return its response."""
+        service = self.node.create_client(kind, name)
+        assert service.wait_for_service(TIMEOUT_S), f"no service {name}"
+        answer = service.call_async(request)
+        wait_until(answer.done, f"answer of {name}")
+        self.node.destroy_client(service)
+        return answer.result()
 
     def wait_for_camera_subscriber(self):
         wait_until(lambda: self.camera.get_subscription_count() > 0, "subscriber of the camera")
