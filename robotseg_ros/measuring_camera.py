@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A camera that takes the time until what the segmenter makes of its images has come back, for bench and soak."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from robotseg_ros.messages import stamp_ns, to_image
+
+CAMERA = "/camera/image_raw"
+MASKS = ("arm_mask", "gripper_mask", "robot_mask")
+OUTPUTS = (*MASKS, "overlay")
+PERIOD = 16
+"""Frames after which the picture is the same again."""
+GIVEN_UP_S = 5.0
+"""An image without an answer for this long has been dropped, or lost on its way."""
+
+
+def moving_picture(width: int, height: int) -> list[NDArray[np.uint8]]:
+    """Smooth noise that moves to the left, :data:`PERIOD` frames, each [height, width, 3] uint8."""
+    coarse = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    noise = np.asarray(cv2.resize(coarse, (width + 8 * PERIOD, height)), np.uint8)
+    return [np.ascontiguousarray(noise[:, 8 * i : 8 * i + width]) for i in range(PERIOD)]
+
+
+class MeasuringCamera:
+    """Publishes a moving picture and subscribes to the segmenter's masks and overlay.
+
+    Attributes:
+        sent: images so far.
+        given_up: images without an answer.
+
+    Args:
+        context: of rclpy.
+        width, height: of the images, pixels.
+        on_answer: called with the milliseconds from the stamp of an image to the arrival of its last mask, once the
+            masks and the overlay are here.
+    """
+
+    def __init__(self, context: Any, *, width: int, height: int, on_answer: Callable[[float], None]) -> None:
+        self._node = Node("measuring_camera", context=context)
+        self._executor = SingleThreadedExecutor(context=context)
+        self._executor.add_node(self._node)
+        self._frames = moving_picture(width, height)
+        self._on_answer = on_answer
+        # By stamp: the arrival of each output, ns.
+        self._open: dict[int, dict[str, int]] = {}
+        self._images = self._node.create_publisher(
+            Image, CAMERA, QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+        )
+        for output in OUTPUTS:
+            self._node.create_subscription(
+                Image, f"/robotseg/{output}", lambda m, o=output: self._on_output(o, m), QoSProfile(depth=10)
+            )
+        self.sent = 0
+        self.given_up = 0
+
+    @property
+    def waiting(self) -> int:
+        """Images on whose answer we wait."""
+        return len(self._open)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the segmenter listens and publishes."""
+        masks = (self._node.count_publishers(f"/robotseg/{output}") for output in OUTPUTS)
+        return self._images.get_subscription_count() > 0 and all(masks)
+
+    def send(self, frame_id: str = "camera") -> None:
+        """Publish the next image, stamped now."""
+        stamp = self._node.get_clock().now()
+        header = Header(stamp=stamp.to_msg(), frame_id=frame_id)
+        self._open[stamp.nanoseconds] = {}
+        self._images.publish(to_image(header, self._frames[self.sent % PERIOD], "rgb8"))
+        self.sent += 1
+
+    def listen(self, seconds: float) -> None:
+        """Wait for one message, up to this time, and give up images that nobody answers."""
+        self._executor.spin_once(timeout_sec=seconds)
+        late = time.time_ns() - int(GIVEN_UP_S * 1e9)
+        for stamp in [stamp for stamp in self._open if stamp < late]:
+            del self._open[stamp]
+            self.given_up += 1
+
+    def close(self) -> None:
+        """Take the node down."""
+        self._executor.shutdown()
+        self._node.destroy_node()
+
+    def _on_output(self, output: str, message: Image) -> None:
+        now = time.time_ns()
+        stamp = stamp_ns(message.header)
+        arrivals = self._open.get(stamp)
+        if arrivals is None:
+            return
+        arrivals[output] = now
+        if len(arrivals) == len(OUTPUTS):
+            del self._open[stamp]
+            self._on_answer((max(arrivals[mask] for mask in MASKS) - stamp) / 1e6)
+
+
+def percentiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Median, 95th and 99th percentile."""
+    p50, p95, p99 = np.percentile(values, (50, 95, 99))
+    return float(p50), float(p95), float(p99)
