@@ -206,8 +206,10 @@ def main(arguments: list[str] | None = None) -> int:
         ]
         if options.masks == "model":
             # However long the model takes here: simulated time waits for it.
-            segmenter = ("-p", f"camera:={CAMERA}", "-p", "autostart:=true", "-p", "max_age:=0.0")
-            nodes.append(["robotseg_ros.run_segmenter", "--ros-args", *segmenter])
+            segmenter = ["robotseg_ros.run_segmenter", "--ros-args"]
+            for value in (f"camera:={CAMERA}", "autostart:=true", "max_age:=0.0", "stale_after:=60.0"):
+                segmenter += ["-p", value]
+            nodes.append(segmenter)
         running += [processes.start([sys.executable, "-m", *node]) for node in nodes]
         loop = Loop(scene, truth=options.masks == "truth")
         loop.wait_for(running)

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The launch files of the nodes beside the segmenter, evaluated by the stand-in, against what the nodes declare."""
+
+from pathlib import Path
+
+import launch_file
+import pytest
+import yaml
+from companion import Running
+
+from robotseg_ros import shipped
+from robotseg_ros.run_node import NODES
+from robotseg_ros.safety_monitor import SafetyMonitor
+from robotseg_ros.self_filter import SelfFilter
+from robotseg_ros.servo import Servo
+
+ROOT = Path(__file__).resolve().parents[2]
+KINDS = {"self_filter": SelfFilter, "servo": Servo, "safety_monitor": SafetyMonitor}
+
+
+@pytest.fixture(params=sorted(KINDS))
+def name(request, monkeypatch):
+    monkeypatch.setattr(launch_file, "FILE", ROOT / "launch" / f"{request.param}.launch.py")
+    return request.param
+
+
+def parameters_of(command):
+    values = {}
+    for flag, file in zip(command, command[1:], strict=False):
+        if flag == "--params-file":
+            values.update(yaml.safe_load(Path(file).read_text())["/**"]["ros__parameters"])
+    return values
+
+
+def test_launch_file_starts_the_node_with_values_that_it_has(name, context):
+    launched, entities = launch_file.evaluate({}, {})
+    assert (launched.package, launched.executable) == ("robotseg_ros", name)
+    assert launched.command[:3] == ["--ros-args", "-r", f"__node:={name}"]
+    assert launched.environment[shipped.PROFILE_VARIABLE] == str(ROOT / "config" / "fastdds_profile.xml")
+    assert all(len(e.description) > 10 for e in entities if hasattr(e, "default_value"))
+    given = parameters_of(launched.command)
+    running = Running(context, KINDS[name])
+    try:
+        declared = {parameter: running.node.get_parameter(parameter).value for parameter in given}
+        # Empty means the shipped zones.
+        assert declared | {"zones": given.get("zones")} == given | {"zones": given.get("zones")}
+        for parameter in running.node.get_parameters_by_prefix(""):
+            if parameter != "use_sim_time" and not parameter.startswith("start_type_description"):
+                assert parameter in given and len(running.node.describe_parameter(parameter).description) > 10
+    finally:
+        running.close()
+
+
+def test_arguments_reach_the_node(name):
+    argument = "zones" if name == "safety_monitor" else "depth"
+    launched, _ = launch_file.evaluate({"mask": "/left/mask", argument: "/there", "namespace": "left"}, {})
+    given = parameters_of(launched.command)
+    assert (given["mask"], given[argument]) == ("/left/mask", "/there") and "__ns:=/left" in launched.command
+
+
+def test_every_node_has_executable_launch_file_and_parameters():
+    for name, (module, kind) in NODES.items():
+        assert KINDS[name].__module__ == module and KINDS[name].__name__ == kind
+        assert f'run("{name}")' in (ROOT / "scripts" / name).read_text()
+        assert f"scripts/{name}" in (ROOT / "CMakeLists.txt").read_text()
+        assert (ROOT / "config" / f"{name}.yaml").is_file()
