@@ -13,6 +13,7 @@ import yaml
 
 COMMANDS = {
     "segment": ("robotseg_core.segment", "write the masks of an image, a video or a folder of frames"),
+    "bag": ("robotseg_ros.bag", "add mask topics to a recorded ROS 2 bag"),
     "bench": ("robotseg_core.bench", "what a frame costs on this machine, stage by stage"),
     "export": ("robotseg_core.export", "write the image encoder as an ONNX file"),
     "engine": ("robotseg_core.engine", "build the TensorRT engine of the image encoder for this GPU"),

@@ -23,6 +23,19 @@ def config_file(name: str) -> Path:
     raise FileNotFoundError(f"config/{name} of robotseg_ros is not installed beside {Path(__file__).parent}")
 
 
+def message_file(name: str) -> Path:
+    """Path of a message definition of msg/, in the source tree or where colcon or pip have installed it.
+
+    Raises:
+        FileNotFoundError: it is in neither.
+    """
+    for parent in Path(__file__).resolve().parents:
+        for folder in (parent / "msg", parent / "share" / "robotseg_ros" / "msg"):
+            if (folder / name).is_file():
+                return folder / name
+    raise FileNotFoundError(f"msg/{name} of robotseg_ros is not installed beside {Path(__file__).parent}")
+
+
 def environment_with_profile(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The environment with the shipped Fast DDS profile, unless it names another one."""
     return {PROFILE_VARIABLE: str(config_file("fastdds_profile.xml")), **environment}
