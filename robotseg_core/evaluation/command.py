@@ -22,7 +22,7 @@ from robotseg_core.evaluation.report import (
     write_report,
     write_sweep,
 )
-from robotseg_core.evaluation.robustness import DEFAULT_LIMIT, sweep
+from robotseg_core.evaluation.robustness import DEFAULT_LIMIT, SWEPT, sweep
 from robotseg_core.evaluation.runner import Plan, run_video
 from robotseg_core.evaluation.scores import VideoScore
 from robotseg_core.segment import NANO_FILE_SIZE, add_model_arguments, load_model
@@ -63,7 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the evaluation or the sweep, print its table, write its report."""
-    if arguments.no_memory and (arguments.robustness or arguments.protocol != ("stream",)):
+    if arguments.robustness and (arguments.no_memory or arguments.save_masks or arguments.protocol != ("stream",)):
+        raise ValueError("--robustness chooses its own runs: leave out --protocol, --no-memory and --save-masks")
+    if arguments.no_memory and arguments.protocol != ("stream",):
         raise ValueError("--no-memory goes with --protocol stream alone")
     every = read_root(arguments.root)
     limit = DEFAULT_LIMIT if arguments.robustness and arguments.limit is None else arguments.limit
@@ -73,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     robotseg = load_model(arguments, NANO_FILE_SIZE)
     settings = _settings(arguments, robotseg, len(every))
     if arguments.robustness:
-        result = sweep(robotseg, videos, arguments.parts, out)
+        result = sweep(robotseg, videos, arguments.parts, out, refine=settings.refine)
         write_sweep(out, settings, result)
         print("\n".join([*sweep_table(result), "", *recovery_table(result)]))
         print(f"report: {out / 'robustness.md'}")
@@ -128,7 +130,7 @@ def _settings(arguments: argparse.Namespace, robotseg: RobotSeg, videos: int) ->
         image_size=size,
         device=robotseg.device,
         backend=robotseg.backend,
-        protocols=arguments.protocol,
+        protocols=SWEPT if arguments.robustness else arguments.protocol,
         parts=arguments.parts,
         memory=not arguments.no_memory,
         refine=not arguments.no_refine,

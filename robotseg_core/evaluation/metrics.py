@@ -60,6 +60,10 @@ def boundary_f(answer: Mask, truth: Mask) -> float:
         # One of precision and recall is 1 and the other 0, or both are 1.
         return float(edge_answer.any() == edge_truth.any())
     reach = tolerance(truth.shape)
+    # All that is asked for lies within the box of both boundaries.
+    x, y, width, height = cv2.boundingRect((edge_answer | edge_truth).view(np.uint8))
+    box = slice(y, y + height), slice(x, x + width)
+    edge_answer, edge_truth = edge_answer[box], edge_truth[box]
     precision = float((_distance_to(edge_truth)[edge_answer] <= reach).mean())
     recall = float((_distance_to(edge_answer)[edge_truth] <= reach).mean())
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0

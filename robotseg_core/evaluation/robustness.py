@@ -66,8 +66,14 @@ class Sweep:
         return next(other for other in self.rows if other.protocol == row.protocol)
 
 
-def sweep(robotseg: RobotSeg, videos: list[Video], parts: tuple[str, ...], out: Path) -> Sweep:
+SWEPT: tuple[str, ...] = ("stream", "auto", "1c", "bb")
+"""Protocols that a sweep runs: worse frames, wrong memory, missed prompts."""
+
+
+def sweep(robotseg: RobotSeg, videos: list[Video], parts: tuple[str, ...], out: Path, *, refine: bool = True) -> Sweep:
     """Run every check; each finished one is written to ``out/robustness.jsonl`` at once.
+
+    ``refine``: whether the answers to missed prompts are refined as published.
 
     Raises:
         ValueError: there is no video of several frames.
@@ -75,7 +81,7 @@ def sweep(robotseg: RobotSeg, videos: list[Video], parts: tuple[str, ...], out: 
     videos = [video for video in videos if len(video.frames) > 1]
     if not videos:
         raise ValueError("the robustness sweep needs videos, there are only single images")
-    checks = _checks(parts)
+    checks = _checks(parts, refine)
     rows: list[SweepRow] = []
     found: list[Disturbance] = []
     with (
@@ -101,9 +107,9 @@ def sweep(robotseg: RobotSeg, videos: list[Video], parts: tuple[str, ...], out: 
     return Sweep(tuple(video.name for video in videos), tuple(rows), tuple(recovery))
 
 
-def _checks(parts: tuple[str, ...]) -> list[tuple[str, str, Plan]]:
+def _checks(parts: tuple[str, ...], refine: bool) -> list[tuple[str, str, Plan]]:
     """(check, strength, what is run)."""
-    stream, prompted = Plan(("stream",), parts), Plan(("1c", "bb"), parts)
+    stream, prompted = Plan(("stream",), parts), Plan(("1c", "bb"), parts, refine=refine)
     checks = [("none", "", stream), ("memory", "off", dataclasses.replace(stream, memory=False))]
     for kind in PERTURBATIONS:
         for strength in kind.strengths:
