@@ -18,6 +18,8 @@ COMMANDS = {
     "export": ("robotseg_core.export", "write the image encoder as an ONNX file"),
     "engine": ("robotseg_core.engine", "build the TensorRT engine of the image encoder for this GPU"),
     "train": ("robotseg_core.train.command", "train a model on rendered or own data"),
+    "finetune": ("robotseg_core.train.finetune", "adapt a model to videos of your own robot"),
+    "ablate": ("robotseg_core.train.ablation", "what label-efficient training and its terms are worth"),
     "eval": ("robotseg_core.evaluation.command", "J&F and robustness of masks against ground truth in VRS layout"),
 }
 """Commands with ``add_arguments`` and ``run``; modules are imported only when they are used."""

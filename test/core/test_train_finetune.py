@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import argparse
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from small import SMALL
+from train_videos import make_videos
+
+from robotseg_core.cli import main
+from robotseg_core.config import PRESETS
+from robotseg_core.model import RobotSegModel
+from robotseg_core.train import ablation
+from robotseg_core.train.finetune import configure, labelled_throughout, phases
+from robotseg_core.train.pretrained import start_from
+from robotseg_core.weights import save_safetensors
+
+
+@pytest.fixture
+def small_nano(tmp_path, monkeypatch):
+    """The preset nano made small, and a file of random weights for it."""
+    small = SMALL.__class__(**{**vars(SMALL), "name": "nano"})
+    monkeypatch.setitem(PRESETS, "nano", small)
+    monkeypatch.setattr(ablation, "NANO", small)
+    torch.manual_seed(0)
+    path = tmp_path / "start.safetensors"
+    save_safetensors(RobotSegModel(small).state_dict(), path, {"preset": "nano"})
+    return path
+
+
+def arguments(tmp_path, start) -> argparse.Namespace:
+    return argparse.Namespace(data=tmp_path / "videos", start=str(start), steps=6, batch=6, size=64, lr=1e-3, seed=0)
+
+
+def test_the_command_ends_with_weights_that_differ_from_the_first_and_says_how_to_use_them(
+    tmp_path, small_nano, capsys
+):
+    make_videos(tmp_path / "videos")
+    run = ["--data", str(tmp_path / "videos"), "--from", str(small_nano), "--out", str(tmp_path / "run")]
+    assert main(["finetune", *run, "--steps", "3", "--batch", "3", "--size", "64"]) == 0
+    target = tmp_path / "run" / "nano_finetuned.safetensors"
+    said = capsys.readouterr().out
+    assert f"--weights {target}" in said and ", 0 from initialisation" in said
+    with safe_open(target, "pt") as opened:
+        assert opened.metadata()["preset"] == "nano" and opened.metadata()["updates"] == "3"
+    model, before = RobotSegModel(PRESETS["nano"]), RobotSegModel(PRESETS["nano"])
+    _, left = start_from(model, target)
+    start_from(before, small_nano)
+    assert left == 0
+    changed = [k for k, v in model.state_dict().items() if not torch.equal(v, before.state_dict()[k])]
+    assert any(key.startswith("memory_attention") for key in changed)
+    # The stem and the first stages keep what photographs taught them.
+    assert not any(key.startswith("image_encoder.trunk.stem") for key in changed)
+
+
+def test_where_only_first_frames_have_masks_the_rest_is_let(tmp_path, small_nano, capsys):
+    root = make_videos(tmp_path / "videos")
+    assert labelled_throughout(root)
+    _, config = configure(arguments(tmp_path, small_nano))
+    assert [phase.kind for phase in config.phases] == ["frame", "clip"]
+    assert sum(phase.steps for phase in config.phases) == 6
+    (root / "mask_gt" / "v1" / "000" / "00002.png").unlink()
+    assert not labelled_throughout(root)
+    _, config = configure(arguments(tmp_path, small_nano))
+    assert [phase.kind for phase in config.phases] == ["let"] and config.phases[0].length == 7
+    assert "label-efficient" in capsys.readouterr().out
+
+
+def test_wrong_data_is_named(tmp_path, small_nano):
+    with pytest.raises(ValueError, match=r"no folder image/.*mask_gt/<video>/000"):
+        labelled_throughout(tmp_path)
+    root = make_videos(tmp_path / "videos")
+    (root / "mask_gt" / "v0" / "001" / "00000.png").unlink()
+    with pytest.raises(ValueError, match=r"first frame of v0 has no mask .*001.00000\.png"):
+        labelled_throughout(root)
+
+
+def test_weights_of_another_preset_are_refused(tmp_path, small_nano):
+    make_videos(tmp_path / "videos")
+    other = tmp_path / "other.safetensors"
+    save_safetensors({"x": torch.zeros(1)}, other, {"preset": "base"})
+    with pytest.raises(ValueError, match="preset 'base'"):
+        configure(arguments(tmp_path, other))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 300])
+def test_phases_take_the_steps_that_were_asked_for(steps):
+    for whole in (True, False):
+        parts = phases(steps=steps, batch=1, size=64, lr=1e-3, whole=whole)
+        assert sum(phase.steps for phase in parts) == steps and all(phase.batch == 1 for phase in parts)
+
+
+def test_ablation_scores_every_variant_once_and_goes_on_where_it_stopped(tmp_path, small_nano):
+    make_videos(tmp_path / "videos", videos=2)
+    run = [
+        "ablate",
+        str(tmp_path / "videos"),
+        "--from",
+        str(small_nano),
+        "--out",
+        str(tmp_path / "out"),
+        "--size",
+        "64",
+    ]
+    run += ["--steps", "1", "--seeds", "1", "--batch", "1", "--length", "3", "--variants", "let", "noise_tokens"]
+    assert main(run) == 0
+    result = tmp_path / "out" / "results" / "let_0.json"
+    assert set(json.loads(result.read_text())) == {"arm", "gripper", "robot", "mean"}
+    table = (tmp_path / "out" / "ablation.md").read_text()
+    assert "| LET | 1 |" in table and "RPG tokens are noise" in table and "| no training | 1 |" in table
+    result.write_text(json.dumps({"arm": 11.1, "gripper": 22.2, "robot": 33.3, "mean": 22.2}))
+    assert main(run) == 0
+    assert "| LET | 1 | 11.1 | 22.2 | 33.3 | 22.2 |" in (tmp_path / "out" / "ablation.md").read_text()
+    # The videos that are scored are not those that are trained on.
+    assert [p.name for p in (tmp_path / "out" / "train" / "image").iterdir()] == ["v0"]
+
+
+def test_changes_of_the_model_are_what_they_say():
+    torch.manual_seed(0)
+    model = RobotSegModel(SMALL)
+    ablation.without_gate(model)
+    strength = model.memory_attention.layers[0].structure_strength
+    assert float(strength.detach()) == 0 and not strength.requires_grad
+    ablation.with_noise_tokens(model)
+    tokens = model.object_tokens(torch.zeros(3, 16, 16), torch.zeros(3, 16, 16))
+    assert tokens.shape == (3, 3, 64)
+    # Four sub-regions of unit length: norm 2, like real tokens, but nothing of the memory in them.
+    torch.testing.assert_close(tokens.norm(dim=-1), torch.full((3, 3), 2.0))
+    assert not torch.equal(tokens, model.object_tokens(torch.zeros(3, 16, 16), torch.zeros(3, 16, 16)))
