@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
-from sensor_msgs.msg import CameraInfo, CompressedImage
+from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from robotseg_core.types import PartMasks, State
-from robotseg_ros.codec import CodecError, decode_rgb
-from robotseg_ros.compressed import decode_compressed
+from robotseg_ros.codec import CodecError
 from robotseg_ros.counters import Counters
+from robotseg_ros.decoding import Decoded, Sequence, decode
 from robotseg_ros.mask_policy import apply_policy
 from robotseg_ros.messages import stamp_ns
 from robotseg_ros.model import Stream
@@ -31,8 +31,6 @@ from robotseg_ros.publishers import Answer, Publishers
 LOG_PERIOD_S = 5.0
 """A camera that sends garbage at 30 Hz is reported this often."""
 MAX_WAITING_PROMPTS = 32
-LOOP_NS = 1_000_000_000
-"""Live, a stamp that goes back by more than this begins a new sequence, as when a bag is played again."""
 
 
 @dataclass(frozen=True)
@@ -41,25 +39,6 @@ class LastImage:
 
     header: Header | None
     when: float
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """An image: RGB [H, W, 3] uint8, its encoding, and the time of decoding it, ms."""
-
-    rgb: NDArray[np.uint8]
-    encoding: str
-    ms: float
-
-
-@dataclass(frozen=True)
-class Sequence:
-    """What stays the same while a camera is the same camera: size (h, w), encoding, frame; and the last stamp, ns."""
-
-    size: tuple[int, int]
-    encoding: str
-    frame_id: str
-    stamp: int
 
 
 class Inference:
@@ -195,14 +174,8 @@ class Inference:
             self._count_answer(header, result, start)
 
     def _decode(self, image: Any) -> Decoded | None:
-        start = time.perf_counter()
         try:
-            if isinstance(image, CompressedImage):
-                picture = decode_compressed(image)
-                rgb, encoding = picture.rgb, picture.kind
-            else:
-                rgb, encoding = decode_rgb(image), image.encoding
-            return Decoded(rgb, encoding, (time.perf_counter() - start) * 1e3)
+            return decode(image)
         except CodecError as error:
             self._refuse(error.reason.value, str(error))
         except Exception as error:
@@ -212,27 +185,18 @@ class Inference:
 
     def _restart_if_new(self, header: Header, decoded: Decoded) -> None:
         """Begin anew where this image cannot belong to the sequence before it, or where a user asked for it."""
-        before = self._sequence
-        now = Sequence(decoded.rgb.shape[:2], decoded.encoding, header.frame_id, stamp_ns(header))
+        before, now = self._sequence, Sequence.of(header, decoded)
         self._sequence = now
-        why = ""
+        why = "" if before is None else before.broken_by(now, replay=self._replay)
+        said = f"{why} of the images has changed from {before} to {now}"
         if self._reset_wanted:
             self._reset_wanted = False
-            why = "reset"
-        elif before is None:
-            return
-        elif before.size != now.size:
-            why = "size"
-        elif before.encoding != now.encoding:
-            why = "encoding"
-        elif before.frame_id != now.frame_id:
-            why = "frame_id"
-        elif before.stamp - now.stamp > (0 if self._replay else LOOP_NS):
-            why = "time"
+            why, said = "reset", "as asked"
         if why:
             self.counters.restarts[why] += 1
-            said = "as asked" if why == "reset" else f"{why} of the images has changed from {before} to {now}"
-            self._node.get_logger().info(f"{self._name}memory given up, {said}")
+            # Two publishers on one topic would have it in every other image.
+            if self._may_say(f"restart {why}"):
+                self._node.get_logger().info(f"{self._name}memory given up, {said}")
             self.recent.clear()
             self._stream.reset()
 
@@ -287,7 +251,7 @@ class Inference:
 
     def _fail(self, header: Header, error: Exception) -> None:
         self.counters.faults += 1
-        if self._stopped:
+        if self._stopped or self.paused:
             return
         if self._may_say("fault"):
             self._node.get_logger().error(

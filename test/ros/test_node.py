@@ -319,14 +319,14 @@ def test_failing_model_is_no_silent_camera(client, start_segmenter, capfd):
 
 @pytest.mark.parametrize("error", [MemoryError("no room"), cv2.error("(-215) assertion failed")])
 def test_unexpected_decoding_error_is_counted_and_the_node_goes_on(client, start_segmenter, monkeypatch, capfd, error):
-    def decode(image):
+    def fail(image):
         raise error
 
     node = start_segmenter(FakeModel())
     client.listen("parts")
     client.wait_for_camera_subscriber()
     with monkeypatch.context() as patch:
-        patch.setattr(inference, "decode_rgb", decode)
+        patch.setattr(inference, "decode", fail)
         deadline = time.monotonic() + 60
         while not node.cameras[0].inference.counters.refused["decoding"]:
             assert time.monotonic() < deadline, "not counted"
