@@ -33,8 +33,18 @@ class Backdrop:
         return self.image[y : y + self.size[1], x : x + self.size[0]]
 
 
-def choose_backdrop(path: Path, size: tuple[int, int], frames: int, move: float, rng: np.random.Generator) -> Backdrop:
-    """A random crop of a photograph; over the video it slides by up to ``move`` of a frame's width."""
+def choose_backdrop(
+    path: Path,
+    size: tuple[int, int],
+    frames: int,
+    move: float,
+    rng: np.random.Generator,
+    along: NDArray[np.float64] | None = None,
+) -> Backdrop:
+    """A random crop of a photograph; over the video it slides by up to ``move`` of a frame's width.
+
+    ``along`` [frames], -1 to 1: how far the camera has turned to its left (then it slides accordingly).
+    """
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise ValueError(f"{path} is not a readable picture")
@@ -51,6 +61,8 @@ def choose_backdrop(path: Path, size: tuple[int, int], frames: int, move: float,
     crop = cv2.GaussianBlur(crop, (0, 0), blur) if blur > 0.5 else crop
     knots = max(2, frames // 12 + 1)
     slide = spline(rng.uniform(0, 1, (knots, 2)), np.linspace(0, knots - 1, frames))
+    if along is not None:
+        slide[:, 0] = -along if along.min() < 0 else 1 - along
     room = np.array([wide - size[0], high - size[1]])
     corner = np.clip(np.rint(slide * room), 0, room).astype(np.int64)
     return Backdrop(np.ascontiguousarray(crop[..., ::-1]), corner, size)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ class RobotFile:
         bimanual: ``home`` and ``spread`` apply to each of two arms in turn.
         stretch: a mobile manipulator with the joints of STRETCH_JOINTS.
         mobile: stands on the floor by itself.
+        embodiment: arms of one embodiment share its part of a data set.
     """
 
     name: str
@@ -56,8 +58,10 @@ class RobotFile:
     bimanual: bool
     stretch: bool
     mobile: bool
+    embodiment: str
 
 
+@lru_cache(maxsize=256)
 def read_robot(folder: Path) -> RobotFile:
     """Read ``folder/robot.json``."""
     path = folder / "robot.json"
@@ -83,7 +87,27 @@ def read_robot(folder: Path) -> RobotFile:
         bimanual=bool(doc.get("bimanual", False)),
         stretch=stretch,
         mobile=bool(doc.get("mobile", False)),
+        embodiment=str(doc.get("vrs") or folder.name),
     )
+
+
+@dataclass(frozen=True)
+class OwnRobot:
+    """A robot given by its user.
+
+    Attributes:
+        path: a URDF or MJCF file.
+        urdf: which of the two.
+        gripper_links: links that, with all below them, are the gripper.
+        search: folders of packages, for ``package://`` in a URDF.
+        on_floor: stands on the floor by itself.
+    """
+
+    path: Path
+    urdf: bool
+    gripper_links: tuple[str, ...]
+    search: tuple[Path, ...] = ()
+    on_floor: bool = False
 
 
 PROCEDURAL = "procedural"
@@ -97,16 +121,30 @@ class RobotChoice:
     Attributes:
         arm: name of an arm, or PROCEDURAL.
         gripper: name of a gripper, PROCEDURAL, or None: built in.
+        own: a user's robot, whose name is ``arm``; then there is no gripper.
         variant: None for the robot as it is; else the seed of its proportions and of its generated parts.
     """
 
     arm: str
     gripper: str | None
     variant: int | None = None
+    own: OwnRobot | None = None
 
     def __str__(self) -> str:
         name = f"{self.arm}+{self.gripper}" if self.gripper else self.arm
         return name if self.variant is None else f"{name}#{self.variant}"
+
+
+def is_mobile(root: Path, choice: RobotChoice) -> bool:
+    """Whether the robot stands on the floor by itself."""
+    if choice.own is not None:
+        return choice.own.on_floor
+    return choice.arm != PROCEDURAL and read_robot(root / "arms" / choice.arm).mobile
+
+
+def embodiment(root: Path, choice: RobotChoice) -> str:
+    """What the robot counts as where each kind of robot gets an equal part."""
+    return choice.arm if choice.own is not None else read_robot(root / "arms" / choice.arm).embodiment
 
 
 def sample_made(choices: Sequence[RobotChoice], root: Path, rng: np.random.Generator) -> RobotChoice:

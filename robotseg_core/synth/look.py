@@ -85,7 +85,8 @@ def paint_robot(
     """Repaint one robot; call ``scene.paint.apply`` first to start from its own colours.
 
     Args:
-        original: how often it keeps its own colours (then only shaded a little), when it gets no livery.
+        original: how often it keeps its own colours (then only shaded a little), when it gets no livery; a user's own
+            robot does more often.
         livery: how often it is painted like a maker would; generated robots always are.
 
     Returns:
@@ -95,6 +96,8 @@ def paint_robot(
     model = scene.model
     geoms = [int(g) for g in robot.geoms if _visible(scene, int(g))]
     spares = list(scene.plain) + list(scene.textured)
+    if robot.choice.own is not None:  # its user knows its colours
+        original, livery = 0.8, 0.1
     if robot.choice.arm == PROCEDURAL or rng.random() < livery:
         return _paint_livery(scene, robot, geoms, rng)
     draw = rng.random()
@@ -191,15 +194,19 @@ def lift_shadows(rgb: NDArray[np.uint8], inside: NDArray[np.bool_], rng: np.rand
         rgb: [H, W, 3] uint8.
         inside: [H, W] bool, the robot's pixels.
     """
-    if not inside.any():
-        return rgb
-    level = float(np.percentile(rgb[inside].max(axis=1), 70))
-    target = float(rng.uniform(35, 80))
+    return rgb if not inside.any() else exposure(rgb[inside], float(rng.uniform(35, 80)))[rgb]
+
+
+def exposure(pixels: NDArray[np.uint8], target: float) -> NDArray[np.uint8]:
+    """A tone curve [256] uint8 that lifts the brighter part of ``pixels`` [..., 3] to ``target`` (0 to 255) at most.
+
+    Where they are brighter already it changes nothing.
+    """
+    level = float(np.percentile(pixels.max(axis=-1), 70))
     if level >= target:
-        return rgb
+        return np.arange(256, dtype=np.uint8)
     gamma = max(0.45, float(np.log(target / 255) / np.log(max(level, 2.0) / 255)))
-    table = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
-    return np.asarray(table[rgb], np.uint8)
+    return np.asarray(np.rint(255 * (np.arange(256) / 255) ** gamma), np.uint8)
 
 
 def light_scene(
@@ -210,7 +217,7 @@ def light_scene(
     shadow: float = 0.6,
     from_above: bool = False,
 ) -> bool:
-    """Set 1 to 3 lights around ``centre`` [3] at a distance of a few ``radius`` (metres).
+    """Set 1 to 3 lights around ``centre`` [3] at a distance of a few ``radius`` (metres): soft, hard, low or coloured.
 
     Args:
         shadow: how often the first light casts shadows.
@@ -221,17 +228,26 @@ def light_scene(
     """
     model = scene.model
     count = int(rng.integers(1, len(scene.lights) + 1))
+    mood = str(rng.choice(["soft", "hard", "low", "coloured"], p=[0.6, 0.16, 0.12, 0.12]))
+    count = 1 if mood == "hard" else count
     warm = rng.normal(0, 0.08)
     tint = np.clip([1 + warm, 1.0, 1 - warm], 0.7, 1.2)
     ambient = rng.uniform(0.2, 0.5)
     head = rng.uniform(0.0, 0.4)
+    if mood == "hard":
+        ambient, head = rng.uniform(0.05, 0.18), 0.0
+    elif mood == "low":
+        ambient, head = rng.uniform(0.06, 0.18), rng.uniform(0.0, 0.1)
+    elif mood == "coloured":
+        tint = tint * np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.15, 0.6), 1.0))
     budget = rng.uniform(0.65, 1.15) * (1.35 - ambient - 0.5 * head)
+    budget *= rng.uniform(0.15, 0.4) if mood == "low" else 1.0
     share = rng.dirichlet(np.full(count, 2.0))
     model.vis.headlight.active = 1
     model.vis.headlight.ambient[:] = ambient * tint
     model.vis.headlight.diffuse[:] = head
     model.vis.headlight.specular[:] = rng.uniform(0, 0.2)
-    casts = bool(rng.random() < shadow)
+    casts = bool(rng.random() < (1.0 if mood == "hard" else shadow))
     for i, light in enumerate(scene.lights):
         model.light_active[light] = i < count
         model.light_castshadow[light] = casts and i == 0

@@ -2,9 +2,10 @@
 """``robotseg synth``: render a set of training videos in VRS layout.
 
     robotseg synth --robots ROBOTS --out DIR --count 200 [--photos FOLDER] [--jobs 2]
+    robotseg synth --urdf my_arm.urdf --gripper-links hand,left_finger,right_finger --out DIR --count 200
 
-Writes ``image/``, ``mask_gt/`` and ``sheet.png``.  Videos that are complete are skipped, so an interrupted run goes on
-where it stopped.
+The second form shows the user's own robot only; ``--mjcf`` takes an MJCF file.  Writes ``image/``, ``mask_gt/`` and
+``sheet.png``.  Videos that are complete are skipped, so an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from robotseg_core.synth.catalog import list_choices
+from robotseg_core.synth.own_robot import add_arguments, choice_from
 from robotseg_core.synth.render import Renderer
 from robotseg_core.synth.robots import ARM, GRIPPER
 from robotseg_core.synth.video import VideoOptions, render_video
@@ -95,23 +97,24 @@ def render_set(options: VideoOptions, out: Path, count: int, seed: int, jobs: in
 def build_parser() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = argparse.ArgumentParser(prog="robotseg synth", description=__doc__.split("\n")[0].split(": ")[1])
-    parser.add_argument("--robots", type=Path, required=True, help="folder with arms/ and grippers/")
+    parser.add_argument("--robots", type=Path, help="folder with arms/ and grippers/")
     parser.add_argument("--out", type=Path, required=True, help="folder for image/ and mask_gt/")
     parser.add_argument("--count", type=int, default=200, help="videos in all")
     parser.add_argument("--seed", type=int, default=1, help="of the set; each video has its own, made of it")
     parser.add_argument("--frames", type=int, default=12, help="frames in a video")
     parser.add_argument("--size", type=int, nargs=2, default=(384, 384), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--photos", type=Path, help="folder of photographs for backgrounds (default: rooms only)")
-    parser.add_argument("--empty", type=float, default=0.08, help="fraction of videos without a robot")
-    parser.add_argument("--two", type=float, default=0.12, help="fraction of videos with two robots")
+    parser.add_argument("--empty", type=float, default=0.2, help="fraction of videos without a robot")
+    parser.add_argument("--two", type=float, default=0.15, help="fraction of the others with two robots")
     parser.add_argument(
         "--procedural",
         type=float,
-        help="share of robots that do not exist: generated, or real ones changed (default 0.5; 0 with --test-arms)",
+        help="share of robots that do not exist: generated or changed (default 0.5; 0 for test or own arms)",
     )
     parser.add_argument("--arms", nargs="*", help="only these arms (default: all training arms)")
     parser.add_argument("--test-arms", action="store_true", help="the arms kept for testing instead")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
+    add_arguments(parser)
     return parser
 
 
@@ -121,23 +124,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.count < 1 or args.frames < 1 or args.jobs < 1 or min(args.size) < 64:
         parser.error("--count, --frames and --jobs must be at least 1, --size at least 64 64")
-    made = args.procedural if args.procedural is not None else 0.0 if args.test_arms else 0.5
+    made = args.procedural if args.procedural is not None else 0.0 if args.test_arms or args.robots is None else 0.5
     if not (0 <= args.empty <= 1 and 0 <= args.two <= 1 and 0 <= made <= 1):
         parser.error("--empty, --two and --procedural are fractions, 0 to 1")
-    if args.test_arms and made > 0:
-        parser.error("--test-arms shows the test arms as they are: --procedural must be 0")
+    if made > 0 and (args.test_arms or args.robots is None):
+        parser.error("--test-arms and an own robot are shown as they are: --procedural must be 0")
     photos: tuple[Path, ...] = ()
     if args.photos is not None:
         photos = tuple(p for p in sorted(args.photos.glob("*")) if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
         if not photos:
             parser.error(f"--photos: no .jpg or .png in {args.photos}")
     try:
-        choices = tuple(list_choices(args.robots, args.arms, args.test_arms))
+        own = choice_from(args)
+        choices = (own,) if own is not None else tuple(list_choices(args.robots, args.arms, args.test_arms))
     except (OSError, ValueError) as e:
         parser.error(str(e))
     size = (args.size[0], args.size[1])
     options = VideoOptions(
-        args.robots, choices, photos, args.frames, size, empty=args.empty, two=args.two, procedural=made
+        args.robots or Path(), choices, photos, args.frames, size, empty=args.empty, two=args.two, procedural=made
     )
     try:
         render_set(options, args.out, args.count, args.seed, args.jobs)

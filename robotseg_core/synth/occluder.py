@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A thing between camera and robot, which may pass by, and never hides most of the robot or of its gripper."""
+"""A thing between camera and robot, which may pass by; the first frame always shows most of the robot."""
 
 from __future__ import annotations
 
@@ -43,23 +43,28 @@ def place_occluder(
 ) -> Occluder | None:
     """Put ``thing`` somewhere between a camera that stands still in the world and ``target`` [3].
 
+    One in five may hide all of the robot after the first frame.
+
     Returns:
         None when each of ``tries`` places hides too much; the thing is then out of sight.
     """
     body = scene.model.body(thing.body).id
     area, hand = check_view(scene, renderer, track, path)
     camera = track.pose.pos
+    heavy = rng.random() < 0.2
     for _ in range(tries):
         part = rng.uniform(0.35, 0.7)
         far = float(np.linalg.norm(target - camera))
         start = camera + part * (target - camera) + rng.normal(0, 0.16 * part * far, 3)
         end = start + (rng.normal(0, 0.12 * part * far, 3) if rng.random() < 0.6 else 0.0)
+        if heavy:
+            end = camera + part * (target - camera)
         turn = rng.normal(size=4)
         scene.model.body_quat[body] = turn / np.linalg.norm(turn)
         steps = np.linspace(0, 1, len(path))[:, None]
         occluder = Occluder(body, start + steps * (end - start))
         fine = True
-        for frame in (0, len(path) // 2, len(path) - 1):
+        for frame in (0,) if heavy else (0, len(path) // 2, len(path) - 1):
             occluder.apply(scene, frame)
             left, left_hand = check_view(scene, renderer, track, path)
             fine = fine and left >= 0.6 * area and left_hand >= 0.5 * hand

@@ -21,6 +21,7 @@ class CameraLook:
         noise: standard deviation of the grain, grey levels.
         coarse: the grain is this many pixels wide.
         vignette: how much darker the corners are, 0 to 1.
+        detail: share of the pixels' rows and columns that the sensor has, 0 to 1.
         jpeg: quality, 1 to 100.
     """
 
@@ -30,6 +31,7 @@ class CameraLook:
     noise: float
     coarse: int
     vignette: float
+    detail: float
     jpeg: int
 
     @staticmethod
@@ -44,7 +46,8 @@ class CameraLook:
             noise=float(rng.exponential(3.0)),
             coarse=int(rng.integers(1, 3)),
             vignette=float(rng.uniform(0, 0.3)) if rng.random() < 0.4 else 0.0,
-            jpeg=int(rng.integers(60, 97)),
+            detail=float(rng.uniform(0.35, 0.9)) if rng.random() < 0.25 else 1.0,
+            jpeg=int(rng.integers(60, 97)) if rng.random() < 0.8 else int(rng.integers(25, 60)),
         )
 
     def apply(self, rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -53,6 +56,9 @@ class CameraLook:
         out: NDArray = (rgb.astype(np.float32) / 255) ** self.gamma * np.array(self.gain, np.float32)
         over = out > 0.85  # a soft shoulder, so that highlights do not clip to flat white
         out = np.where(over, 0.85 + 0.15 * np.tanh((out - 0.85) / 0.3), out)
+        if self.detail < 1:
+            few = (max(8, round(width * self.detail)), max(8, round(height * self.detail)))
+            out = cv2.resize(cv2.resize(out, few, interpolation=cv2.INTER_AREA), (width, height))
         if self.blur > 0:
             out = cv2.GaussianBlur(out, (0, 0), self.blur)
         if self.vignette > 0:

@@ -187,6 +187,7 @@ def _parallel(b: Builder, hand: mujoco.MjsBody, z: float, size: float, kind: str
     if b.chance(0.5):
         b.box(hand, (0, 0, start), (1.05 * wide, 0.25 * size, 0.08 * size), "metal")
     grip = []
+    alike = b.rng.bit_generator.state  # of both fingers
     for name, s in (("left", 1), ("right", -1)):
         finger = hand.add_body(name=name, pos=[0, 0, start])
         finger.add_joint(name=name, type=SLIDE, axis=[s, 0, 0])
@@ -197,10 +198,8 @@ def _parallel(b: Builder, hand: mujoco.MjsBody, z: float, size: float, kind: str
             "metal" if b.chance(0.5) else "dark",
         )
         finger_body = finger.add_body(name=f"{name}_tip", pos=[s * half, 0, 0.15 * size])
-        state = b.rng.bit_generator.state
+        b.rng.bit_generator.state = alike
         _finger(b, finger_body, length, half, -s, shape, deep)
-        if s == 1:
-            b.rng.bit_generator.state = state  # both fingers alike
         grip.append((name, open_, b.between(0.0, 0.1) * open_))
     return grip
 
@@ -214,6 +213,7 @@ def _adaptive(b: Builder, hand: mujoco.MjsBody, z: float, size: float, kind: str
     wide, closed, grip = b.between(0.7, 1.0), -b.between(0.1, 0.3), []
     shape = str(b.rng.choice(["straight", "taper", "plate"]))
     bar_role = str(b.rng.choice(["metal", "dark", "second"]))
+    alike = b.rng.bit_generator.state  # of both fingers
     for name, s in (("left", 1), ("right", -1)):
         for k, shift in enumerate((0.0, gap)):
             link = hand.add_body(
@@ -233,10 +233,8 @@ def _adaptive(b: Builder, hand: mujoco.MjsBody, z: float, size: float, kind: str
                 tip = link.add_body(name=f"{name}_tip", pos=[0, 0, bar])
                 tip.add_joint(name=f"{name}_tip", type=HINGE, axis=[0, s, 0])
                 b.block(tip, (s * 0.5 * gap, 0, 0), (0.5 * gap + thick, 0.8 * deep, 1.3 * thick), bar_role)
-                state = b.rng.bit_generator.state
+                b.rng.bit_generator.state = alike
                 _finger(b, tip, length, 1.2 * thick, -s, shape, deep)
-                if s == 1:
-                    b.rng.bit_generator.state = state
                 grip.append((f"{name}_tip", -wide, -closed))
     return grip
 
@@ -245,14 +243,13 @@ def _angular(b: Builder, hand: mujoco.MjsBody, z: float, size: float, kind: str)
     start = _palm(b, hand, z, size, b.between(0.8, 1.1) * size)
     length, half, deep = b.between(1.3, 2.8) * size, b.between(0.15, 0.3) * size, b.between(0.2, 0.45) * size
     shape, knuckle, grip = str(b.rng.choice(["straight", "taper", "hook"])), b.between(0.3, 0.6) * size, []
+    alike = b.rng.bit_generator.state  # of both fingers
     for name, s in (("left", 1), ("right", -1)):
         finger = hand.add_body(name=name, pos=[s * knuckle, 0, start])
         finger.add_joint(name=name, type=HINGE, axis=[0, s, 0])
         b.rod(finger, (0, -1.2 * deep, 0), (0, 1.2 * deep, 0), 1.3 * half, "metal")
-        state = b.rng.bit_generator.state
+        b.rng.bit_generator.state = alike
         _finger(b, finger, length, half, -s, shape, deep)
-        if s == 1:
-            b.rng.bit_generator.state = state
         grip.append((name, b.between(0.4, 0.9), -0.15))
     return grip
 

@@ -21,7 +21,8 @@ class Picture:
     Attributes:
         rgb: [H, W, 3] uint8.  Of a scene without surroundings, the robot's own colour also where alpha is small.
         label: [H, W] uint8, BACKGROUND, ARM or GRIPPER.
-        alpha: [H, W] uint8, how much of the pixel the robot covers, 0 to 255.
+        alpha: [H, W] uint8, how much of the pixel is covered, 0 to 255: by the robot, or of a scene without
+            surroundings by anything in it.
     """
 
     rgb: NDArray[np.uint8]
@@ -84,7 +85,7 @@ class Renderer:
             mujoco.mjv_updateScene(self._model, data, self._option, None, self._camera, mask, scene)
         scene.flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = segment
         scene.flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = segment
-        scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
+        scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = not segment and bool(self._model.mat_reflectance.any())
         scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = shadow and not segment
         rect = mujoco.MjrRect(0, 0, *size)
         mujoco.mjr_render(rect, scene, self._context)
@@ -137,11 +138,16 @@ class Renderer:
         label, sky = self._labels(data, camera, part, self.big, update=update)
         if backdrop is not None:
             rgb = np.where(sky[..., None], backdrop, rgb)
-        return shrink_picture(rgb, label, self.size, cutout)
+        return shrink_picture(rgb, label, self.size, cutout, solid=~sky if cutout else None)
 
 
 def shrink_picture(
-    rgb: NDArray[np.uint8], label: NDArray[np.uint8], size: tuple[int, int], cutout: bool, speck: int = 12
+    rgb: NDArray[np.uint8],
+    label: NDArray[np.uint8],
+    size: tuple[int, int],
+    cutout: bool,
+    speck: int = 12,
+    solid: NDArray[np.bool_] | None = None,
 ) -> Picture:
     """Shrink a large rendering, and fill holes of fewer than ``speck`` pixels inside the robot.
 
@@ -150,15 +156,18 @@ def shrink_picture(
         label: [h, w] uint8.
         size: (width, height) wanted.
         cutout: divide the colour by the coverage, so that the edge holds no background.
+        solid: [h, w] bool, what is covered; None for the robot only.
     """
     area = cv2.INTER_AREA
     gripper = cv2.resize(np.where(label == GRIPPER, np.uint8(255), np.uint8(0)), size, interpolation=area)
-    alpha: NDArray = cv2.resize(np.where(label != BACKGROUND, np.uint8(255), np.uint8(0)), size, interpolation=area)
-    out = np.where(alpha >= 128, np.where(gripper * 2.0 > alpha, GRIPPER, ARM), BACKGROUND).astype(np.uint8)
+    robot: NDArray = cv2.resize(np.where(label != BACKGROUND, np.uint8(255), np.uint8(0)), size, interpolation=area)
+    covered = label != BACKGROUND if solid is None else solid
+    alpha: NDArray = cv2.resize(np.where(covered, np.uint8(255), np.uint8(0)), size, interpolation=area)
+    out = np.where(robot >= 128, np.where(gripper * 2.0 > robot, GRIPPER, ARM), BACKGROUND).astype(np.uint8)
     if cutout:
-        solid = np.where((label != BACKGROUND)[..., None], rgb, np.uint8(0)).astype(np.float32)
-        small = cv2.resize(solid, size, interpolation=area)
-        cover = cv2.resize((label != BACKGROUND).astype(np.float32), size, interpolation=area)[..., None]
+        own = np.where(covered[..., None], rgb, np.uint8(0)).astype(np.float32)
+        small = cv2.resize(own, size, interpolation=area)
+        cover = cv2.resize(covered.astype(np.float32), size, interpolation=area)[..., None]
         small = np.where(alpha[..., None] > 0, small / np.maximum(cover, 1e-3), 0)
         colour: NDArray = np.clip(np.rint(small), 0, 255).astype(np.uint8)
     else:

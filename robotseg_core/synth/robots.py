@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.synth.catalog import PROCEDURAL, RobotChoice, RobotFile, read_robot
+from robotseg_core.synth.catalog import PROCEDURAL, OwnRobot, RobotChoice, RobotFile, read_robot
 from robotseg_core.synth.mixed import body_boxes, reproportion, reskin
+from robotseg_core.synth.own_robot import gripper_roots, read_joints, read_own
 from robotseg_core.synth.procedural_arm import MadeArm, build_arm
 from robotseg_core.synth.procedural_gripper import build_gripper
 
@@ -68,6 +69,8 @@ def _load(file: RobotFile) -> mujoco.MjSpec:
 
 def load_robot(root: Path, choice: RobotChoice) -> RobotSpec:
     """Load or generate an arm and join its gripper."""
+    if choice.own is not None:
+        return _load_own(choice, choice.own)
     rng = np.random.default_rng(choice.variant)
     if choice.arm == PROCEDURAL:
         made = build_arm(rng)
@@ -120,24 +123,43 @@ def load_robot(root: Path, choice: RobotChoice) -> RobotSpec:
     return RobotSpec(choice, arm, grip, names + arm.gripper_roots, spec)
 
 
+def _load_own(choice: RobotChoice, own: OwnRobot) -> RobotSpec:
+    spec, joints = read_own(own), read_joints(own)
+    roots = gripper_roots(spec, own.gripper_links)
+    file = replace(_plain_file(choice.arm), home=joints.home, spread=joints.spread, mobile=own.on_floor)
+    return RobotSpec(choice, file, joints.grip, roots, spec)
+
+
 def _file_of(made: MadeArm) -> RobotFile:
     """A generated arm described like one of a robots folder."""
-    return RobotFile(
-        name=PROCEDURAL,
-        folder=Path(),
-        attach_site=None,
+    return replace(
+        _plain_file(PROCEDURAL),
         attach_body=made.flange,
         attach_pos=made.flange_pos,
         attach_quat=made.flange_quat,
+        home=made.home,
+        spread=made.spread,
+    )
+
+
+def _plain_file(name: str) -> RobotFile:
+    return RobotFile(
+        name=name,
+        folder=Path(),
+        attach_site=None,
+        attach_body=None,
+        attach_pos=(0.0, 0.0, 0.0),
+        attach_quat=(1.0, 0.0, 0.0, 0.0),
         grippers=(),
         gripper_roots=(),
         gripper_meshes=(),
-        home=made.home,
-        spread=made.spread,
+        home=(),
+        spread=(),
         grip=(),
         bimanual=False,
         stretch=False,
         mobile=False,
+        embodiment=name,
     )
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotseg_core.synth.catalog import RobotChoice
-from robotseg_core.synth.robots import Robot, find_robot, load_robot
+from robotseg_core.synth.followers import Follower, add_cable, lay_cable
+from robotseg_core.synth.robots import ARM, Robot, find_robot, load_robot
 from robotseg_core.synth.wear import noise_texture, wear_texture
 
 CAMERA = "synth_camera"
@@ -35,6 +36,7 @@ class Scene:
         lights: ids of the lights.
         plain, textured: ids of the spare materials.
         paint: the colours and materials as compiled.
+        followers: cables and held things, which move with the robots.
     """
 
     model: mujoco.MjModel
@@ -46,6 +48,7 @@ class Scene:
     plain: tuple[int, ...]
     textured: tuple[int, ...]
     paint: Paint
+    followers: tuple[Follower, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ def build_scene(
     surroundings: Callable[[mujoco.MjSpec], None] | None = None,
     shadow_size: int = 1024,
     samples: int = 0,
+    cables: float = 0.0,
 ) -> Scene:
     """Compile a scene with robots and, when given, surroundings.
 
@@ -116,6 +120,7 @@ def build_scene(
         surroundings: called with the specification to add floor, table and so on.
         shadow_size: pixels of the shadow map.
         samples: multisampling, 0 for none.
+        cables: how often a robot carries one to three loose cables or hoses; they count as arm.
     """
     spec = mujoco.MjSpec()
     spec.visual.quality.shadowsize = shadow_size
@@ -139,6 +144,12 @@ def build_scene(
         mount = world.add_body(name=f"mount_{i}")
         spec.attach(robot.spec, prefix=f"r{i}/", frame=mount.add_frame())
         loaded.append(robot)
+    laid = []
+    for i in range(len(choices)):
+        count = int(rng.integers(1, 4)) if cables and rng.random() < cables else 0
+        laid.append([f"synth_cable_{i}_{k}" for k in range(count)])
+        for name in laid[-1]:
+            add_cable(spec, name, rng)
     try:
         model = spec.compile()
     except ValueError as e:
@@ -147,6 +158,13 @@ def build_scene(
     part = np.zeros(model.ngeom, np.uint8)
     for robot_ in robots:
         part[robot_.geoms] = robot_.labels
+    followers = []
+    for robot_, names in zip(robots, laid, strict=True):
+        for name in names:
+            cable = lay_cable(model, name, robot_, rng)
+            if cable is not None:
+                part[cable.geoms] = ARM
+                followers.append(cable)
     return Scene(
         model=model,
         data=mujoco.MjData(model),
@@ -157,6 +175,7 @@ def build_scene(
         plain=tuple(model.material(f"synth_plain_{i}").id for i in range(SPARE_PLAIN)),
         textured=tuple(model.material(f"synth_textured_{i}").id for i in range(SPARE_TEXTURED)),
         paint=Paint.of(model),
+        followers=tuple(followers),
     )
 
 
@@ -164,4 +183,6 @@ def update(scene: Scene) -> None:
     """Recompute positions after a change of qpos, mounts, lights or camera."""
     mujoco.mj_kinematics(scene.model, scene.data)
     mujoco.mj_comPos(scene.model, scene.data)
+    for follower in scene.followers:
+        follower.follow(scene.model, scene.data)
     mujoco.mj_camlight(scene.model, scene.data)

@@ -73,7 +73,7 @@ def loft(rings: Vector) -> Mesh:
 
 def sweep(path: Vector, half: Vector, power: float, up: Points, count: int = 20) -> Mesh:
     """A body along ``path`` [k, 3] with half widths ``half`` [k, 2] (towards ``up``, and at right angles to it)."""
-    tangent = np.gradient(path, axis=0)
+    tangent: Vector = np.asarray(np.gradient(path, axis=0))
     first = next((t for t in tangent if np.linalg.norm(t) > 1e-9), np.array([0.0, 0.0, 1.0]))
     x, rings = across(first, up), []
     for i, point in enumerate(path):
@@ -145,12 +145,12 @@ def bezier(points: Sequence[Points], count: int) -> Vector:
 
 
 class Builder:
-    """Puts shapes on bodies of ``spec``.  Nothing collides; names are made unique by a counter."""
+    """Puts shapes on bodies of ``spec``.  Nothing collides; names of meshes and materials begin with ``prefix``."""
 
-    def __init__(self, spec: mujoco.MjSpec, rng: np.random.Generator) -> None:
-        self.spec, self.rng, self._count = spec, rng, 0
+    def __init__(self, spec: mujoco.MjSpec, rng: np.random.Generator, prefix: str = "") -> None:
+        self.spec, self.rng, self.prefix, self._count = spec, rng, prefix, 0
         for role in ROLES:
-            spec.add_material(name=role, rgba=[0.6, 0.6, 0.6, 1], specular=0.4, shininess=0.5)
+            spec.add_material(name=prefix + role, rgba=[0.6, 0.6, 0.6, 1], specular=0.4, shininess=0.5)
 
     def chance(self, share: float) -> bool:
         """True with this probability."""
@@ -161,12 +161,12 @@ class Builder:
         return float(self.rng.uniform(low, high))
 
     def _geom(self, body: mujoco.MjsBody, role: str, **options: object) -> None:
-        body.add_geom(material=role, contype=0, conaffinity=0, density=1.0, **options)
+        body.add_geom(material=self.prefix + role, contype=0, conaffinity=0, density=1.0, **options)
 
     def mesh(self, body: mujoco.MjsBody, shape: Mesh, role: str) -> None:
         """A mesh in the body's frame."""
         self._count += 1
-        name = f"made_{self._count}"
+        name = f"{self.prefix}made_{self._count}"
         self.spec.add_mesh(
             name=name,
             uservert=shape.vertices.ravel(),

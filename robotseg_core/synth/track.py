@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mujoco
 import numpy as np
@@ -15,6 +15,9 @@ from robotseg_core.synth.robots import BACKGROUND, GRIPPER
 from robotseg_core.synth.room import Room
 from robotseg_core.synth.scene import Scene, update
 from robotseg_core.synth.views import CameraPose, Extent, View, measure, third_person, wrist_view
+
+WRIST_SHARE = (0.03, 0.45)
+"""Least and most of the first frame that the gripper covers in a video of a wrist camera."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,24 @@ class CameraTrack:
             )
             pos, quat = world_pos, world_quat
         CameraPose(pos, quat, self.pose.fovy).apply(scene)
+
+
+def pan(track: CameraTrack, rng: np.random.Generator) -> tuple[CameraTrack, NDArray[np.float64]]:
+    """The camera turning towards the robot, away from it, or away and back.
+
+    Returns:
+        the track, and the share of the turn that is done in each frame, [frames], 0 where it looks at the robot.
+    """
+    frames = len(track.turn)
+    at = np.linspace(0, 1, frames)
+    start, length = rng.uniform(-0.1, 0.5), rng.uniform(0.3, 0.8)
+    part = np.clip((at - start) / length, 0, 1)
+    part = part * part * (3 - 2 * part)
+    kind = rng.integers(3)
+    part = part if kind == 0 else 1 - part if kind == 1 else 1 - np.abs(2 * part - 1)
+    angle = np.deg2rad(track.pose.fovy) * rng.uniform(0.7, 1.3) * rng.choice([-1, 1])
+    way = np.array([rng.normal(0, 0.2), 1.0, 0.0])
+    return replace(track, turn=track.turn + part[:, None] * angle * way), part * np.sign(angle)
 
 
 def place_camera(
@@ -96,19 +117,33 @@ def check_view(
 
 def aim(
     scene: Scene, renderer: Renderer, view: View, room: Room, path: NDArray[np.float64], rng: np.random.Generator
-) -> CameraTrack:
-    """A camera that sees the robot well: the first to meet the limits, else the best of those tried."""
+) -> CameraTrack | None:
+    """A camera that sees the robot well: the first to meet the limits, else the best of those tried.
+
+    A wrist camera must show the gripper in WRIST_SHARE of the first frame; None when none of those tried does.
+    """
     best: tuple[float, CameraTrack] | None = None
     hidden = rng.random() < 0.08
     for _ in range(16):
         scene.data.qpos[:] = path[len(path) // 2]
         update(scene)
         track = place_camera(scene, view, measure(scene, scene.robots[0]), room, len(path), rng)
+        if view is View.WRIST:
+            if WRIST_SHARE[0] * 1.1 <= gripper_share(scene, renderer, track, path) <= WRIST_SHARE[1] * 0.95:
+                return track
+            continue
         area, hand = check_view(scene, renderer, track, path)
-        if 0.02 <= area <= 0.6 and (hidden or hand >= (0.01 if view is View.WRIST else 0.002)):
+        if 0.02 <= area <= 0.6 and (hidden or hand >= 0.002):
             return track
         score = min(hand, 0.002) + min(area, 0.02) - max(0.0, area - 0.6)
         if best is None or score > best[0]:
             best = (score, track)
-    assert best is not None
-    return best[1]
+    return None if best is None else best[1]
+
+
+def gripper_share(scene: Scene, renderer: Renderer, track: CameraTrack, path: NDArray[np.float64]) -> float:
+    """Share of the first frame that shows a gripper."""
+    scene.data.qpos[:] = path[0]
+    update(scene)
+    track.apply(scene, 0)
+    return float((renderer.preview(scene.data, scene.camera, scene.part, shrink=2) == GRIPPER).mean())

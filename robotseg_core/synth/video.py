@@ -3,25 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from robotseg_core.synth.backdrop import Backdrop, choose_backdrop
-from robotseg_core.synth.catalog import PROCEDURAL, RobotChoice, read_robot
+from robotseg_core.synth.catalog import RobotChoice
+from robotseg_core.synth.codec import RollingShutter, VideoCodec
 from robotseg_core.synth.cutouts import choose_robots, place_robots
-from robotseg_core.synth.look import light_scene, paint_robot
+from robotseg_core.synth.look import exposure, light_scene, paint_robot
 from robotseg_core.synth.motion import joint_path, swept_points
 from robotseg_core.synth.occluder import place_occluder
 from robotseg_core.synth.post import CameraLook
 from robotseg_core.synth.render import Picture, Renderer
-from robotseg_core.synth.room import Room, RoomBuilder, place_things
+from robotseg_core.synth.room import Room, place_things
 from robotseg_core.synth.scene import Scene, build_scene, update
-from robotseg_core.synth.track import CameraTrack, aim, place_camera
+from robotseg_core.synth.surroundings import CABLES, hold_thing, room_around
+from robotseg_core.synth.track import CameraTrack, aim, pan, place_camera
 from robotseg_core.synth.views import Extent, View, choose_view, measure
 
 
@@ -40,6 +41,9 @@ class VideoOptions:
         photo: fraction with a photograph behind, when there are photos.
         procedural: fraction of robots that do not exist (:func:`~robotseg_core.synth.catalog.sample_made`).
         shutter: fraction with motion blur.
+        leaves: fraction in which the camera turns away from the robot or towards it.
+        rolling: fraction with a rolling shutter.
+        coded: fraction that went through a video encoder.
         occluded: fraction of third-person videos with a thing before the robot.
     """
 
@@ -48,12 +52,15 @@ class VideoOptions:
     photos: tuple[Path, ...] = ()
     frames: int = 12
     size: tuple[int, int] = (384, 384)
-    empty: float = 0.08
-    two: float = 0.12
+    empty: float = 0.2
+    two: float = 0.15
     photo: float = 0.5
     procedural: float = 0.0
     shutter: float = 0.3
-    occluded: float = 0.25
+    leaves: float = 0.1
+    rolling: float = 0.15
+    coded: float = 0.35
+    occluded: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -68,36 +75,6 @@ class VideoMeta:
     paint: tuple[str, ...]
     seed: int
     jpeg: int
-
-
-def _surround(
-    options: VideoOptions, choices: list[RobotChoice], photo: bool, rng: np.random.Generator, out: list[Room]
-) -> Callable[[mujoco.MjSpec], None]:
-    """What to build around the robots; the finished room is appended to ``out``."""
-    mobile = any(c.arm != PROCEDURAL and read_robot(options.robots / "arms" / c.arm).mobile for c in choices)
-    floor = 0.0 if mobile else -float(rng.uniform(0.55, 0.95))
-    reach = 3.2 if mobile else 2.1
-
-    def build(spec: mujoco.MjSpec) -> None:
-        builder = RoomBuilder(spec, rng)
-        if not photo:
-            builder.floor(floor)
-            builder.walls(floor, (reach, reach + 2.0))
-        table = None
-        if mobile:
-            if rng.random() < 0.6:
-                angle = rng.uniform(0, 2 * np.pi)
-                table = builder.table(1.3 * np.cos(angle), 1.3 * np.sin(angle), float(rng.uniform(0.6, 0.85)), floor)
-        elif not choices or rng.random() < (0.5 if photo else 0.75):
-            table = builder.table(float(rng.uniform(0, 0.35)), float(rng.uniform(-0.2, 0.2)), 0.0, floor, 0.1)
-        elif not photo:
-            builder.pedestal(0.0, 0.0, floor)
-        things = int(rng.integers(3, 12)) if table is not None or not photo else 0
-        placed = tuple(builder.thing() for _ in range(things))
-        blocker = builder.occluder() if rng.random() < options.occluded else None
-        out.append(Room(floor, table, placed, reach - 0.2, blocker))
-
-    return build
 
 
 def _robots(options: VideoOptions, rng: np.random.Generator) -> list[RobotChoice]:
@@ -125,8 +102,10 @@ def render_video(options: VideoOptions, seed: int, renderer: Renderer) -> Iterat
     if not choices and view is View.WRIST:
         view = View.NEAR
     rooms: list[Room] = []
-    scene = build_scene(options.robots, choices, rng, _surround(options, choices, photo, rng, rooms))
+    around = room_around(options.robots, choices, photo, options.occluded, rng, rooms)
+    scene = build_scene(options.robots, choices, rng, around, cables=CABLES)
     room = rooms[0]
+    scene = hold_thing(scene, room.held, rng)
     place_robots(scene, rng)
     update(scene)
     path = joint_path(scene, rng, options.frames)
@@ -136,19 +115,29 @@ def render_video(options: VideoOptions, seed: int, renderer: Renderer) -> Iterat
     extent = measure(scene, scene.robots[0]) if scene.robots else _without_robot(room)
     casts = light_scene(scene, rng, extent.centre, extent.radius, shadow=0.8, from_above=True)
     renderer.set_model(scene.model)
+    turned = None
     if scene.robots:
-        track = aim(scene, renderer, view, room, path, rng)
+        found = aim(scene, renderer, view, room, path, rng)
+        if found is None:  # no place for a wrist camera
+            view = View.NEAR
+            found = aim(scene, renderer, view, room, path, rng)
+            assert found is not None
+        track = found
     else:
         track = place_camera(scene, view, extent, room, options.frames, rng)
     occluder = None
     if scene.robots and room.occluder is not None and view is not View.WRIST:
         occluder = place_occluder(scene, renderer, room.occluder, track, path, extent.centre, rng)
+    if scene.robots and view is not View.WRIST and options.frames > 1 and rng.random() < options.leaves:
+        track, turned = pan(track, rng)
     backdrop = None
     if photo:
         file = options.photos[int(rng.integers(len(options.photos)))]
-        move = 0.6 if view is View.WRIST else 0.05 if track.turn.any() else 0.0
-        backdrop = choose_backdrop(file, renderer.big, options.frames, move, rng)
+        move = 1.0 if turned is not None else 0.6 if view is View.WRIST else 0.05 if track.turn.any() else 0.0
+        backdrop = choose_backdrop(file, renderer.big, options.frames, move, rng, turned)
     look = CameraLook.sample(rng)
+    shutter = RollingShutter.sample(rng, options.frames, options.size[0]) if rng.random() < options.rolling else None
+    codec = VideoCodec(float(np.exp(rng.uniform(np.log(3), np.log(24))))) if rng.random() < options.coded else None
     blur = float(rng.uniform(0.2, 0.6)) if rng.random() < options.shutter else 0.0
     first = scene.robots[0].choice if scene.robots else None
     meta = VideoMeta(
@@ -161,11 +150,18 @@ def render_video(options: VideoOptions, seed: int, renderer: Renderer) -> Iterat
         seed=seed,
         jpeg=look.jpeg,
     )
+    curve: NDArray[np.uint8] | None = None
     for frame in range(options.frames):
         if occluder is not None:
             occluder.apply(scene, frame)
         picture = _frame(scene, renderer, track, path, frame, casts, backdrop, blur)
-        yield Picture(look.apply(picture.rgb, rng), picture.label, picture.alpha), meta
+        if curve is None:  # the camera's exposure: set once, by the first frame
+            inside = picture.label > 0 if picture.label.mean() > 0.02 else np.ones(picture.label.shape, bool)
+            curve = exposure(picture.rgb[inside], float(rng.uniform(25, 70)))
+        picture = replace(picture, rgb=curve[picture.rgb])
+        picture = picture if shutter is None else shutter.apply(picture, frame)
+        rgb = look.apply(picture.rgb, rng)
+        yield Picture(rgb if codec is None else codec.apply(rgb), picture.label, picture.alpha), meta
 
 
 def _frame(

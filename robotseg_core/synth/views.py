@@ -146,11 +146,18 @@ def pose_robot(scene: Scene, robot: Robot, rng: np.random.Generator, tries: int 
     return extent
 
 
+def lens(rng: np.random.Generator) -> float:
+    """A vertical field of view, degrees: mostly ordinary, some long and wide lenses."""
+    kind = rng.random()
+    low, high = (14, 32) if kind < 0.12 else (68, 100) if kind < 0.28 else (32, 68)
+    return float(rng.uniform(low, high))
+
+
 def third_person(view: View, extent: Extent, rng: np.random.Generator) -> CameraPose:
     """A camera of kind ``view`` (not WRIST) somewhere around the robot."""
     root, tip, _ = extent.grips[int(rng.integers(len(extent.grips)))]
     hand = (root + tip) / 2
-    fovy = float(rng.uniform(32, 68))
+    fovy = lens(rng)
     roll = float(rng.normal(0, 0.06)) if rng.random() > 0.05 else float(rng.uniform(-np.pi, np.pi))
     azimuth = rng.uniform(0, 2 * np.pi)
     elevation = np.deg2rad(rng.uniform(-8, 55))
