@@ -3,17 +3,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from small import moving_frames, small_robotseg
+from tiny import TINY
 
+from robotseg_core.encoder_backend import TorchEncoder
 from robotseg_core.evaluation import protocols
 from robotseg_core.evaluation.metrics import iou
 from robotseg_core.evaluation.prompts import Click, ExactUser, ShakyUser
 from robotseg_core.evaluation.protocols import SessionTracker, encode, mask_of, open_session
 from robotseg_core.evaluation.refine import guided_filter, refine
+from robotseg_core.model import RobotSegModel
 from robotseg_core.session import Output
+from robotseg_core.stream import RobotSeg
 
 SHAPE = (64, 64)
 ROBOTSEG = small_robotseg()
@@ -236,6 +242,23 @@ def test_a_tracker_answers_what_its_session_does(protocol):
         want = mask_of(session.track(index, frame), rgb.shape[:2])
         got = follower.step(index, rgb, frame, {"gripper": truth})
         np.testing.assert_array_equal(got["gripper"], want)
+
+
+@torch.inference_mode()
+def test_the_base_preset_is_run_as_published():
+    torch.manual_seed(0)
+    model = RobotSegModel(dataclasses.replace(TINY, name="base")).eval().requires_grad_(False)
+    device = torch.device("cpu")
+    base = RobotSeg(model, TorchEncoder(model, device), device, "random")
+    session = open_session(base, "arm", 3)
+    assert (session.memory_dtype, session.fill_area, session.compat) == (torch.bfloat16, 8, "reference")
+    # Fewer frames than pointers: as many pointers as frames.
+    assert session.pointers == 3 < model.config.max_pointers
+    follower = SessionTracker(base, "arm", "oi", frames=3)
+    for index, rgb in enumerate(moving_frames(3, 60, 80)):
+        answer = follower.step(index, rgb, encode(base, rgb), {"arm": box(20, 20, 50, 40, shape=(60, 80))})
+        assert answer["arm"].shape == (60, 80)
+    assert session.part == 0
 
 
 # ---------------------------------------------------------------------------------------- refinement
