@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# make setup: .venv with everything, the messages built.  make demo [INPUT=...]: play a clip through the node.
+# make setup: .venv with everything, the messages built.  make demo [INPUT=...] [VIEW=1]: play a clip through the node,
+# with VIEW=1 for Foxglove to look at.
+# make train-demo: render generated robots, train for some minutes, score other videos; a curve and a picture.
 # make test: linters, types and all tests.  make parity [REFERENCE=folder]: the base model against golden data.
 # make trt-conformance: our TensorRT calls against NVIDIA's bindings, downloaded; no GPU needed.
 PYTHON ?= python3
@@ -13,7 +15,7 @@ REFERENCE ?= ../shared/reference
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 unexport LD_LIBRARY_PATH
 
-.PHONY: setup demo test parity trt-conformance lint clean
+.PHONY: setup demo train-demo test parity trt-conformance lint clean
 setup: $(VENV)/installed
 
 $(VENV)/requirements: constraints.txt pyproject.toml
@@ -32,7 +34,19 @@ $(VENV)/installed: $(VENV)/requirements $(INSTALLED)
 	touch $@
 
 demo: setup
-	$(BIN)/python -m robotseg_ros.demo "$(INPUT)" --out out/demo
+	$(BIN)/python -m robotseg_ros.demo "$(INPUT)" --out out/demo $(if $(VIEW),--view)
+
+# Everything that is there already is kept: an interrupted demo goes on, a finished one is scored again.
+TRAIN_DEMO := out/train_demo
+# Robots that do not exist, so that no model of a real one is needed.
+DEMO_VIDEOS := --robots $(TRAIN_DEMO)/robots --procedural 1 --frames 8 --size 256 256 --jobs 2
+train-demo: setup
+	mkdir -p $(TRAIN_DEMO)/robots/arms
+	$(BIN)/robotseg synth $(DEMO_VIDEOS) --count 64 --seed 1 --out $(TRAIN_DEMO)/train
+	$(BIN)/robotseg synth $(DEMO_VIDEOS) --count 8 --seed 2 --empty 0 --out $(TRAIN_DEMO)/test
+	$(BIN)/robotseg train config/train_demo.yaml --out $(TRAIN_DEMO)/run --export $(TRAIN_DEMO)/nano.safetensors
+	$(BIN)/robotseg eval $(TRAIN_DEMO)/test --weights $(TRAIN_DEMO)/nano.safetensors --image-size 160 --out $(TRAIN_DEMO)/eval
+	$(BIN)/python scripts/train_demo_picture.py $(TRAIN_DEMO)
 
 lint: setup
 	$(BIN)/ruff check .

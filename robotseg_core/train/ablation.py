@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from robotseg_core.config import NANO, ConvConfig, ModelConfig
 from robotseg_core.encoder_backend import TorchEncoder
-from robotseg_core.evaluation.dataset import Video, read_root
+from robotseg_core.evaluation.dataset import Video, choose, read_root
 from robotseg_core.evaluation.runner import Plan, run_video
 from robotseg_core.evaluation.scores import summarise
 from robotseg_core.model import RobotSegModel
@@ -101,6 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--length", type=int, default=7, help="frames of a palindrome (default 7)")
     parser.add_argument("--size", type=int, default=128, help="side of the input, pixels (default 128)")
     parser.add_argument("--lr", type=float, default=3e-4, help="learning rate (default 0.0003)")
+    parser.add_argument("--score", type=int, default=8, help="videos of the other half that are scored (default 8)")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), metavar="NAME")
 
 
@@ -144,7 +145,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Train and score every variant with every seed, write ``ablation.json`` and ``ablation.md``."""
     out: Path = arguments.out
     (out / "results").mkdir(parents=True, exist_ok=True)
-    train, videos = split(arguments.data, out)
+    train, others = split(arguments.data, out)
+    videos = choose(others, arguments.score)
     start = find_weights(arguments.start)
     config = dataclasses.replace(NANO, image_size=arguments.size)
     untrained = out / "results" / "start.json"
@@ -228,6 +230,6 @@ def write_table(out: Path, arguments: argparse.Namespace) -> None:
             for key in keys
         ]
         lines.append(f"| {row['title']} | {len(row['runs'])} | {' | '.join(cells)} |")
-    settings = {key: getattr(arguments, key) for key in ("seeds", "steps", "batch", "length", "size", "lr")}
+    settings = {key: getattr(arguments, key) for key in ("seeds", "steps", "batch", "length", "size", "lr", "score")}
     (out / "ablation.json").write_text(json.dumps({"settings": settings, "rows": rows}, indent=1))
     (out / "ablation.md").write_text("\n".join(lines) + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from robotseg_core.model import RobotSegModel
 from robotseg_core.train.augment import AugmentConfig
 from robotseg_core.train.batches import BatchStream
 from robotseg_core.train.command import export, read_config
+from robotseg_core.train.curves import Curves
 from robotseg_core.train.data import DataConfig, MixedClips
 from robotseg_core.train.losses import PARTS, dice_loss, focal_loss, mask_iou, part_targets, structure_loss
 from robotseg_core.train.objective import Objective
@@ -180,6 +182,28 @@ def test_config_file(tmp_path):
     path.write_text("data: {videos: [a]}\nphases: [{kind: frame, step: 3}]\n")
     with pytest.raises(ValueError, match="'step'.*steps"):
         read_config(path)
+
+
+def test_curves_need_no_tensorboard_and_fill_it_where_it_is(tmp_path, monkeypatch):
+    def write(out):
+        curves = Curves(out, "0:frame")
+        curves.add({"total": 2.0})
+        curves.add({"total": 1.0})
+        curves.write(step=2, seen=8, updates=2, seconds=1.0, rate=1e-3)
+        curves.close()
+        assert (out / "curve.csv").read_text().splitlines() == [
+            "phase,step,seen,seconds,name,value",
+            "0:frame,2,8,1,total,1.98000",
+        ]
+
+    for name in ("with", "without"):
+        (tmp_path / name).mkdir()
+    pytest.importorskip("tensorboard")
+    write(tmp_path / "with")
+    assert list((tmp_path / "with" / "tensorboard").glob("events.*"))
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    write(tmp_path / "without")
+    assert not (tmp_path / "without" / "tensorboard").exists()
 
 
 def test_state_and_settings_of_a_run_before_let_are_read(tmp_path):
