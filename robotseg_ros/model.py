@@ -48,7 +48,7 @@ class Stream(Protocol):
 
 
 class Model(Protocol):
-    """A loaded model."""
+    """A loaded model, ready for its first image: nothing is set up when that comes.  Streams share it."""
 
     @property
     def device(self) -> str:

@@ -143,17 +143,19 @@ class Parameters:
     def __init__(self, node: Node) -> None:
         self._node = node
         self.options = self._declare_options()
+        self.live = defaults = LiveOptions()
         # Registered first: declaring a parameter checks its start value with the callbacks that are there.
-        node.add_on_set_parameters_callback(_check)
-        defaults = LiveOptions()
+        node.add_on_set_parameters_callback(self._on_set)
         for name, (description, limits) in _LIVE.items():
             descriptor = ParameterDescriptor(description=f"{description} Can be changed at any time.", **limits)
             node.declare_parameter(name, getattr(defaults, name), descriptor)
-        self.live = _updated(defaults, [node.get_parameter(name) for name in _LIVE])
-        node.add_post_set_parameters_callback(self._take_over)
 
-    def _take_over(self, changed: list[Parameter]) -> None:
-        self.live = _updated(self.live, [parameter for parameter in changed if parameter.name in _LIVE])
+    def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
+        result = _check(parameters)
+        if result.successful:
+            # rclpy has looked at types, ranges and read_only before: nothing refuses them after this.
+            self.live = _updated(self.live, [parameter for parameter in parameters if parameter.name in _LIVE])
+        return result
 
     def _declare_options(self) -> SegmenterOptions:
         def fixed(name: str, default: Any, description: str, **limits: Any) -> Any:
@@ -237,6 +239,8 @@ def _path(text: str) -> Path | None:
 def _check(parameters: list[Parameter]) -> SetParametersResult:
     for parameter in parameters:
         value, name = parameter.value, parameter.name
+        if name in _LIVE and value is None:
+            return SetParametersResult(successful=False, reason=f"{name} cannot be deleted")
         if name in _CHOICES and value not in _CHOICES[name]:
             choices = " or ".join(repr(choice) for choice in _CHOICES[name])
             return SetParametersResult(successful=False, reason=f"{name} is {value!r}, must be {choices}")

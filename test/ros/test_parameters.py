@@ -54,6 +54,8 @@ def test_every_parameter_has_a_description_and_is_read_only_or_live(client, star
         ("mask_policy", "brave", "mask_policy is 'brave', must be 'balanced' or 'inclusive' or 'exclusive'"),
         ("mask_margin", 101, "Max: 100"),
         ("mask_margin", 2.5, "type"),
+        ("mask_margin", None, "cannot be undeclared"),
+        ("max_age", None, "max_age cannot be deleted"),
         ("masked_image", "blur", "masked_image is 'blur', must be 'keep' or 'remove'"),
         ("click_part", "hand", "click_part is 'hand', must be 'arm' or 'gripper' or 'robot'"),
         ("preset", "base", "read-only"),
