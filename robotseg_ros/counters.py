@@ -79,6 +79,7 @@ class Counters:
         too_old: results not published as current because they were older than ``max_age``.
         in_future: likewise, because their stamp was ahead of the node's clock by more than ``max_age``.
         faults: images that the model failed on.
+        unpublished: answers that could not be published.
         restarts: how often the memory was given up, by reason.
         prompts_refused: hints refused.
         images_in, answers_out: rates.
@@ -94,6 +95,7 @@ class Counters:
     too_old: int = 0
     in_future: int = 0
     faults: int = 0
+    unpublished: int = 0
     restarts: Counter[str] = field(default_factory=Counter)
     prompts_refused: int = 0
     images_in: Rate = field(default_factory=Rate)

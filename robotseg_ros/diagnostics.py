@@ -82,10 +82,16 @@ class Diagnostics:
     def _of_camera(self, camera: Camera) -> DiagnosticStatus:
         counters, state = camera.inference.counters, camera.inference.state
         level, message = LEVELS[state] if camera.enabled else (DiagnosticStatus.OK, "disabled")
+        topic = self._node.resolve_topic_name(camera.options.image)
+        publishers = self._node.count_publishers(topic)
+        if publishers > 1 and camera.enabled:
+            level = DiagnosticStatus.WARN if level == DiagnosticStatus.OK else level
+            message = f"{message}; {publishers} publishers on {topic}: their images are taken for one camera's"
         age, work = counters.age.percentiles, counters.work.percentiles
         values = {
             "state": "none" if state is None else state.name,
             "enabled": str(camera.enabled).lower(),
+            "publishers": str(publishers),
             "images_hz": _number(counters.images_in.hz),
             "answers_hz": _number(counters.answers_out.hz),
             "age_ms_p50": _number(age.p50),
@@ -101,13 +107,13 @@ class Diagnostics:
             "too_old": str(counters.too_old),
             "in_future": str(counters.in_future),
             "faults": str(counters.faults),
+            "unpublished": str(counters.unpublished),
             "prompts_refused": str(counters.prompts_refused),
             "refused": str(counters.refused.total()),
             "restarts": str(counters.restarts.total()),
             **{f"refused {reason}": str(count) for reason, count in sorted(counters.refused.items())},
             **{f"restarts {reason}": str(count) for reason, count in sorted(counters.restarts.items())},
         }
-        topic = self._node.resolve_topic_name(camera.options.image)
         return _status(level, self._name(camera.options.name or "camera"), message, topic, values)
 
     def _name(self, what: str) -> str:

@@ -285,7 +285,10 @@ class Inference:
         try:
             yield
         except Exception as error:
-            if self._node.context.ok() and self._may_say(what):
+            if not self._node.context.ok():
+                return
+            self.counters.unpublished += 1
+            if self._may_say(what):
                 self._node.get_logger().error(f"{self._name}cannot {what}: {type(error).__name__}: {error}")
 
     def _take_drops(self) -> int:

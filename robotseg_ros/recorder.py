@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -19,7 +20,10 @@ from sensor_msgs.msg import Image
 
 from robotseg_core.types import PARTS
 from robotseg_ros import msg as ros_msg
+from robotseg_ros.compressed import encode_jpeg
 from robotseg_ros.messages import stamp_ns
+
+log = logging.getLogger(__name__)
 
 # Deep and reliable: a record is to be complete, not fresh.
 QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
@@ -41,12 +45,16 @@ class Answer:
 class PictureFolder:
     """Keeps RGB pictures as files named by their stamp, written in a thread so that it delays no time stamp.
 
+    Attributes:
+        failed: pictures that could not be written, as on a full disk.
+
     Args:
         path: of the folder, which must be there.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.failed = 0
         self._pictures: queue.SimpleQueue[tuple[int, NDArray[np.uint8]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="pictures", daemon=True)
         self._thread.start()
@@ -75,7 +83,14 @@ class PictureFolder:
     def _run(self) -> None:
         while (item := self._pictures.get()) is not None:
             stamp, rgb = item
-            cv2.imwrite(str(self._file(stamp)), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+            try:
+                # Not cv2.imwrite: on a full disk it leaves half a file and reports success.
+                self._file(stamp).write_bytes(encode_jpeg(rgb))
+            except OSError as error:
+                self._file(stamp).unlink(missing_ok=True)
+                if not self.failed:
+                    log.warning("a picture cannot be written: %s", error)
+                self.failed += 1
 
 
 class Recorder:

@@ -17,6 +17,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -92,10 +93,11 @@ def load_small(options: ModelOptions) -> Model:
         mask_channels=(2, 4, 4, 8),
     )
     model = RobotSegModel(config)
-    last = model.sam_mask_decoder.pred_obj_score_head.layers[2]
+    decoder: Any = model.sam_mask_decoder
+    last = decoder.pred_obj_score_head.layers[2]
     torch.nn.init.constant_(last.bias, 3.0)
     last.weight.data.mul_(0.1)
-    for mlp in model.sam_mask_decoder.output_hypernetworks_mlps:
+    for mlp in decoder.output_hypernetworks_mlps:
         mlp.layers[2].weight.data.mul_(4)
     model = model.eval().requires_grad_(False)
     device = torch.device("cpu")

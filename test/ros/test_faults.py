@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults of images, stamps and models, each given to the session of one camera: what it answers, counts and says."""
+
+import random
+import time
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import rclpy
+from fake_model import FakeModel, robot_picture
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from robotseg_core.types import State
+from robotseg_ros.inference import Inference
+from robotseg_ros.messages import stamp_ns, to_image
+from robotseg_ros.model import ModelOptions, load_robotseg
+from robotseg_ros.parameters import LiveOptions
+from robotseg_ros.segmenter import Segmenter
+from robotseg_ros.soak import load_small
+
+SECOND = 1_000_000_000
+
+
+@pytest.fixture(scope="module")
+def node():
+    """For its clock and log; nothing is subscribed to or published."""
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=random.SystemRandom().randrange(1, 100))
+    node = Segmenter(lambda options: FakeModel(), context=context)
+    yield node
+    node.destroy_node()
+    context.try_shutdown()
+
+
+class Session:
+    """A session whose answers are kept."""
+
+    def __init__(self, node, model, **live):
+        self.model = model
+        self.answers = []
+        """(state, stamp, frame_id, masks by part) of everything published."""
+        now = node.get_clock().now
+        publishers = SimpleNamespace(
+            publish=self._publish,
+            publish_without_parts=lambda h, s, dropped: self.answers.append((s, stamp_ns(h), h.frame_id, {})),
+            age_ms=lambda header: (now().nanoseconds - stamp_ns(header)) / 1e6,
+        )
+        options = LiveOptions(**{"max_age": 0.0, **live})
+        self.inference = Inference(node, model.stream(), publishers, lambda: options, replay=False, name="")
+        self.counters = self.inference.counters
+
+    def _publish(self, answer, live):
+        masks = {part.name: part.mask for part in answer.result.parts}
+        self.answers.append((answer.result.state, stamp_ns(answer.header), answer.header.frame_id, masks))
+
+    def give(self, message):
+        """The state of the answer; None when there is none."""
+        count = len(self.answers)
+        self.inference.process(message, 0)
+        assert len(self.answers) <= count + 1
+        return self.answers[-1][0] if len(self.answers) > count else None
+
+    def shows(self, rgb, stamp=SECOND, frame_id="wrist", encoding="rgb8"):
+        """The state of the answer to a raw image."""
+        return self.give(to_image(header(stamp, frame_id), rgb, encoding))
+
+
+def header(stamp, frame_id="wrist"):
+    made = Header(frame_id=frame_id)
+    made.stamp.sec, made.stamp.nanosec = divmod(stamp, SECOND)
+    return made
+
+
+@pytest.fixture
+def session(node):
+    return Session(node, FakeModel())
+
+
+# ------------------------------------------------------------------------------------------------ images
+def raw(**fields):
+    message = Image(header=header(SECOND), height=4, width=6, step=18, encoding="rgb8")
+    message.data.frombytes(bytes(72))
+    for name, value in fields.items():
+        if name == "size":
+            del message.data[:]
+            message.data.frombytes(bytes(value))
+        else:
+            setattr(message, name, value)
+    return message
+
+
+def file(data, kind="jpeg"):
+    message = CompressedImage(header=header(SECOND), format=kind)
+    message.data.frombytes(data)
+    return message
+
+
+def encoded(suffix):
+    return cv2.imencode(suffix, robot_picture())[1].tobytes()
+
+
+def png_that_says_it_is_huge():
+    """A sound PNG but for the size in its header."""
+    png = bytearray(encoded(".png"))
+    png[16:24] = (60000).to_bytes(4, "big") * 2
+    return bytes(png)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        pytest.param(lambda: raw(step=17), "step", id="step below width x channels"),
+        pytest.param(lambda: raw(size=71), "data", id="short data"),
+        pytest.param(lambda: raw(size=73), "data", id="long data"),
+        pytest.param(lambda: raw(size=0), "data", id="no data"),
+        pytest.param(lambda: raw(width=0), "size", id="zero width"),
+        pytest.param(lambda: raw(height=0, size=0), "size", id="zero height"),
+        pytest.param(lambda: raw(height=8192, width=8192, step=3 * 8192), "data", id="huge size with little data"),
+        pytest.param(lambda: raw(height=2**32 - 1, width=2**32 - 1), "size", id="absurd size"),
+        pytest.param(lambda: raw(encoding="32FC1"), "encoding", id="unknown encoding"),
+        pytest.param(lambda: raw(encoding="mono16", is_bigendian=1, step=12, size=48), "encoding", id="big-endian"),
+        pytest.param(lambda: raw(is_bigendian=7), "endianness", id="no byte order"),
+        pytest.param(lambda: file(b"\xff\xd8\xff" + bytes(range(256)) * 8), "data", id="garbage jpeg"),
+        pytest.param(lambda: file(encoded(".jpg")[:-300]), "data", id="truncated jpeg"),
+        pytest.param(lambda: file(encoded(".png")[:-20]), "data", id="truncated png"),
+        pytest.param(lambda: file(png_that_says_it_is_huge()), "size", id="png bomb"),
+        pytest.param(lambda: file(encoded(".webp")), "format", id="webp"),
+        pytest.param(lambda: file(b"\0\0\0\x01\x67\x42\0\x1e", "h264"), "format", id="h264"),
+        pytest.param(lambda: file(b""), "format", id="empty file"),
+    ],
+)
+def test_an_image_that_is_not_what_it_says_is_refused_counted_and_said(session, capfd, message, reason):
+    assert session.shows(robot_picture(), SECOND) == State.TRACKING
+    assert session.give(message()) is None
+    assert session.counters.refused == {reason: 1}
+    assert "image refused" in (said := capfd.readouterr().err) and f"1 for {reason}" in said
+    # The next good one is answered, and the memory is what it was.
+    assert session.shows(robot_picture(), 2 * SECOND) == State.TRACKING
+    assert session.counters.answered == 2 and not session.counters.restarts
+
+
+def test_padded_rows_are_read(session):
+    rgb = robot_picture()
+    padded = np.pad(rgb.reshape(120, 480), ((0, 0), (0, 32)), constant_values=255)
+    message = raw(height=120, width=160, step=512, size=padded.tobytes())
+    assert session.give(message) == State.TRACKING
+    assert np.array_equal(session.answers[0][3]["gripper"] > 0, (rgb == (255, 0, 0)).all(-1))
+
+
+# ------------------------------------------------------------------------------------------------ stamps
+def test_stamps_that_are_zero_repeated_or_a_little_back_come_out_as_they_are(session):
+    stamps = [0, 5 * SECOND, 5 * SECOND, 5 * SECOND - 400_000_000, 5 * SECOND - 1]
+    assert [session.shows(robot_picture(), stamp) for stamp in stamps] == [State.TRACKING] * 5
+    assert [answer[1] for answer in session.answers] == stamps
+    assert not session.counters.restarts
+
+
+def test_a_stamp_of_zero_is_too_old_where_there_is_a_limit(node):
+    session = Session(node, FakeModel(), max_age=0.2)
+    assert session.shows(robot_picture(), 0) == State.STALE
+    assert session.counters.too_old == 1 and session.answers[0][3] == {}
+
+
+def test_a_stamp_far_in_the_future_is_not_current_and_does_no_lasting_harm(node, capfd):
+    session = Session(node, FakeModel(), max_age=10.0)
+    assert session.shows(robot_picture(), time.time_ns() + 3600 * SECOND) == State.STALE
+    assert session.counters.in_future == 1 and "ahead of the node's clock" in capfd.readouterr().err
+    # Back to now is more than a second back: a new sequence, once.
+    for _ in range(3):
+        assert session.shows(robot_picture(), time.time_ns()) == State.TRACKING
+    assert session.counters.restarts == {"time": 1}
+
+
+def test_a_bag_that_starts_again_begins_a_new_sequence_once(session, capfd):
+    for loop in range(3):
+        for i in range(5):
+            assert session.shows(robot_picture(), 10 * SECOND + i * SECOND) == State.TRACKING
+        assert session.counters.restarts["time"] == loop
+    assert session.inference._stream.resets == 2
+    assert "time of the images has changed" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("reason", "change"),
+    [
+        ("size", {"rgb": robot_picture(height=130)}),
+        ("encoding", {"encoding": "bgr8"}),
+        ("frame_id", {"frame_id": "other"}),
+    ],
+)
+def test_a_camera_that_changes_mid_stream_begins_a_new_sequence_once(session, capfd, reason, change):
+    before = {"rgb": robot_picture(), "encoding": "rgb8", "frame_id": "wrist"}
+    for i in range(3):
+        session.shows(stamp=(1 + i) * SECOND, **before)
+    assert not session.counters.restarts
+    for i in range(4):
+        assert session.shows(stamp=(4 + i) * SECOND, **{**before, **change}) == State.TRACKING
+    assert session.counters.restarts == {reason: 1}
+    # Before the first image of the new sequence, not after it.
+    steps = [what for _, what in session.inference._stream.steps]
+    assert steps == ["step"] * 3 + ["reset"] + ["step"] * 4
+    assert capfd.readouterr().err.count(f"{reason} of the images has changed") == 1
+
+
+def test_a_camera_that_changes_all_the_time_does_not_flood_the_log(session, capfd):
+    for i in range(50):
+        assert session.shows(robot_picture(), i * SECOND, frame_id=f"camera_{i % 2}") == State.TRACKING
+    assert [answer[2] for answer in session.answers] == [f"camera_{i % 2}" for i in range(50)]
+    assert session.counters.restarts == {"frame_id": 49}
+    assert capfd.readouterr().err.count("memory given up") == 1
+
+
+# ------------------------------------------------------------------------------------------------ what is shown
+def test_black_white_and_frozen_images_are_images(session):
+    for value in (0, 255):
+        assert session.shows(np.full((120, 160, 3), value, np.uint8)) == State.SEARCHING
+        assert not any(mask.any() for mask in session.answers[-1][3].values())
+    frozen = robot_picture()
+    for i in range(30):
+        assert session.shows(frozen, (2 + i) * SECOND) == State.TRACKING
+    # Not told from a still scene: each has a stamp of its own, and masks that are as good as before.
+    assert [answer[1] for answer in session.answers[2:]] == [(2 + i) * SECOND for i in range(30)]
+    assert all(np.array_equal(a[3]["robot"], session.answers[2][3]["robot"]) for a in session.answers[2:])
+
+
+# ------------------------------------------------------------------------------------------------ the model
+class RealModel:
+    """The real stream with small random weights, whose encoder fails on demand."""
+
+    name = "torch"
+
+    def __init__(self):
+        self.error = None
+        self.robotseg = load_small(ModelOptions())
+        self.sound, self.robotseg.encoder = self.robotseg.encoder, self
+
+    def encode(self, image):
+        if self.error is not None:
+            raise self.error
+        return self.sound.encode(image)
+
+    def stream(self):
+        return self.robotseg.stream()
+
+
+@pytest.fixture(scope="module")
+def real_model():
+    return RealModel()
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_black_and_white_images_through_the_real_stream(node, real_model, value):
+    session = Session(node, real_model)
+    for i in range(3):
+        assert session.shows(np.full((60, 80, 3), value, np.uint8), (1 + i) * SECOND) is not None
+        arm, gripper, robot = (session.answers[-1][3][part] for part in ("arm", "gripper", "robot"))
+        assert not (arm & gripper).any() and np.array_equal(arm | gripper, robot)
+    assert not session.counters.faults
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("execution context lost"), MemoryError("4 GiB"), OSError("libnvinfer.so went away")]
+)
+def test_an_encoder_that_fails_in_the_middle_is_a_fault_and_its_return_begins_anew(node, real_model, capfd, error):
+    session = Session(node, real_model)
+    rgb = robot_picture(60, 80)
+    good = [session.shows(rgb, i * SECOND) for i in (1, 2)]
+    first = session.answers[0]
+    assert all(state in (State.TRACKING, State.DEGRADED) for state in good)
+    real_model.error = error
+    try:
+        assert [session.shows(rgb, i * SECOND) for i in (3, 4, 5)] == [State.FAULT] * 3
+    finally:
+        real_model.error = None
+    assert session.counters.faults == 3 and all(answer[3] == {} for answer in session.answers[2:])
+    said = capfd.readouterr().err
+    assert said.count("the model failed on an image") == 1 and str(error) in said
+    # A step that broke off leaves nothing in the memory: the next image is answered as the very first was.
+    assert session.shows(rgb, 6 * SECOND) == first[0]
+    assert all(np.array_equal(session.answers[-1][3][part], first[3][part]) for part in first[3])
+
+
+def test_memory_that_runs_out_for_real_is_a_fault(node):
+    class Greedy(FakeModel):
+        def stream(self):
+            stream = super().stream()
+            stream.step = lambda frame, stamp: np.ones(1 << 55, np.uint8)
+            return stream
+
+    session = Session(node, Greedy())
+    assert session.shows(robot_picture()) == State.FAULT
+    assert session.counters.faults == 1
+
+
+def test_an_answer_that_cannot_be_published_is_counted_and_said(session, capfd):
+    session.inference._publishers.publish = lambda answer, live: np.ones(1 << 55, np.uint8)
+    assert session.shows(robot_picture()) is None
+    assert session.counters.unpublished == 1 and session.counters.answered == 0
+    assert "cannot publish an answer: " in capfd.readouterr().err
+
+
+def test_a_machine_that_is_too_slow_gives_no_late_masks(node, capfd):
+    session = Session(node, FakeModel(delay=0.15), max_age=0.1)
+    for _ in range(3):
+        assert session.shows(robot_picture(), time.time_ns()) == State.STALE
+    assert session.counters.too_old == 3 and all(answer[3] == {} for answer in session.answers)
+    assert "the model is too slow" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        pytest.param(lambda path: path.write_bytes(b"\x80\x02garbage"), "damaged", id="corrupt"),
+        pytest.param(lambda path: path.write_bytes(good_weights(path)[:-500]), "damaged", id="truncated"),
+        pytest.param(lambda path: good_weights(path, wrong_shape=True), "shape", id="wrong shape"),
+        pytest.param(lambda path: path.unlink(missing_ok=True), "weights.safetensors", id="absent"),
+    ],
+)
+def test_weights_that_cannot_be_used_leave_the_node_unconfigured_with_the_reason(node, tmp_path, capfd, damage, words):
+    path = tmp_path / "weights.safetensors"
+    damage(path)
+    node._load_model = lambda options: load_robotseg(ModelOptions(device="cpu", backend="torch", weights=path))
+    assert not node.autostart()
+    said = capfd.readouterr().err
+    assert "cannot configure: WeightsError" in said and words in said
+    assert not node.cameras
+
+
+def good_weights(path, wrong_shape=False):
+    """Random weights of the preset nano, written to ``path``."""
+    from safetensors.torch import save_file
+
+    from robotseg_core.config import NANO
+    from robotseg_core.model import RobotSegModel
+
+    state = {name: tensor.contiguous() for name, tensor in RobotSegModel(NANO).state_dict().items()}
+    if wrong_shape:
+        name = next(name for name, tensor in state.items() if tensor.ndim == 4)
+        state[name] = state[name][:1].clone()
+    save_file(state, path)
+    return path.read_bytes()
