@@ -14,7 +14,7 @@ import yaml
 COMMANDS = {
     "segment": ("robotseg_core.segment", "write the masks of an image, a video or a folder of frames"),
     "bag": ("robotseg_ros.bag", "add mask topics to a recorded ROS 2 bag"),
-    "bench": ("robotseg_core.bench", "what a frame costs on this machine, stage by stage"),
+    "bench": ("robotseg_core.bench", "what a frame costs on this machine, stage by stage; --node: in the ROS node"),
     "export": ("robotseg_core.export", "write the image encoder as an ONNX file"),
     "engine": ("robotseg_core.engine", "build the TensorRT engine of the image encoder for this GPU"),
     "train": ("robotseg_core.train.command", "train a model on rendered or own data"),
@@ -23,6 +23,9 @@ COMMANDS = {
     "eval": ("robotseg_core.evaluation.command", "J&F and robustness of masks against ground truth in VRS layout"),
 }
 """Commands with ``add_arguments`` and ``run``; modules are imported only when they are used."""
+
+NODE_BENCH = "robotseg_ros.bench_node"
+"""``robotseg bench --node``; needs ROS."""
 
 FORWARDED = {
     "fetch": ("robotseg_core.weight_files", "fetch a weight file, or say how a person gets it"),
@@ -43,7 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, (path, text) in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text)
         if argv and argv[0] == name:
-            module = importlib.import_module(path)
+            try:
+                module = importlib.import_module(NODE_BENCH if name == "bench" and "--node" in argv else path)
+            except ModuleNotFoundError as error:
+                print(f"robotseg {name}: this needs {error.name}, which is not installed here", file=sys.stderr)
+                return 2
             module.add_arguments(sub)
             sub.set_defaults(run=module.run)
     for name, (_, text) in FORWARDED.items():

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
+import rclpy
 from numpy.typing import NDArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -25,6 +29,9 @@ PERIOD = 16
 """Frames after which the picture is the same again."""
 GIVEN_UP_S = 5.0
 """An image without an answer for this long has been dropped, or lost on its way."""
+START_TIMEOUT_S = 60.0
+LINGER_S = 1.0
+"""How long the answers to the last images may take."""
 
 
 def moving_picture(width: int, height: int) -> list[NDArray[np.uint8]]:
@@ -114,3 +121,67 @@ def percentiles(values: Sequence[float]) -> tuple[float, float, float]:
     """Median, 95th and 99th percentile."""
     p50, p95, p99 = np.percentile(values, (50, 95, 99))
     return float(p50), float(p95), float(p99)
+
+
+def play(camera: MeasuringCamera, latencies: list[float], frames: int, rate_hz: float) -> float:
+    """Send images; returns the seconds that it took.
+
+    Args:
+        camera: that sends them.
+        latencies: where its answers are put.
+        frames: answers to get, or, at a rate, images to send.
+        rate_hz: 0: each image is sent when the one before it has been answered.
+
+    Raises:
+        TimeoutError: nobody listens.
+    """
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not camera.connected:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"no segmenter within {START_TIMEOUT_S:.0f} s")
+        camera.listen(0.1)
+    began = time.monotonic()
+    if rate_hz:
+        while camera.sent < frames or (camera.waiting and time.monotonic() < began + frames / rate_hz + LINGER_S):
+            left = began + camera.sent / rate_hz - time.monotonic()
+            if camera.sent < frames and left <= 0:
+                camera.send()
+            camera.listen(max(0.0, min(left, 0.05)))
+    else:
+        while len(latencies) < frames:
+            if not camera.waiting:
+                camera.send()
+            camera.listen(0.05)
+    return time.monotonic() - began
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Send images; the last line on standard output is a JSON object with what was measured."""
+    from robotseg_ros.allocator import keep_image_memory
+
+    keep_image_memory()
+    parser = argparse.ArgumentParser(prog="measuring_camera", description=__doc__)
+    parser.add_argument("--size", required=True, help="of the images, WxH")
+    parser.add_argument("--frames", type=int, required=True)
+    parser.add_argument("--rate", type=float, default=0.0, help="images a second; 0: wait for each answer")
+    options = parser.parse_args(arguments)
+    width, height = (int(side) for side in options.size.split("x"))
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    latencies: list[float] = []
+    camera = MeasuringCamera(context, width=width, height=height, on_answer=latencies.append)
+    try:
+        seconds = play(camera, latencies, options.frames, options.rate)
+    except TimeoutError as error:
+        print(f"measuring_camera: {error}", file=sys.stderr)
+        return 1
+    finally:
+        sent = camera.sent
+        camera.close()
+        context.try_shutdown()
+    print(json.dumps({"latencies_ms": latencies, "sent": sent, "seconds": seconds}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

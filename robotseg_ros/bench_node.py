@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``robotseg bench --node``: what a frame costs in the node, part by part, and how old a mask is when it arrives.
+
+The node runs in this process, the camera in another one, which subscribes to the three masks and the overlay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robotseg_core.bench import hardware, versions
+from robotseg_core.postprocess import part_mask
+from robotseg_core.segment import add_model_arguments, load_model
+from robotseg_core.stream import RobotSeg, Stream, StreamPolicy
+from robotseg_core.types import PARTS, PartMask, PartMasks, Prompt, State
+from robotseg_ros.allocator import keep_image_memory
+from robotseg_ros.processes import stop, use_private_domain
+
+SIZES = ("640x480", "1280x720")
+CORE = ("resize", "inference", "upsample")
+NODE = ("receive", "decode", "compose", "publish", "other")
+ORDER = ("receive", "decode", "resize", "inference", "upsample", "compose", "publish", "other")
+WARM_UP = 10
+CAMERA_HZ = 30.0
+
+
+class Stopwatch:
+    """Wall and CPU time of the parts of each frame, ms; a part does not count what is inside another part of it.
+
+    CPU time is that of the whole process: with one image under way at a time, whatever runs belongs to it.
+
+    Attributes:
+        rows: one a frame: CPU and wall time by part.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, tuple[float, float]]] = []
+        self._row: dict[str, tuple[float, float]] = {}
+        self._inner: list[tuple[float, float]] = []
+        self._ended = time.process_time()
+
+    def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function that does the same, and is timed."""
+
+        def run(*arguments: Any, **options: Any) -> Any:
+            with self._part(name):
+                return function(*arguments, **options)
+
+        return run
+
+    def timed_frame(self, process: Callable[..., Any]) -> Callable[..., Any]:
+        """Likewise for ``Inference.process``, which begins and ends a frame."""
+
+        def run(inference: Any, image: Any, dropped: int) -> None:
+            stamp = image.header.stamp.sec + 1e-9 * image.header.stamp.nanosec
+            self._row = {"receive": (1e3 * (time.process_time() - self._ended), 1e3 * (time.time() - stamp))}
+            with self._part("other"):
+                process(inference, image, dropped)
+            self.rows.append(self._row)
+            self._ended = time.process_time()
+
+        return run
+
+    @contextmanager
+    def _part(self, name: str) -> Iterator[None]:
+        self._inner.append((0.0, 0.0))
+        cpu, wall = time.process_time(), time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = (1e3 * (time.process_time() - cpu), 1e3 * (time.perf_counter() - wall))
+            inner, before = self._inner.pop(), self._row.get(name, (0.0, 0.0))
+            self._row[name] = (before[0] + spent[0] - inner[0], before[1] + spent[1] - inner[1])
+            if self._inner:
+                outer = self._inner[-1]
+                self._inner[-1] = (outer[0] + spent[0], outer[1] + spent[1])
+
+
+class SteadyModel:
+    """The model, whose streams do the same work for every image and show a robot over a fifth of it.
+
+    So that the figures do not depend on what it sees in noise.
+    """
+
+    def __init__(self, robotseg: RobotSeg) -> None:
+        self._robotseg = robotseg
+        self.preset, self.device, self.backend = robotseg.preset, robotseg.device, robotseg.backend
+
+    def stream(self) -> SteadyStream:
+        """Open a stream."""
+        return SteadyStream(self._robotseg)
+
+
+class SteadyStream:
+    """See :class:`SteadyModel`."""
+
+    def __init__(self, robotseg: RobotSeg) -> None:
+        # A full memory that is never dropped, as in `robotseg bench`.
+        self._stream = robotseg.stream(StreamPolicy(lost_after=1 << 40, refresh_after=0))
+        self._stream.fill_memory()
+        self._shown: dict[tuple[int, int], tuple[PartMask, ...]] = {}
+
+    def step(self, frame: NDArray[np.uint8], stamp: int) -> PartMasks:
+        """Segment one frame and forget what was seen."""
+        result = self._stream.step(frame, stamp)
+        size = (frame.shape[0], frame.shape[1])
+        if size not in self._shown:
+            self._shown[size] = robot_in_view(*size)
+        return PartMasks(stamp, State.TRACKING, self._shown[size], result.stage_ms)
+
+    def prompt(self, prompt: Prompt) -> None:
+        """Give a hint that applies to the next step."""
+        self._stream.prompt(prompt)
+
+    def reset(self) -> None:
+        """Forget everything seen; the memory is full again."""
+        self._stream.fill_memory()
+
+
+def robot_in_view(height: int, width: int) -> tuple[PartMask, ...]:
+    """An arm over 15 % of the image and a gripper over 5 %."""
+    arm, gripper = (np.zeros((height, width), bool) for _ in range(2))
+    arm[height // 4 : height // 2, : 3 * width // 5] = True
+    gripper[height // 4 : height // 2, 3 * width // 5 : 4 * width // 5] = True
+    masks = zip(PARTS, (arm, gripper, arm | gripper), strict=True)
+    return tuple(part_mask(name, mask, 0.9) for name, mask in masks)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``robotseg bench --node``."""
+    parser.add_argument("--node", action="store_true", required=True, help="measure the ROS node around the core")
+    parser.add_argument("--frames", type=int, default=200, help="measured frames (default 200)")
+    parser.add_argument("--size", choices=SIZES, help=f"frame size (default: {' and '.join(SIZES)})")
+    add_model_arguments(parser)
+
+
+def measured_parts(stopwatch: Stopwatch) -> Iterator[tuple[Any, str, Callable[..., Any]]]:
+    """What is replaced while measuring: (owner, name, timed function)."""
+    from robotseg_core import pictures
+    from robotseg_ros import inference, publishers
+
+    core = sys.modules[Stream.step.__module__]
+
+    for owner, name, part in (
+        (inference, "decode", "decode"),
+        (core, "frame_tensor", "resize"),
+        (core, "part_masks", "upsample"),
+        (SteadyStream, "step", "inference"),
+        (pictures, "overlay", "compose"),
+        (publishers.Publishers, "publish", "publish"),
+    ):
+        yield owner, name, stopwatch.timed(part, getattr(owner, name))
+    yield inference.Inference, "process", stopwatch.timed_frame(inference.Inference.process)
+
+
+@contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Put something in the place of an attribute, for a while."""
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+def play(executor: Any, size: str, frames: int, rate_hz: float) -> dict[str, Any]:
+    """Run a camera in another process while the node spins; what it measured.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    command = [sys.executable, "-m", "robotseg_ros.measuring_camera", "--size", size, "--frames", str(frames)]
+    camera = subprocess.Popen(
+        [*command, "--rate", str(rate_hz)], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        while camera.poll() is None:
+            executor.spin_once(timeout_sec=0.2)
+    finally:
+        stop(camera)
+    assert camera.stdout is not None
+    output = camera.stdout.read()
+    if camera.returncode:
+        raise RuntimeError(f"the measuring camera ended with status {camera.returncode}")
+    measured: dict[str, Any] = json.loads(output)
+    return measured
+
+
+def table(rows: Sequence[dict[str, tuple[float, float]]]) -> str:
+    """Median and p95 of every part, and of what the node adds to the core."""
+    lines = [f"{'part':22}{'CPU median':>12}{'CPU p95':>10}{'wall median':>13}{'wall p95':>10}   (ms)"]
+
+    def line(name: str, parts: Sequence[str]) -> None:
+        cpu, wall = (np.array([sum(row.get(p, (0.0, 0.0))[i] for p in parts) for row in rows]) for i in (0, 1))
+        values = (np.median(cpu), np.percentile(cpu, 95), np.median(wall), np.percentile(wall, 95))
+        lines.append(f"{name:22}{values[0]:12.2f}{values[1]:10.2f}{values[2]:13.2f}{values[3]:10.2f}")
+
+    for part in ORDER:
+        line(part, [part])
+    line("core", CORE)
+    line("added by the node", NODE)
+    return "\n".join(lines)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure at one size or at all of :data:`SIZES`, and print tables."""
+    use_private_domain()
+    keep_image_memory()
+    # Only now: profile and allocator must be set before rclpy is loaded.
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.parameter import Parameter
+
+    from robotseg_ros.segmenter import Segmenter
+
+    model = SteadyModel(load_model(arguments))
+    print(f"{hardware()}\n{versions()}, rclpy {rclpy_version()}")
+    print(f"{model.preset} on {model.device}, encoder {model.backend}; masks, overlay subscribed in another process\n")
+    stopwatch = Stopwatch()
+    rclpy.init()
+    with ExitStack() as stack:
+        stack.callback(rclpy.try_shutdown)
+        for owner, name, function in measured_parts(stopwatch):
+            stack.enter_context(replaced(owner, name, function))
+        # Late answers are to be measured, not refused or talked about.
+        limits = [Parameter("max_age", value=0.0), Parameter("stale_after", value=60.0)]
+        node = Segmenter(lambda options: model, parameter_overrides=limits)
+        stack.callback(node.destroy_node)
+        stack.callback(node.stop)
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        if not node.autostart():
+            return 1
+        for size in [arguments.size] if arguments.size else SIZES:
+            stopwatch.rows.clear()
+            waited = play(executor, size, arguments.frames + WARM_UP, rate_hz=0.0)
+            print(f"{size}, {arguments.frames} frames, the camera waits for each answer\n")
+            print(table(stopwatch.rows[WARM_UP:]))
+            print(latency("\ncamera stamp to last mask in the other process", waited))
+            print(latency(f"the same at {CAMERA_HZ:.0f} Hz", play(executor, size, arguments.frames, CAMERA_HZ)) + "\n")
+    return 0
+
+
+def latency(name: str, measured: dict[str, Any]) -> str:
+    """A line about the answers that one camera got."""
+    values = measured["latencies_ms"][WARM_UP:]
+    if not values:
+        return f"{name}: no answer to {measured['sent']} images"
+    p50, p95, p99 = np.percentile(values, (50, 95, 99))
+    answered, rate = len(measured["latencies_ms"]), len(measured["latencies_ms"]) / measured["seconds"]
+    return (
+        f"{name}: p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms; "
+        f"{answered} of {measured['sent']} images answered, {rate:.1f} a second"
+    )
+
+
+def rclpy_version() -> str:
+    """Of the wheel, or of the workspace."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name in ("ros-rclpy", "rclpy"):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return "unknown"
