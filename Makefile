@@ -3,6 +3,8 @@
 # with VIEW=1 for Foxglove to look at.
 # make train-demo: render generated robots, train for some minutes, score other videos; a curve and a picture.
 # make test: linters, types and all tests.  make parity [REFERENCE=folder]: the base model against golden data.
+# make fuzz [INPUTS=1000000]: damaged messages against codec and handlers.  make soak [FRAMES=100000]: many frames
+# through the node; memory, threads and latency have to stay as they are.  Figures and plot in out/soak/.
 # make trt-conformance: our TensorRT calls against NVIDIA's bindings, downloaded; no GPU needed.
 PYTHON ?= python3
 VENV := .venv
@@ -10,12 +12,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INPUT ?= demo/clip.mp4
 REFERENCE ?= ../shared/reference
+INPUTS ?= 1000000
+FRAMES ?= 100000
 
 # The ROS wheels search the libraries of one environment only and remember it in these variables.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 unexport LD_LIBRARY_PATH
 
-.PHONY: setup demo train-demo test parity trt-conformance lint clean
+.PHONY: setup demo train-demo test parity fuzz soak trt-conformance lint clean
 setup: $(VENV)/installed
 
 $(VENV)/requirements: constraints.txt pyproject.toml
@@ -58,6 +62,12 @@ test: lint
 
 parity: setup
 	$(BIN)/robotseg parity --inputs $(REFERENCE)/inputs.npz --goldens $(REFERENCE)/goldens.npz
+
+fuzz: setup
+	$(BIN)/python test/ros/fuzz.py --inputs $(INPUTS)
+
+soak: setup
+	$(BIN)/python -m robotseg_ros.soak --frames $(FRAMES) --out out/soak
 
 # Bindings only, without TensorRT itself: 1 MB each.
 trt-conformance: setup
