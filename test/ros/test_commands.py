@@ -12,7 +12,6 @@ from std_srvs.srv import SetBool, Trigger
 
 from robotseg_core.types import Prompt as CorePrompt
 from robotseg_core.types import PromptKind
-from robotseg_ros.messages import stamp_ns
 from robotseg_ros.msg import PartMasks, Prompt
 
 SECOND = 1_000_000_000
@@ -75,6 +74,9 @@ def test_a_hint_is_given_to_the_stream_with_its_image(client, running):
     node, stream = running
     for stamp in (2 * SECOND, 2 * SECOND + 100, 2 * SECOND + 200):
         send_image(client, node, stamp)
+    # Images sent twice may still be on their way.
+    send_image(client, node, 2 * SECOND + 300)
+    answers = client.heard_stamps("parts").count(2 * SECOND)
     client.prompts.publish(prompt_at(2 * SECOND))
     inference = node.cameras[0].inference
     wait_until(lambda: inference._hints, "the hint taken")
@@ -84,7 +86,7 @@ def test_a_hint_is_given_to_the_stream_with_its_image(client, running):
     assert stream.steps[:3] == [(0, "prompt"), (2 * SECOND, "step"), (3 * SECOND, "step")]
     assert stream.prompts == [CorePrompt(part="arm", kind=PromptKind.POINT, xy=(20.0, 50.0))]
     assert client.heard_stamps("parts")[-1] == 3 * SECOND
-    assert client.heard_stamps("parts").count(2 * SECOND) == sum(s == 2 * SECOND for s in client.heard_stamps("parts"))
+    assert client.heard_stamps("parts").count(2 * SECOND) == answers
 
 
 @pytest.mark.parametrize(
@@ -119,4 +121,3 @@ def test_clicks_of_a_viewer_are_hints_for_the_part_that_is_set(client, running):
     click.header.stamp.sec = 77
     clicks.publish(click)
     wait_until(lambda: inference.counters.prompts_refused == 1, "the click refused")
-    assert stamp_ns(click.header) == 77 * SECOND
