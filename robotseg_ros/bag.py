@@ -143,7 +143,7 @@ class _Copier:
                     if connection.topic != self._camera.topic or connection.msgtype != self._camera.msgtype:
                         continue
                     bar.update()
-                    frame = self._read(data, connection.msgtype, bar.n)
+                    frame = self._read(data, connection.msgtype)
                     if frame is None:
                         continue
                     header, stamp, rgb = frame
@@ -154,11 +154,11 @@ class _Copier:
                     writer.write(outputs["parts"], time, self._messages.parts(header, result, self._robotseg))
                     self.segmented += 1
 
-    def _read(self, data: bytes, kind: str, number: int) -> tuple[Any, int, NDArray[np.uint8]] | None:
+    def _read(self, data: bytes, kind: str) -> tuple[Any, int, NDArray[np.uint8]] | None:
         try:
             return self._messages.image(data, kind)
         except CodecError as error:
-            self.refused.append(f"number {number}: {error}")
+            self.refused.append(f"number {self.segmented + len(self.refused)}: {error}")
             return None
 
     def _add_copies(self, writer: Writer) -> dict[Any, Connection]:

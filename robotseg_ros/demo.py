@@ -6,25 +6,25 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import random
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO
 
 from robotseg_core.frames import IMAGE_SUFFIXES, InputError, open_frames
+from robotseg_ros import processes
 from robotseg_ros.allocator import keep_image_memory
 from robotseg_ros.player import Played
-from robotseg_ros.shipped import config_file, environment_with_profile
+from robotseg_ros.shipped import config_file
 
 CAMERA = "/camera/image_raw"
 SEGMENTER = (sys.executable, "-m", "robotseg_ros.run_segmenter")
+VIEWER = (sys.executable, "-m", "robotseg_ros.run_node", "viewer", "--ros-args", "-p", f"camera:={CAMERA}")
+LOOK_TIMEOUT_S = 60.0
+"""How long the clip waits for somebody to look at the camera in Foxglove."""
 START_TIMEOUT_S = 180.0
 """How long the node may load its model."""
 PLAY_MARGIN_S = 90.0
@@ -33,7 +33,6 @@ ANSWERS_TIMEOUT_S = 30.0
 """How long the node may work on the last images after the player has ended."""
 QUIET_S = 2.0
 """After the player has ended, no message for this time means that all answers are here."""
-STOP_TIMEOUT_S = 10.0
 RESULTS = ("summary.json", "overlay.mp4", "contact_sheet.png")
 CAMERA_SECONDS = 20.0
 """How long a camera is played, which has no end of its own."""
@@ -52,12 +51,14 @@ class DemoOptions:
         out: folder for summary.json, overlay.mp4 and contact_sheet.png; made if absent.
         device: that the model runs on: auto, cpu or cuda.
         segmenter: command that runs the node.
+        viewer: command that serves everything to Foxglove; None: nothing is served.
     """
 
     input: str
     out: Path
     device: str = "auto"
     segmenter: tuple[str, ...] = SEGMENTER
+    viewer: tuple[str, ...] | None = None
 
 
 def run_demo(options: DemoOptions) -> str:
@@ -72,13 +73,7 @@ def run_demo(options: DemoOptions) -> str:
     """
     source = look_at(options.input)
     options.out.mkdir(parents=True, exist_ok=True)
-    os.environ.update(environment_with_profile())
-    # The demo's own processes find each other by absolute names and with the middleware of the profile.
-    for variable in ("ROS_NAMESPACE", "RMW_IMPLEMENTATION"):
-        os.environ.pop(variable, None)
-    # Other robots' cameras stay out of the figures; a domain that the user has set is the user's choice.
-    os.environ.setdefault("ROS_DOMAIN_ID", str(random.SystemRandom().randrange(1, 100)))
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    processes.use_private_domain()
     keep_image_memory()
 
     player = [sys.executable, "-m", "robotseg_ros.player", options.input, "--topic", CAMERA, "--wait-for", "1"]
@@ -134,6 +129,7 @@ def _record(
         (options.out / name).unlink(missing_ok=True)
     segmenter: subprocess.Popen[str] | None = None
     player: subprocess.Popen[str] | None = None
+    viewer: subprocess.Popen[str] | None = None
     rclpy.init()
     pictures = PictureFolder(folder)
     try:
@@ -147,21 +143,33 @@ def _record(
             while not condition():
                 if segmenter is not None and segmenter.poll() is not None:
                     raise DemoError(f"the node ended with status {segmenter.returncode} while waiting for {what}")
+                if viewer is not None and viewer.poll() is not None:
+                    raise DemoError(f"the viewer ended with status {viewer.returncode} while waiting for {what}")
                 if time.monotonic() > deadline:
                     raise DemoError(f"{what}: not within {timeout:.0f} s")
                 executor.spin_once(timeout_sec=0.05)
 
         print("starting the node", flush=True)
-        segmenter = _start(segmenter_command)
+        segmenter = processes.start(segmenter_command)
         spin_until(lambda: node.count_subscribers(CAMERA) > 0, "the node listening to the camera", START_TIMEOUT_S)
+        if options.viewer is not None:
+            viewer = processes.start(options.viewer)
+            print(f"waiting up to {LOOK_TIMEOUT_S:.0f} s for Foxglove to look at {CAMERA}", flush=True)
+            deadline = time.monotonic() + LOOK_TIMEOUT_S
+            # The viewer listens to the camera when somebody looks at it. Nobody has to.
+            spin_until(
+                lambda: node.count_subscribers(CAMERA) > 1 or time.monotonic() > deadline, "somebody to look", math.inf
+            )
         length = f"{source.seconds:.1f} s" if math.isfinite(source.seconds) else "length not known"
         print(f"playing {options.input} ({length})", flush=True)
-        player = _start([*player_command, "--stamps", str(folder / "stamps")], stdout=subprocess.PIPE)
+        player = processes.start([*player_command, "--stamps", str(folder / "stamps")], stdout=subprocess.PIPE)
         spin_until(lambda: player.poll() is not None, "the end of the clip", source.seconds + PLAY_MARGIN_S)
         played = _played(player)
         recorder.last_heard = time.monotonic()
         spin_until(lambda: time.monotonic() - recorder.last_heard > QUIET_S, "the last answers", ANSWERS_TIMEOUT_S)
         pictures.close()
+        if pictures.failed:
+            print(f"demo: {pictures.failed} pictures could not be written", file=sys.stderr)
         if not recorder.answers:
             raise DemoError(f"no mask arrived for any of the {played.frames} images played")
         summary = summarise(options.input, played, recorder.answers)
@@ -175,16 +183,11 @@ def _record(
     except ValueError as error:
         raise DemoError(str(error)) from error
     finally:
-        for process in (player, segmenter):
+        for process in (player, viewer, segmenter):
             if process is not None:
-                _stop(process)
+                processes.stop(process)
         pictures.close()
         rclpy.try_shutdown()
-
-
-def _start(command: Sequence[str], stdout: int | IO[str] | None = None) -> subprocess.Popen[str]:
-    # A session of its own: Ctrl-C in the terminal comes to the demo alone, which then stops its processes in order.
-    return subprocess.Popen(command, stdout=stdout, text=True, start_new_session=True)
 
 
 def _played(player: subprocess.Popen[str]) -> Played:
@@ -193,16 +196,6 @@ def _played(player: subprocess.Popen[str]) -> Played:
     if player.returncode != 0 or not lines:
         raise DemoError(f"the player ended with status {player.returncode}")
     return Played(**json.loads(lines[-1]))
-
-
-def _stop(process: subprocess.Popen[str]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -215,10 +208,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("input", help="video file, folder of images or /dev/videoN")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for the results")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--view", action="store_true", help="serve camera, overlay and masks to Foxglove")
     options = parser.parse_args(arguments)
     try:
-        table = run_demo(DemoOptions(input=options.input, out=options.out, device=options.device))
-    except (InputError, DemoError) as error:
+        viewer = VIEWER if options.view else None
+        table = run_demo(DemoOptions(input=options.input, out=options.out, device=options.device, viewer=viewer))
+    except (InputError, DemoError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

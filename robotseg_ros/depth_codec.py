@@ -36,7 +36,7 @@ def decode_depth(image: ImageLike) -> Depth:
     if image.is_bigendian not in (0, 1):
         raise CodecError(Refusal.ENDIANNESS, f"is_bigendian is {image.is_bigendian}, must be 0 or 1")
     plane = _plane(image, np.dtype(kind).newbyteorder(">" if image.is_bigendian else "<"))
-    return np.ascontiguousarray(plane, dtype=kind)
+    return plane.astype(plane.dtype.newbyteorder("="), copy=False)
 
 
 def decode_mask(image: ImageLike) -> NDArray[np.uint8]:

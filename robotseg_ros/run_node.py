@@ -12,6 +12,7 @@ NODES = {
     "self_filter": ("robotseg_ros.self_filter", "SelfFilter"),
     "servo": ("robotseg_ros.servo", "Servo"),
     "safety_monitor": ("robotseg_ros.safety_monitor", "SafetyMonitor"),
+    "viewer": ("robotseg_ros.viewer", "Viewer"),
 }
 """Module and class of each node; modules are imported only when they are used."""
 

@@ -88,7 +88,7 @@ class Loop(Node):
         ):
             for process in commands:
                 if process.poll() is not None:
-                    raise ExampleError(f"{' '.join(process.args[2:4])} ended with status {process.returncode}")
+                    raise ExampleError(f"{process.args!r} ended with status {process.returncode}")
             if time.monotonic() > deadline:
                 raise ExampleError(f"the nodes do not listen to {listened} after {START_TIMEOUT_S:.0f} s")
             self._executor.spin_once(timeout_sec=0.1)
@@ -108,7 +108,8 @@ class Loop(Node):
                 self._executor.spin_once(timeout_sec=0.1)
                 if stamp in self._poses and stamp in self._masks:
                     pose, mask = self._poses[stamp], self._masks[stamp]
-                    self._poses.clear(), self._masks.clear()
+                    self._poses.clear()
+                    self._masks.clear()
                     return shot, from_message(pose), mask
         raise ExampleError(f"no answer to {TRIES} images within {ANSWER_TIMEOUT_S:.0f} s each")
 

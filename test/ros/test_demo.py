@@ -56,6 +56,27 @@ def test_demo_leaves_figures_and_pictures(clip, tmp_path, domain_id):
     assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(FOLDER_RATE_HZ)
 
 
+def test_demo_serves_its_pictures_to_who_looks_at_them(clip, tmp_path, domain_id):
+    """The viewer's part is played by a process that listens to the camera as somebody looks, and ends on SIGINT."""
+    looking = (
+        "import rclpy; from sensor_msgs.msg import Image; rclpy.init(); node = rclpy.create_node('viewer'); "
+        "import pathlib, sys; seen = pathlib.Path(sys.argv[1]); "
+        "qos = rclpy.qos.qos_profile_sensor_data; "
+        "node.create_subscription(Image, '/camera/image_raw', lambda image: seen.touch(), qos)\n"
+        "try: rclpy.spin(node)\n"
+        "except (KeyboardInterrupt, rclpy.executors.ExternalShutdownException): pathlib.Path(sys.argv[2]).touch()"
+    )
+    viewer = (sys.executable, "-c", looking, str(tmp_path / "seen"), str(tmp_path / "ended"))
+    run_demo(DemoOptions(input=str(clip), out=tmp_path / "out", segmenter=FAKE, viewer=viewer))
+    assert (tmp_path / "seen").exists() and (tmp_path / "ended").exists()
+
+
+def test_demo_says_that_the_viewer_died(clip, tmp_path, domain_id):
+    dying = (sys.executable, "-c", "raise SystemExit(4)")
+    with pytest.raises(DemoError, match="the viewer ended with status 4"):
+        run_demo(DemoOptions(input=str(clip), out=tmp_path / "out", segmenter=FAKE, viewer=dying))
+
+
 def test_settings_of_the_users_ros_do_not_reach_the_demo(clip, tmp_path, domain_id, monkeypatch):
     monkeypatch.setenv("ROS_NAMESPACE", "/elsewhere")
     monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_that_is_not_installed")

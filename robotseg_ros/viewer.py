@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The viewer: camera, overlay, masks and states for Foxglove over a websocket, without ROS tools on the other side.
+
+Needs the package ``foxglove-sdk`` (extra ``view``).  A topic is subscribed to only while somebody looks at it, so
+that the segmenter composes nothing for nobody.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+from robotseg_core.types import PARTS, State
+from robotseg_ros.fixed_parameters import FixedParameters
+from robotseg_ros.messages import stamp_ns
+from robotseg_ros.msg import PartMasks
+
+try:
+    import foxglove
+    from foxglove.channels import RawImageChannel
+    from foxglove.messages import RawImage, Timestamp
+    from foxglove.websocket import ChannelView, Client, ServerListener
+except ImportError as error:
+    raise RuntimeError("the viewer needs the package foxglove-sdk: pip install foxglove-sdk") from error
+
+NODE_NAME = "viewer"
+PICTURES = ("overlay", *(f"{part}_mask" for part in PARTS))
+LOOK_PERIOD_S = 0.1
+"""How often it is seen who looks at what."""
+BACKLOG = 64
+"""Messages kept for a slow viewer; then the oldest ones are lost to it."""
+PART_SCHEMA = {
+    "type": "object",
+    "properties": {"score": {"type": "number"}, "area": {"type": "integer"}, "present": {"type": "boolean"}},
+}
+PARTS_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "state": {"type": "string"},
+        "age_ms": {"type": "number"},
+        "dropped": {"type": "integer"},
+        **{
+            part: {
+                "type": "object",
+                "properties": {
+                    "score": {"type": "number"},
+                    "area": {"type": "integer"},
+                    "present": {"type": "boolean"},
+                },
+            }
+            for part in PARTS
+        },
+    },
+}
+
+
+@dataclass(frozen=True)
+class ViewerOptions:
+    """Parameters of the node: the image topic, where the segmenter's topics are, and where to serve."""
+
+    camera: str
+    prefix: str
+    host: str
+    port: int
+
+    @staticmethod
+    def declare(node: Node) -> ViewerOptions:
+        """Declare the parameters."""
+        fixed = FixedParameters(node)
+        return ViewerOptions(
+            camera=fixed.text("camera", "/camera/image_raw", "Image topic of the camera."),
+            prefix=fixed.text("prefix", "/robotseg", "What the segmenter's topics begin with."),
+            host=fixed.text("host", "127.0.0.1", "Address to serve on; 0.0.0.0 lets other machines look."),
+            port=int(fixed.number("port", 8765, 0, 65535, "Port to serve on; 0: any that is free.")),
+        )
+
+
+class Audience(ServerListener):
+    """Who looks at which topic.  Called by the server's threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._viewers: Counter[str] = Counter()
+
+    def on_subscribe(self, client: Client, channel: ChannelView) -> None:
+        """Somebody looks at a topic."""
+        with self._lock:
+            self._viewers[channel.topic] += 1
+
+    def on_unsubscribe(self, client: Client, channel: ChannelView) -> None:
+        """Somebody looks away, or is gone."""
+        with self._lock:
+            self._viewers[channel.topic] -= 1
+
+    def looks_at(self, topic: str) -> bool:
+        """Whether anybody looks at a topic."""
+        with self._lock:
+            return self._viewers[topic] > 0
+
+
+class Viewer(Node):
+    """Node ``viewer``.
+
+    Attributes:
+        options: the parameters.
+        port: that is served on.
+
+    Args:
+        **node_arguments: passed to ``rclpy.node.Node``.
+
+    Raises:
+        RuntimeError: the port cannot be served on.
+        ValueError: a parameter is out of its range.
+        rclpy.exceptions.ParameterException: a parameter is of another type.
+    """
+
+    def __init__(self, **node_arguments: Any) -> None:
+        super().__init__(NODE_NAME, **node_arguments)
+        options = self.options = ViewerOptions.declare(self)
+        prefix = options.prefix.rstrip("/")
+        # Kept: channels end with their context.
+        context = self._channels = foxglove.Context()
+        self._images = {
+            topic: RawImageChannel(topic, context=context)
+            for topic in (options.camera, *(f"{prefix}/{name}" for name in PICTURES))
+        }
+        self._parts_topic = f"{prefix}/parts"
+        self._parts = foxglove.Channel(self._parts_topic, schema=PARTS_SCHEMA, context=context)
+        self._audience = Audience()
+        self._listening: dict[str, Any] = {}
+        try:
+            self._server: Any = foxglove.start_server(
+                name="robotseg",
+                host=options.host,
+                port=options.port,
+                server_listener=self._audience,
+                context=context,
+                message_backlog_size=BACKLOG,
+            )
+        except Exception as error:
+            raise RuntimeError(f"cannot serve on {options.host}:{options.port}: {error}") from error
+        self.port = int(self._server.port)
+        self.create_timer(LOOK_PERIOD_S, self._follow_audience)
+        self.get_logger().info(f"open Foxglove, connect to ws://{options.host}:{self.port}")
+
+    def destroy_node(self) -> None:
+        """End the server, then the node."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.stop()
+        super().destroy_node()
+
+    def _follow_audience(self) -> None:
+        # The newest picture is wanted, not all of them.
+        pictures = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        for topic in (*self._images, self._parts_topic):
+            looked_at = self._audience.looks_at(topic)
+            if looked_at and topic not in self._listening:
+                if topic == self._parts_topic:
+                    made = self.create_subscription(PartMasks, topic, self._on_parts, 10)
+                else:
+                    made = self.create_subscription(Image, topic, self._listener(topic), pictures)
+                self._listening[topic] = made
+            elif not looked_at and topic in self._listening:
+                self.destroy_subscription(self._listening.pop(topic))
+
+    def _listener(self, topic: str) -> Any:
+        def on_image(message: Image) -> None:
+            picture = RawImage(
+                timestamp=Timestamp(message.header.stamp.sec, message.header.stamp.nanosec),
+                frame_id=message.header.frame_id,
+                width=message.width,
+                height=message.height,
+                encoding=message.encoding,
+                step=message.step,
+                data=message.data.tobytes(),
+            )
+            self._images[topic].log(picture, log_time=stamp_ns(message.header))
+
+        return on_image
+
+    def _on_parts(self, message: PartMasks) -> None:
+        parts = {part.name: {"score": part.score, "area": part.area, "present": part.present} for part in message.parts}
+        # JSON has no NaN; an age that is not known is left out.
+        age = {"age_ms": message.age_ms} if message.age_ms == message.age_ms else {}
+        said = {"state": State(message.state).name, "dropped": message.dropped, **age, **parts}
+        self._parts.log(said, log_time=self.get_clock().now().nanoseconds)
