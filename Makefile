@@ -5,6 +5,7 @@
 # make test: linters, types and all tests.  make parity [REFERENCE=folder]: the base model against golden data.
 # make fuzz [INPUTS=1000000]: damaged messages against codec and handlers.  make soak [FRAMES=100000]: many frames
 # through the node; memory, threads and latency have to stay as they are.  Figures and plot in out/soak/.
+# make witness: the SAM 2 parts against those of the package transformers, downloaded (275 MB unpacked).
 # make trt-conformance: our TensorRT calls against NVIDIA's bindings, downloaded; no GPU needed.
 PYTHON ?= python3
 VENV := .venv
@@ -19,7 +20,7 @@ FRAMES ?= 100000
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 unexport LD_LIBRARY_PATH
 
-.PHONY: setup demo train-demo test parity fuzz soak trt-conformance lint clean
+.PHONY: setup demo train-demo test parity witness fuzz soak trt-conformance lint clean
 setup: $(VENV)/installed
 
 $(VENV)/requirements: constraints.txt pyproject.toml
@@ -68,6 +69,12 @@ fuzz: setup
 
 soak: setup
 	$(BIN)/python -m robotseg_ros.soak --frames $(FRAMES) --out out/soak
+
+# Not in the environment: one test needs it, and it brings 30 packages.
+witness: setup
+	rm -rf build/witness
+	$(PIP) install --target build/witness --constraint constraints.txt 'transformers==5.*'
+	PYTHONPATH=build/witness $(BIN)/python -m pytest test/core/test_sam2_witness.py
 
 # Bindings only, without TensorRT itself: 1 MB each.
 trt-conformance: setup

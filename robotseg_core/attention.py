@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,10 +19,10 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply: [..., widths[0]] -> [..., widths[-1]]."""
-        for layer in self.layers[:-1]:
-            x = F.relu(layer(x))
-        out: Tensor = self.layers[-1](x)
-        return out
+        layers = cast("list[nn.Linear]", list(self.layers))
+        for layer in layers[:-1]:
+            x = linear(layer, x, relu=True)
+        return linear(layers[-1], x)
 
 
 class LayerNorm2d(nn.Module):
@@ -33,10 +35,9 @@ class LayerNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise [B, C, H, W] over C."""
-        mean = x.mean(1, keepdim=True)
-        var = (x - mean).square().mean(1, keepdim=True)
-        x = (x - mean) * torch.rsqrt(var + 1e-6)
-        return x * self.weight[:, None, None] + self.bias[:, None, None]
+        # In one pass over channels-last storage, in which the convolutions around it work as well.
+        channels_last = x.permute(0, 2, 3, 1).float()
+        return F.layer_norm(channels_last, self.weight.shape, self.weight, self.bias, 1e-6).permute(0, 3, 1, 2)
 
 
 SCORES_AT_ONCE = 1 << 24
@@ -109,18 +110,16 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(d_model, d_internal)
         self.out_proj = nn.Linear(d_internal, d_model)
 
-    def _split(self, x: Tensor) -> Tensor:
-        """[B, n, d_internal] -> [B * heads, n, d_internal / heads]."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2).flatten(0, 1)
+    def _heads(self, layer: nn.Linear, x: Tensor) -> Tensor:
+        """[B, n, d] -> [B, heads, n, d_internal / heads]."""
+        return linear(layer, x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attend: q [B, n, d], k and v [B, l, d] -> [B, n, d]; ``mask`` [B, 1, l] is added to the logits."""
-        if mask is not None:
-            mask = mask.repeat_interleave(self.heads, 0)
-        out = attend(self._split(self.q_proj(q)), self._split(self.k_proj(k)), self._split(self.v_proj(v)), mask)
-        out = out.unflatten(0, (-1, self.heads)).transpose(1, 2).flatten(2)
-        projected: Tensor = self.out_proj(out)
-        return projected
+        heads = self._heads(self.q_proj, q), self._heads(self.k_proj, k), self._heads(self.v_proj, v)
+        added = None if mask is None else mask[:, None].to(heads[0].dtype)
+        out = F.scaled_dot_product_attention(*heads, attn_mask=added)
+        return linear(self.out_proj, out.transpose(1, 2).flatten(2))
 
 
 def rope_table(grid: int, width: int) -> tuple[Tensor, Tensor]:

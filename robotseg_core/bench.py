@@ -7,22 +7,45 @@ import argparse
 import os
 import platform
 import time
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
+from robotseg_core.attention import product, uses_onednn
+from robotseg_core.config import PRESETS
 from robotseg_core.segment import add_model_arguments, load_model
-from robotseg_core.stream import MAX_SIDE, StreamPolicy
-from robotseg_core.types import StageTimes
+from robotseg_core.stream import MAX_SIDE, PRECISIONS, RobotSeg, Stream
+from robotseg_core.stream_policy import NEVER, StreamPolicy
+from robotseg_core.types import PARTS, StageTimes
+
+REFERENCE_GFLOP = 3 * 1423
+"""Three passes of the reference, one a part, at 1024 pixels with a full memory."""
+FRAMES = {"nano": 200, "base": 5}
+"""Measured frames where nothing is said; base takes seconds a frame on a CPU."""
+STAGES = [f.name for f in fields(StageTimes)]
+FULL = StreamPolicy(min_presence=0.0, lost_after=NEVER, refresh_after=0, conditioning_frames=1)
+"""A memory that is never dropped: without it a stream that sees no robot would skip half of its stages."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``robotseg bench``."""
-    parser.add_argument("--frames", type=int, default=200, help="measured frames (default 200)")
+    parser.add_argument("--frames", type=int, help="measured frames (default 200, base 5)")
     parser.add_argument("--size", default="640x480", help="frame size WxH (default 640x480)")
+    parser.add_argument("--precision", default="fp32", choices=tuple(PRECISIONS), help="default fp32")
+    parser.add_argument("--memory-frames", type=int, help="frames looked up, 1 to the preset's (default)")
+    parser.add_argument("--knobs", action="store_true", help="also measure what each knob saves")
+    parser.add_argument("--long", action="store_true", help="also compare frame 1,000 with frame 20")
+    parser.add_argument(
+        "--loop",
+        default="eager",
+        choices=("eager", "compiled", "graphs"),
+        help="all but the encoder: as it is, through torch.compile, or as CUDA graphs (needs a C compiler)",
+    )
     add_model_arguments(parser)
 
 
@@ -38,13 +61,13 @@ def hardware() -> str:
     return f"{name}, {len(os.sched_getaffinity(0))} cores{gpu}"
 
 
-def matmul_rate() -> float:
+def rate(multiply: Callable[[torch.Tensor, torch.Tensor], object]) -> float:
     """Rate of a 1024 x 1024 float32 matrix product on the CPU, GFLOP/s: a scale to compare machines by."""
     a = torch.randn(1024, 1024)
     times = []
     for _ in range(20):
         began = time.perf_counter()
-        torch.mm(a, a)
+        multiply(a, a)
         times.append(time.perf_counter() - began)
     return 2 * 1024**3 / float(np.median(times)) / 1e9
 
@@ -62,39 +85,111 @@ def versions() -> str:
     return ", ".join(f"{name} {version}" for name, version in names.items())
 
 
+def pictures(width: int, height: int) -> list[NDArray[np.uint8]]:
+    """Smooth noise that moves: over a full memory the cost of a frame does not depend on what it shows."""
+    coarse = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    noise = np.asarray(cv2.resize(coarse, (2 * width, height)), np.uint8)
+    return [np.ascontiguousarray(noise[:, 8 * i : 8 * i + width]) for i in range(min(16, width // 8))]
+
+
+@dataclass(frozen=True)
+class Times:
+    """Milliseconds, [frames, stages + 1]: each stage, then the whole step."""
+
+    rows: NDArray[np.float64]
+
+    @property
+    def step(self) -> float:
+        """Median of the whole step, ms."""
+        return float(np.median(self.rows[:, -1]))
+
+
+def measure(stream: Stream, frames: list[NDArray[np.uint8]], count: int, *, warm_up: int = 1) -> Times:
+    """Step ``stream`` through ``count`` frames after ``warm_up`` others."""
+    rows = []
+    for i in tqdm(range(warm_up + count), unit="frame", desc=stream.robotseg.preset, leave=False, disable=None):
+        began = time.perf_counter()
+        times = stream.step(frames[i % len(frames)], i).stage_ms
+        if i >= warm_up:
+            rows.append([*(getattr(times, s) for s in STAGES), 1e3 * (time.perf_counter() - began)])
+    return Times(np.array(rows))
+
+
+def full(robotseg: RobotSeg, parts: tuple[str, ...] = PARTS, frames: int = 0) -> Stream:
+    """A stream with a full memory."""
+    stream = robotseg.stream(FULL, parts=parts)
+    stream.fill_memory(frames)
+    return stream
+
+
+def model_to_measure(arguments: argparse.Namespace) -> RobotSeg:
+    """The model asked for; base without weights gets random ones, which cost the same."""
+    if arguments.preset == "base" and arguments.weights is None:
+        from robotseg_core.bench_knobs import random_base
+
+        return random_base(arguments)
+    return load_model(arguments)
+
+
+def hasten(robotseg: RobotSeg, loop: str) -> None:
+    """Compile all but the encoder, ``graphs``: also record it as CUDA graphs."""
+    mode = {"compiled": "default", "graphs": "reduce-overhead"}[loop]
+    model = robotseg.model
+    for module in (model.memory_attention, model.sam_mask_decoder, model.memory_encoder):
+        module.compile(mode=mode)
+
+
 def run(arguments: argparse.Namespace) -> int:
-    """Print median and p95 of every stage, and the cost of late frames over early ones."""
+    """Print median and p95 of every stage, the scale figure, parts against one, late frames against early ones."""
     try:
         width, height = (int(x) for x in arguments.size.lower().split("x"))
     except ValueError:
         raise ValueError(f"--size is {arguments.size!r}, must be WIDTHxHEIGHT, e.g. 640x480") from None
     if not (16 <= width <= MAX_SIDE and 16 <= height <= MAX_SIDE):
         raise ValueError(f"--size is {arguments.size!r}, each side must be 16 to {MAX_SIDE} pixels")
-    if arguments.frames < 20:
-        raise ValueError(f"--frames is {arguments.frames}, must be at least 20")
-    robotseg = load_model(arguments)
-    # Smooth noise that moves, over a full memory that is never dropped: with it the cost of a frame does not depend
-    # on what it shows, without it a stream that sees no robot would skip half of its stages.
-    stream = robotseg.stream(StreamPolicy(lost_after=1 << 40, refresh_after=0))
-    stream.fill_memory()
-    coarse = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
-    noise = np.asarray(cv2.resize(coarse, (2 * width, height)), np.uint8)
-    frames = [np.ascontiguousarray(noise[:, 8 * i : 8 * i + width]) for i in range(min(16, width // 8))]
-    warm_up = 10
-    stages = [f.name for f in fields(StageTimes)]
-    rows = []
-    for i in tqdm(range(warm_up + arguments.frames), unit="frame", desc=robotseg.preset):
-        began = time.perf_counter()
-        times = stream.step(frames[i % len(frames)], i).stage_ms
-        if i >= warm_up:
-            rows.append([*(getattr(times, s) for s in stages), 1e3 * (time.perf_counter() - began)])
-    table = np.array(rows)
-    print(f"{hardware()}\n{versions()}\nsgemm {matmul_rate():.0f} GFLOP/s in this run")
-    print(f"{robotseg.preset} on {robotseg.device}, encoder {robotseg.backend}, frames {width}x{height}, 3 parts\n")
+    count = arguments.frames or FRAMES.get(arguments.preset, 200)
+    if count < 2:
+        raise ValueError(f"--frames is {count}, must be at least 2")
+    robotseg = model_to_measure(arguments)
+    if arguments.loop != "eager":
+        hasten(robotseg, arguments.loop)
+    frames, warm_up = pictures(width, height), min(10, max(1, count // 5))
+    sgemm = rate(torch.mm)
+    times = measure(full(robotseg), frames, count, warm_up=warm_up)
+    print(f"{hardware()}\n{versions()}\n{torch.get_num_threads()} threads, {arguments.loop} loop")
+    print(f"sgemm {sgemm:.0f} GFLOP/s in this run{_own_rate()}")
+    config = robotseg.model.config
+    print(
+        f"{robotseg.preset} ({robotseg.source}) at {config.image_size} px on {robotseg.device}, encoder "
+        f"{robotseg.backend}, {robotseg.precision}, frames {width}x{height}, 3 parts, memory of "
+        f"{robotseg.memory_frames} frames, full; {count} frames\n"
+    )
     print(f"{'stage':18}{'median ms':>10}{'p95 ms':>10}")
-    for name, column in zip([*stages, "whole step"], table.T, strict=True):
+    for name, column in zip([*STAGES, "whole step"], times.rows.T, strict=True):
         print(f"{name:18}{np.median(column):10.2f}{np.percentile(column, 95):10.2f}")
-    tenth = max(1, len(table) // 10)
-    ratio = np.median(table[-tenth:, -1]) / np.median(table[:tenth, -1])
-    print(f"\n{1e3 / np.median(table[:, -1]):.1f} frames/s; last tenth over first tenth of the frames: {ratio:.3f}")
+    print(f"\n{1e3 / times.step:.2f} frames/s")
+    if config == PRESETS["base"] and robotseg.memory_frames == config.memory_frames:
+        scale = times.step / 1e3 / (REFERENCE_GFLOP / sgemm)
+        print(f"scale: time / ({REFERENCE_GFLOP} GFLOP of three reference passes / sgemm rate) = {scale:.2f}")
+    one = measure(full(robotseg, ("robot",)), frames, max(2, count // 4))
+    print(f"one part (robot) {one.step:.1f} ms; three parts cost {times.step / one.step:.2f} of it")
+    if arguments.preset != "base":
+        tenth = max(1, len(times.rows) // 10)
+        ratio = np.median(times.rows[-tenth:, -1]) / np.median(times.rows[:tenth, -1])
+        print(f"last tenth over first tenth of the frames: {ratio:.3f}")
+    if arguments.long or arguments.knobs:
+        from robotseg_core import bench_knobs
+
+        if arguments.long:
+            bench_knobs.early_and_late(robotseg, frames)
+        if arguments.knobs:
+            bench_knobs.knobs(robotseg, arguments, frames, max(2, count // 2))
     return 0
+
+
+def _own_rate() -> str:
+    """Rate of the product that the core takes itself, where it does."""
+    with torch.inference_mode():
+        if not uses_onednn(torch.zeros(1)):
+            return ""
+        return f" (torch.mm); oneDNN, which the core uses, {rate(product):.0f}"

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory bank of a stream: a ring of fixed size, allocated once (SPEC 7.2).
+"""Memory bank of a stream: slots of fixed number, allocated once (SPEC 7.2).
 
-Slot 0 holds each part's conditioning frame, the other slots the latest frames.  The order of slots does not
-matter to attention; their age enters through the time code.  The thousandth frame costs what the tenth did.
+The first slots hold each part's conditioning frames, filled from the last of them to the first, so that the slots in
+use lie side by side; the others are a ring of the latest frames.  The order of slots does not matter to attention;
+their age enters through the time code.  The thousandth frame costs what the tenth did.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,6 +19,16 @@ from robotseg_core.config import ModelConfig
 from robotseg_core.model import Memory, ProjectedKeys
 
 
+@dataclass(frozen=True)
+class Entry:
+    """One frame of B parts: features [B, N, m], keys [A, B, N, e], object_tokens [B, R, d], pointer [B, d]."""
+
+    features: Tensor
+    keys: Tensor
+    object_tokens: Tensor
+    pointer: Tensor
+
+
 class MemoryBank:
     """Memory of ``parts`` parts.
 
@@ -24,35 +37,38 @@ class MemoryBank:
     Args:
         config: of the model.
         parts: how many parts.
-        device: where it lies.
-        dtype: of features, tokens and pointers.
-        time_keys: [A, T, N, e] of ``RobotSegModel.time_keys``; the keys of the frames are kept in its type.
-        slots: frames to keep, 1 to ``config.memory_frames``.
+        time_keys: [A, T, N, e] of ``RobotSegModel.time_keys``; keys are kept in its type and on its device, all
+            else in float32.
+        frames: frames to look up, one of them a conditioning frame: 1 to ``config.memory_frames``.
+        conditioning: conditioning frames to keep for each part, the latest ones.
     """
 
     def __init__(
-        self, config: ModelConfig, parts: int, device: torch.device, dtype: torch.dtype, time_keys: Tensor, slots: int
+        self, config: ModelConfig, parts: int, time_keys: Tensor, *, frames: int, conditioning: int = 1
     ) -> None:
-        self.config = config
+        self.config, self.conditioning = config, conditioning
         self._time_keys = time_keys
-        pointers, cells = config.max_pointers, config.grid**2
+        slots, pointers, cells = conditioning + frames - 1, conditioning + config.max_pointers - 1, config.grid**2
         lookups, _, _, width = time_keys.shape
-        self.features = torch.zeros(parts, slots, cells, config.mem_dim, device=device, dtype=dtype)
-        self.object_tokens = torch.zeros(parts, slots, config.rpg_regions, config.d_model, device=device, dtype=dtype)
+        device = time_keys.device
+        self.features = torch.zeros(parts, slots, cells, config.mem_dim, device=device)
+        self.object_tokens = torch.zeros(parts, slots, config.rpg_regions, config.d_model, device=device)
         self.keys = torch.zeros(lookups, parts, slots, cells, width, device=device, dtype=time_keys.dtype)
         longest = slots * cells + pointers * config.pointer_tokens
         self._key_space = torch.zeros(parts, longest, width, device=device, dtype=time_keys.dtype)
-        self.pointers = torch.zeros(parts, pointers, config.d_model, device=device, dtype=dtype)
+        self.pointers = torch.zeros(parts, pointers, config.d_model, device=device)
         self._frame = np.zeros((parts, slots), np.int64)
         self._valid = np.zeros((parts, slots), bool)
         self._pointer_frame = np.zeros((parts, pointers), np.int64)
         self._pointer_valid = np.zeros((parts, pointers), bool)
         self._writes = 0
+        # Slots of each part's latest entry (features, pointer); -1 where a ring has no room.
+        self._latest = np.full((parts, 2), -1)
 
     @property
     def started(self) -> NDArray[np.bool_]:
         """Which parts have a conditioning frame, [parts]."""
-        return self._valid[:, 0].copy()
+        return np.asarray(self._valid[:, : self.conditioning].any(1))
 
     def reset(self, part: int | None = None) -> None:
         """Forget everything, or everything of one part; nothing is reallocated."""
@@ -66,68 +82,92 @@ class MemoryBank:
         """What frame number ``frame`` may look at; None while there is nothing."""
         if not self._valid.any():
             return None
-        slots = min(1 + self._writes, self._valid.shape[1])
-        pointers = min(1 + self._writes, self._pointer_valid.shape[1])
+        first, start = self.conditioning, int(self._valid.any(0).argmax())
+        slots = slice(start, min(first + self._writes, self._valid.shape[1]))
+        seen = slice(start, min(first + self._writes, self._pointer_valid.shape[1]))
         last = self.config.memory_frames - 1
-        # Ring slots hold the same frame for all parts; the newest valid part tells which.
-        age = frame - self._frame[:, 1:slots].max(0)
-        time_index = np.concatenate([[last], np.clip(age - 1, 0, max(0, last - 1))])
-        offsets = (frame - self._pointer_frame[:, :pointers]).astype(np.float32)
+        # Ring slots hold the same frame for all parts; the newest part tells which.
+        age = frame - self._frame[:, first : slots.stop].max(0)
+        time_index = np.concatenate([np.full(first - start, last), np.clip(age - 1, 0, max(0, last - 1))])
+        offsets = (frame - self._pointer_frame[:, seen]).astype(np.float32)
         limit = self.config.max_pointers - 1
         if self.config.bounded_age:
             offsets = offsets.clip(0, limit)
         if (offsets == offsets[:1]).all():
             offsets = offsets[:1]
         device = self.features.device
-        valid, pointer_valid = self._valid[:, :slots], self._pointer_valid[:, :pointers]
+        valid, pointer_valid = self._valid[:, slots], self._pointer_valid[:, seen]
         whole = bool(valid.all() and pointer_valid.all())
         return Memory(
-            features=self.features[:, :slots],
+            features=self.features[:, slots],
             time_index=torch.from_numpy(time_index).to(device, non_blocking=True),
-            pointers=self.pointers[:, :pointers],
+            pointers=self.pointers[:, seen],
             offsets=torch.from_numpy(offsets / max(1, limit)).to(device, non_blocking=True),
-            object_tokens=self.object_tokens[:, :slots],
-            keys=ProjectedKeys(self.keys[:, :, :slots], self._time_keys, self._key_space),
+            object_tokens=self.object_tokens[:, slots],
+            keys=ProjectedKeys(self.keys[:, :, slots], self._time_keys, self._key_space),
             empty=None if whole else torch.from_numpy(~valid).to(device, non_blocking=True),
             empty_pointers=None if whole else torch.from_numpy(~pointer_valid).to(device, non_blocking=True),
         )
 
-    def store(
-        self,
-        frame: int,
-        features: Tensor,
-        keys: Tensor,
-        object_tokens: Tensor,
-        pointer: Tensor,
-        started: NDArray[np.bool_],
-    ) -> None:
-        """Keep a frame: features [parts, N, m], keys [A, parts, N, e], object_tokens [parts, R, d], pointer [parts, d].
+    def store(self, frame: int, entry: Entry, started: NDArray[np.bool_]) -> None:
+        """Keep a frame of all parts.
 
-        Parts in ``started`` [parts] take it as their conditioning frame, parts that already have one as their
-        latest frame; the others forget it.
+        Parts in ``started`` [parts] take it as a conditioning frame, parts that already have one as their latest
+        frame; the others forget it.
         """
-        running = self._valid[:, 0] & ~started
+        running = self.started & ~started
         for part in np.flatnonzero(started):
-            self.features[part, 0] = features[part]
-            self.keys[:, part, 0] = keys[:, part]
-            self.object_tokens[part, 0] = object_tokens[part]
-            self.pointers[part, 0] = pointer[part]
-            self._frame[part, 0] = self._pointer_frame[part, 0] = frame
-            self._valid[part], self._pointer_valid[part] = False, False
-            self._valid[part, 0] = self._pointer_valid[part, 0] = True
-        if not running.any():
+            self._begin(int(part), frame, entry)
+        # The ring moves on also without a frame for it: what is in it grows older.
+        if running.any() or self._valid[:, self.conditioning :].any():
+            self._extend(frame, entry, running)
+
+    def amend(self, part: int, frame: int, entry: Entry) -> None:
+        """Put ``entry`` of one part in the place of its latest one; a part without any begins with it."""
+        if not self.started[part]:
+            self._begin(part, frame, entry, row=0)
             return
-        ring, pointer_ring = self._valid.shape[1] - 1, self._pointer_valid.shape[1] - 1
+        slot, pointer_slot = self._latest[part]
+        if slot >= 0:
+            self._write(part, slot, entry, 0)
+        if pointer_slot >= 0:
+            self.pointers[part, pointer_slot] = entry.pointer[0]
+
+    def _write(self, part: int, slot: int, entry: Entry, row: int) -> None:
+        self.features[part, slot] = entry.features[row]
+        self.keys[:, part, slot] = entry.keys[:, row]
+        self.object_tokens[part, slot] = entry.object_tokens[row]
+
+    def _begin(self, part: int, frame: int, entry: Entry, row: int | None = None) -> None:
+        row = part if row is None else row
+        if self.conditioning == 1:
+            self._valid[part] = self._pointer_valid[part] = False
+        used = self._valid[part, : self.conditioning]
+        # From the last slot to the first; then the oldest frame makes room.
+        free = np.flatnonzero(~used)
+        slot = int(free[-1]) if len(free) else int(self._frame[part, : self.conditioning].argmin())
+        self._write(part, slot, entry, row)
+        self.pointers[part, slot] = entry.pointer[row]
+        self._frame[part, slot] = self._pointer_frame[part, slot] = frame
+        self._valid[part, slot] = self._pointer_valid[part, slot] = True
+        self._latest[part] = slot
+
+    def _extend(self, frame: int, entry: Entry, running: NDArray[np.bool_]) -> None:
+        first = self.conditioning
+        ring, pointer_ring = self._valid.shape[1] - first, self._pointer_valid.shape[1] - first
+        self._latest[running] = -1
         if ring:
-            slot = 1 + self._writes % ring
-            self.features[:, slot] = features
-            self.keys[:, :, slot] = keys
-            self.object_tokens[:, slot] = object_tokens
+            slot = first + self._writes % ring
+            self.features[:, slot] = entry.features
+            self.keys[:, :, slot] = entry.keys
+            self.object_tokens[:, slot] = entry.object_tokens
             self._frame[:, slot] = frame
             self._valid[:, slot] = running
+            self._latest[running, 0] = slot
         if pointer_ring:
-            slot = 1 + self._writes % pointer_ring
-            self.pointers[:, slot] = pointer
+            slot = first + self._writes % pointer_ring
+            self.pointers[:, slot] = entry.pointer
             self._pointer_frame[:, slot] = frame
             self._pointer_valid[:, slot] = running
+            self._latest[running, 1] = slot
         self._writes += 1

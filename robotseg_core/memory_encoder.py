@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robotseg_core.attention import LayerNorm2d
+from robotseg_core.attention import LayerNorm2d, linear
 from robotseg_core.config import ModelConfig
 
 MASK_SCALE, MASK_BIAS = 20.0, -10.0
@@ -46,7 +46,7 @@ class FuserBlock(nn.Module):
     def forward(self, v: Tensor) -> Tensor:
         """Apply to [B, d, g, g]."""
         x = self.norm(self.dwconv(v)).permute(0, 2, 3, 1)
-        x = self.gamma * self.pwconv2(F.gelu(self.pwconv1(x)))
+        x = self.gamma * linear(self.pwconv2, F.gelu(linear(self.pwconv1, x)))
         return v + x.permute(0, 3, 1, 2)
 
 

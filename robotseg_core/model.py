@@ -239,14 +239,12 @@ class RobotSegModel(nn.Module):
             mask_logits: [B, 1, h, w] mask prompt or None.
         """
         batch = conditioned.image.shape[0]
-        if points is None:
-            coords = conditioned.image.new_zeros(batch, 0, 2)
-            points = coords, torch.zeros(batch, 0, dtype=torch.long, device=coords.device)
-        sparse = self.sam_prompt_encoder.points(*points)
-        dense = self.sam_prompt_encoder.dense(batch, mask_logits)
+        prompts = self.sam_prompt_encoder
+        sparse = prompts.no_points(batch) if points is None else prompts.points(*points)
+        dense = prompts.dense(batch, mask_logits)
         candidates: Candidates = self.sam_mask_decoder(
             conditioned.image + dense,
-            self.sam_prompt_encoder.dense_pe(),
+            prompts.dense_pe(),
             sparse,
             (features.h4, features.h8),
             part=part,

@@ -13,19 +13,25 @@ OUTSIDE = -32.0
 """Floor of logits before they are enlarged: an absent part's -1024 would bleed over its neighbours."""
 
 
-def split_parts(logits: NDArray[np.float32], height: int, width: int) -> NDArray[np.bool_]:
-    """Logits [3, h, w] of arm, gripper, robot -> masks [3, height, width] bool.
+def split_parts(
+    logits: NDArray[np.float32], height: int, width: int, parts: tuple[str, ...] = PARTS
+) -> NDArray[np.bool_]:
+    """Logits [n, h, w] of ``parts``, the robot last -> masks [n, height, width] bool.
 
     Robot is where the robot's logit is positive or the arm's or gripper's is; each of its pixels belongs to arm or
-    gripper, whichever is more likely: so the two are disjoint and robot is their union.
+    gripper, whichever is more likely: so the two are disjoint and robot is their union.  A part that is not asked
+    for stands at 0 against the other.
     """
-    arm, gripper, robot = np.maximum(logits, OUTSIDE)
+    logits = np.maximum(logits, OUTSIDE)
     # Two maps are enlarged, not three: the union and the difference.
-    union = cv2.resize(np.maximum(robot, np.maximum(arm, gripper)), (width, height), interpolation=cv2.INTER_LINEAR)
-    lead = cv2.resize(arm - gripper, (width, height), interpolation=cv2.INTER_LINEAR)
-    inside = np.asarray(union) > 0
-    first = np.asarray(lead) >= 0
-    return np.stack([inside & first, inside & ~first, inside])
+    union = cv2.resize(logits.max(0), (width, height), interpolation=cv2.INTER_LINEAR)
+    masks = {"robot": np.asarray(union) > 0}
+    if len(parts) > 1:
+        given = dict(zip(parts, logits, strict=True))
+        lead = given.get("arm", np.float32(0)) - given.get("gripper", np.float32(0))
+        first = np.asarray(cv2.resize(np.asarray(lead), (width, height), interpolation=cv2.INTER_LINEAR)) >= 0
+        masks |= {"arm": masks["robot"] & first, "gripper": masks["robot"] & ~first}
+    return np.stack([masks[part] for part in parts])
 
 
 def part_mask(name: str, mask: NDArray[np.bool_], score: float) -> PartMask:
@@ -41,8 +47,12 @@ def part_mask(name: str, mask: NDArray[np.bool_], score: float) -> PartMask:
 
 
 def part_masks(
-    logits: NDArray[np.float32], scores: NDArray[np.float32], height: int, width: int
+    logits: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    height: int,
+    width: int,
+    parts: tuple[str, ...] = PARTS,
 ) -> tuple[PartMask, ...]:
-    """All parts of a frame from logits [3, h, w] and scores [3]."""
-    masks = split_parts(logits, height, width)
-    return tuple(part_mask(name, masks[i], float(scores[i])) for i, name in enumerate(PARTS))
+    """All parts of a frame from logits [n, h, w] and scores [n]."""
+    masks = split_parts(logits, height, width, parts)
+    return tuple(part_mask(name, masks[i], float(scores[i])) for i, name in enumerate(parts))

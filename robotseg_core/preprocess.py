@@ -12,6 +12,9 @@ from torch import Tensor
 
 from robotseg_core.structure import IMAGE_MEAN, IMAGE_STD
 
+MAX_SIDE = 8192
+"""Largest side of a frame that a stream accepts, pixels."""
+
 
 def resize_frame(frame: NDArray[np.uint8], size: int, *, exact: bool) -> NDArray[np.uint8]:
     """RGB [H, W, 3] uint8 -> [size, size, 3], ignoring the aspect ratio.
@@ -38,3 +41,13 @@ def frame_tensor(frame: NDArray[np.uint8], size: int, *, exact: bool) -> Tensor:
     """RGB [H, W, 3] uint8 -> normalised [1, 3, size, size] float32."""
     small = resize_frame(frame, size, exact=exact)
     return normalise(torch.from_numpy(np.ascontiguousarray(small.transpose(2, 0, 1))))[None]
+
+
+def check_frame(frame: NDArray[np.uint8]) -> None:
+    """Raise ValueError where a frame is not [H, W, 3] uint8 of sane size."""
+    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8:
+        raise ValueError(f"frame is {getattr(frame, 'dtype', type(frame))}, must be a uint8 array")
+    if frame.ndim != 3 or frame.shape[2] != 3:
+        raise ValueError(f"frame has shape {frame.shape}, must be [H, W, 3]")
+    if not (1 <= frame.shape[0] <= MAX_SIDE and 1 <= frame.shape[1] <= MAX_SIDE):
+        raise ValueError(f"frame is {frame.shape[1]} x {frame.shape[0]}, each side must be 1 to {MAX_SIDE} pixels")

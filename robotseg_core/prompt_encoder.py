@@ -29,6 +29,11 @@ class RandomPositionEncoding(nn.Module):
         return torch.cat([z.sin(), z.cos()], -1)
 
 
+def _forget_codes(encoder: nn.Module, _: object) -> None:
+    assert isinstance(encoder, PromptEncoder)
+    encoder._codes.clear()
+
+
 class PromptEncoder(nn.Module):
     """Prompts of a batch of parts -> decoder inputs."""
 
@@ -49,9 +54,23 @@ class PromptEncoder(nn.Module):
             nn.GELU(),
             nn.Conv2d(c, d, 1),
         )
+        self._codes: dict[torch.device, Tensor] = {}
+        self.register_load_state_dict_post_hook(_forget_codes)
 
     def dense_pe(self) -> Tensor:
-        """Position code of the grid's cell centres, [N, d]."""
+        """Position code of the grid's cell centres, [N, d]; made once in inference mode."""
+        if not torch.is_inference_mode_enabled():
+            return self._dense_pe()
+        device = self.no_mask_embed.weight.device
+        if device not in self._codes:
+            self._codes[device] = self._dense_pe()
+        return self._codes[device]
+
+    def no_points(self, batch: int) -> Tensor:
+        """What :meth:`points` gives where there are none, [B, 2, d]."""
+        return self.not_a_point_embed.weight.expand(batch, 2, -1)
+
+    def _dense_pe(self) -> Tensor:
         matrix = self.pe_layer.positional_encoding_gaussian_matrix
         centre = (torch.arange(self.grid, device=matrix.device, dtype=matrix.dtype) + 0.5) / self.grid
         v, u = torch.meshgrid(centre, centre, indexing="ij")

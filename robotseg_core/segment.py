@@ -36,6 +36,8 @@ def load_model(arguments: argparse.Namespace, size: int | None = None) -> RobotS
         backend=arguments.backend,
         weights=arguments.weights,
         image_size=chosen,
+        precision=getattr(arguments, "precision", "fp32"),
+        memory_frames=getattr(arguments, "memory_frames", None),
     )
 
 

@@ -228,7 +228,8 @@ class Session:
 
     def _forget(self, index: int) -> None:
         """Drop what no later frame can read (SPEC 7.2, last paragraph)."""
-        oldest = index + 1 - max(self.pointers - 1, self.model.config.memory_frames - 1)
+        # Of this frame too, which may yet be corrected.
+        oldest = index - max(self.pointers - 1, self.model.config.memory_frames - 1)
         for old in [i for i in self._others if i < oldest]:
             del self._others[old]
         self._tracked = {i for i in self._tracked if i >= oldest or i in self._conditioning}

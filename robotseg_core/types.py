@@ -69,6 +69,25 @@ class Prompt:
             raise ValueError(f"prompt label is {self.label}, must be 0 or 1")
 
 
+@dataclass(frozen=True, eq=False)
+class MaskPrompt:
+    """A user's mask for one part, taken as it is.
+
+    Attributes:
+        part: one of :data:`PARTS`.
+        mask: [H, W] bool or uint8, the size of the image; the part is where it is not 0.
+    """
+
+    part: str
+    mask: NDArray[np.uint8] | NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        if self.part not in PARTS:
+            raise ValueError(f"prompt part is {self.part!r}, must be one of {PARTS}")
+        if self.mask.ndim != 2 or self.mask.dtype not in (np.bool_, np.uint8):
+            raise ValueError(f"mask is {self.mask.dtype} {self.mask.shape}, must be bool or uint8 [H, W]")
+
+
 @dataclass(frozen=True)
 class PartMask:
     """One part in one frame.

@@ -5,29 +5,30 @@ import numpy as np
 import torch
 from small import SMALL
 
-from robotseg_core.memory_bank import MemoryBank
+from robotseg_core.memory_bank import Entry, MemoryBank
 
 ALL, NONE = np.ones(3, bool), np.zeros(3, bool)
 
 
-def filled(value: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Features, keys, tokens and pointer of a frame, all of one value."""
+def filled(value: float) -> Entry:
+    """A frame, all of one value."""
     features = torch.full((3, SMALL.grid**2, SMALL.mem_dim), value)
     keys = torch.full((2, 3, SMALL.grid**2, SMALL.attention_dim), value)
-    return features, keys, torch.full((3, 3, SMALL.d_model), value), torch.full((3, SMALL.d_model), value)
+    tokens, pointer = torch.full((3, 3, SMALL.d_model), value), torch.full((3, SMALL.d_model), value)
+    return Entry(features, keys, tokens, pointer)
 
 
-def bank() -> MemoryBank:
+def bank(conditioning: int = 1) -> MemoryBank:
     time_keys = torch.zeros(2, SMALL.memory_frames, SMALL.grid**2, SMALL.attention_dim)
-    return MemoryBank(SMALL, 3, torch.device("cpu"), torch.float32, time_keys, SMALL.memory_frames)
+    return MemoryBank(SMALL, 3, time_keys, frames=SMALL.memory_frames, conditioning=conditioning)
 
 
 def test_holds_the_first_and_the_latest_frames_with_their_ages():
     memory = bank()
     assert memory.view(0) is None
-    memory.store(0, *filled(0), ALL)
+    memory.store(0, filled(0), ALL)
     for frame in range(1, 12):
-        memory.store(frame, *filled(frame), NONE)
+        memory.store(frame, filled(frame), NONE)
     view = memory.view(12)
     assert view is not None and view.empty is None
     held = view.features[0, :, 0, 0].tolist()
@@ -43,10 +44,10 @@ def test_holds_the_first_and_the_latest_frames_with_their_ages():
 
 def test_a_part_that_appears_later_has_its_own_first_frame():
     memory = bank()
-    memory.store(0, *filled(0), np.array([True, False, True]))
-    memory.store(1, *filled(1), NONE)
-    memory.store(2, *filled(2), np.array([False, True, False]))
-    memory.store(3, *filled(3), NONE)
+    memory.store(0, filled(0), np.array([True, False, True]))
+    memory.store(1, filled(1), NONE)
+    memory.store(2, filled(2), np.array([False, True, False]))
+    memory.store(3, filled(3), NONE)
     view = memory.view(4)
     assert view is not None and view.empty is not None
     assert view.features[:, 0, 0, 0].tolist() == [0, 2, 0]
@@ -59,7 +60,7 @@ def test_a_part_that_appears_later_has_its_own_first_frame():
 
 def test_reset_of_a_part_keeps_the_others_and_reset_of_all_keeps_the_storage():
     memory = bank()
-    memory.store(0, *filled(0), ALL)
+    memory.store(0, filled(0), ALL)
     storage = memory.features.data_ptr()
     memory.reset(1)
     assert memory.started.tolist() == [True, False, True]

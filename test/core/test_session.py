@@ -72,7 +72,7 @@ def test_nothing_grows_without_bound(model: RobotSegModel, frames: list[Frame]) 
     session.prompt_auto(0, frames[0])
     for index in range(60):
         session.track(index, frames[index % len(frames)])
-    assert len(session._others) == 4 and len(session._tracked) <= 5 and not session._pending
+    assert len(session._others) == 5 and len(session._tracked) <= 6 and not session._pending
 
 
 def test_first_click_has_three_candidates_two_clicks_one(model: RobotSegModel, frames: list[Frame]) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 import resource
 
 import numpy as np
@@ -8,12 +9,17 @@ import pytest
 import torch
 from small import SMALL, moving_frames, small_robotseg
 
+from robotseg_core import part_stream
 from robotseg_core.model import Memory
+from robotseg_core.pending_prompts import PartPrompt, gather
 from robotseg_core.postprocess import part_masks
 from robotseg_core.preprocess import frame_tensor
 from robotseg_core.stream import MAX_SIDE, Stream, StreamPolicy
 from robotseg_core.structure import edges
 from robotseg_core.types import PARTS, Prompt, PromptKind, State
+
+ANY = StreamPolicy(max_coverage=1.0, min_coverage=0.0, max_border=1.0)
+"""Any mask is taken as a first memory."""
 
 
 def naive_masks(robotseg, frames):
@@ -52,7 +58,7 @@ def naive_masks(robotseg, frames):
 def test_stream_equals_a_plain_implementation_of_the_specification():
     robotseg = small_robotseg()
     frames = moving_frames(9)
-    stream = robotseg.stream(StreamPolicy(max_coverage=1.0))
+    stream = robotseg.stream(ANY)
     different = 0
     with torch.inference_mode():
         expected = naive_masks(robotseg, frames)
@@ -125,26 +131,63 @@ def test_no_part_is_in_view_while_the_robots_score_is_too_low():
     assert not any(part.present for part in result.parts) and not stream.bank.started.any()
 
 
-def test_a_mask_of_the_whole_image_is_not_taken_as_first_memory():
-    stream = small_robotseg().stream(StreamPolicy(max_coverage=0.0))
-    result = stream.step(moving_frames(1)[0])
-    assert result["robot"].area > 0
-    assert not stream.bank.started.any()
-    assert result.state is State.DEGRADED
+@pytest.fixture
+def scripted(monkeypatch):
+    """Decides for each step what the decoder sees: "none", "robot", "all" of the image, "around" the robot, "speck"."""
+    plan: list[str] = []
+    size = SMALL.image_size // 4
+    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    disc = (x - size / 2) ** 2 + (y - size / 2) ** 2 < (size / 3) ** 2
+    shapes = {
+        "none": torch.zeros_like(disc),
+        "robot": disc,
+        "all": torch.ones_like(disc),
+        "around": ~disc,
+        "speck": (x == 5) & (y == 5),
+    }
+
+    def decode(*arguments, **options):
+        decoded = original(*arguments, **options)
+        what = plan.pop(0)
+        logits = torch.where(shapes[what], 5.0, -5.0).expand_as(decoded.logits).clone()
+        seen = torch.full_like(decoded.object_logit, -5.0 if what == "none" else 5.0)
+        return dataclasses.replace(decoded, logits=logits, object_logit=seen, iou=torch.ones_like(decoded.iou))
+
+    original = part_stream.decode
+    monkeypatch.setattr(part_stream, "decode", decode)
+    return plan
 
 
-def test_lost_part_is_forgotten_and_searched_afresh():
+def test_searches_until_the_robot_comes_and_again_when_it_is_lost(scripted):
+    scripted += ["none", "none", "robot", "robot", "none", "none", "none", "robot", "robot"]
     stream = small_robotseg().stream(StreamPolicy(lost_after=2))
-    stream.step(moving_frames(1)[0])
+    states, memory = [], []
+    for frame in moving_frames(9):
+        states.append(stream.step(frame).state.name)
+        memory.append(bool(stream.bank.started.any()))
+    assert states == ["SEARCHING"] * 2 + ["TRACKING"] * 2 + ["LOST"] * 3 + ["TRACKING"] * 2
+    # Not before the robot is seen; kept through a gap of one frame; searched afresh after two.
+    assert memory == [False, False, True, True, True, False, False, True, True]
+
+
+@pytest.mark.parametrize("what", ["all", "around", "speck"])
+def test_what_cannot_be_a_robot_is_not_accepted_silently(scripted, what):
+    policy = StreamPolicy(min_coverage=0.01)
+    scripted += [what, what, "robot", what]
+    stream = small_robotseg().stream(policy)
+    frames = moving_frames(4)
+    for frame in frames[:2]:
+        result = stream.step(frame)
+        assert result["robot"].present and result.state is State.DEGRADED
+        assert not stream.bank.started.any()
+    assert stream.step(frames[2]).state is State.TRACKING
     assert stream.bank.started.all()
-    for _ in range(2):
-        state = stream._advance(np.zeros(3, bool), robot=False, score=0.0, coverage=0.0)
-    assert state is State.LOST
-    assert not stream.bank.started.any()
+    # Once there is a memory, such a mask is given, but not trusted.
+    assert stream.step(frames[3]).state is State.DEGRADED
 
 
 def test_reset_prompt_forgets_one_part_only():
-    stream = small_robotseg().stream(StreamPolicy(max_coverage=1.0))
+    stream = small_robotseg().stream(ANY)
     frames = moving_frames(4)
     for frame in frames[:3]:
         stream.step(frame)
@@ -169,16 +212,22 @@ def test_point_and_box_prompts_change_the_prompted_part_and_start_its_memory_ane
         assert not prompted._prompts
 
 
+def taken(stream: Stream) -> list[PartPrompt]:
+    return gather(stream._prompts, stream.parts, 80, 60, 64, torch.device("cpu"))
+
+
 def test_prompts_off_the_frame_are_left_out_and_boxes_are_put_in_order(caplog):
     stream = small_robotseg().stream()
     for xy in ((-50.0, -50.0), (1e9, 5.0), (3e38, 3e38)):
         stream.prompt(Prompt("arm", PromptKind.POINT, xy))
     stream.prompt(Prompt("gripper", PromptKind.BOX, (90.0, 5.0, 120.0, 20.0)))
-    assert stream._take_prompts(80, 60) == []
+    assert taken(stream) == []
     assert "80 x 60" in caplog.text
+    stream._prompts.clear()
     stream.prompt(Prompt("arm", PromptKind.BOX, (40.0, 30.0, -5.0, 15.0)))
-    [(row, (coords, labels))] = stream._take_prompts(80, 60)
-    assert row == 0 and labels.tolist() == [[2, 3]]
+    [asked] = taken(stream)
+    coords, labels = asked.points
+    assert asked.row == 0 and labels.tolist() == [[2, 3]]
     expected = [[0.0, 15 * 64 / 60], [32.0, 32.0]]
     np.testing.assert_allclose(coords[0], expected, rtol=1e-5)
 
@@ -188,7 +237,7 @@ def test_reset_takes_back_what_was_asked_for_its_part():
     stream.prompt(Prompt("arm", PromptKind.POINT, (5.0, 5.0)))
     stream.prompt(Prompt("robot", PromptKind.POINT, (6.0, 6.0)))
     stream.prompt(Prompt("arm", PromptKind.RESET))
-    assert [row for row, _ in stream._take_prompts(80, 60)] == [2]
+    assert [asked.row for asked in taken(stream)] == [2]
 
 
 def test_warm_up_runs_every_stage_and_leaves_no_memory_to_other_streams():
@@ -239,7 +288,7 @@ def test_two_thousand_steps_need_no_more_memory_than_two_hundred():
 
 
 def test_refresh_rebuilds_the_memory():
-    stream = small_robotseg().stream(StreamPolicy(refresh_after=4, max_coverage=1.0))
+    stream = small_robotseg().stream(dataclasses.replace(ANY, refresh_after=4))
     for frame in moving_frames(5):
         stream.step(frame)
     view = stream.bank.view(stream._frame)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the knobs save, and whether a late frame costs more than an early one: for ``robotseg bench``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from robotseg_core.bench import full, measure
+from robotseg_core.config import BASE, PRESETS
+from robotseg_core.golden import load_golden_weights
+from robotseg_core.model import RobotSegModel
+from robotseg_core.stream import PRECISIONS, RobotSeg, check_precision
+from robotseg_core.types import PARTS
+
+SEED = 10
+SHORT_SIDE = 128
+"""Input side at which a thousand frames of base are stepped for real."""
+SIDES = {"base": (1024, 768, 512), "nano": (320, 256, 192)}
+
+
+def random_base(arguments: argparse.Namespace) -> RobotSeg:
+    """The base preset with seeded random weights: what a frame costs does not depend on them."""
+    device = arguments.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    config = dataclasses.replace(BASE, image_size=arguments.image_size or BASE.image_size)
+    return RobotSeg.of(
+        _random_model(config.image_size),
+        device=torch.device(device),
+        backend=arguments.backend,
+        source="seeded random weights",
+        precision=arguments.precision,
+        memory_frames=arguments.memory_frames,
+    )
+
+
+def _random_model(image_size: int) -> RobotSegModel:
+    model = RobotSegModel(dataclasses.replace(BASE, image_size=image_size))
+    load_golden_weights(model, SEED)
+    return model
+
+
+def early_and_late(robotseg: RobotSeg, frames: list[NDArray[np.uint8]]) -> None:
+    """Frame 1,000 against frame 20, and which of it was really stepped."""
+    count = 5 if robotseg.preset == "base" else 50
+    early = measure(full(robotseg, frames=20), frames, count).step
+    late = measure(full(robotseg, frames=1000), frames, count).step
+    print(
+        f"memory filled as after 20 and after 1,000 frames (not stepped): {early:.1f} and {late:.1f} ms, ratio "
+        f"{late / early:.3f}"
+    )
+    short, side = robotseg, robotseg.model.config.image_size
+    if robotseg.preset == "base":
+        side = SHORT_SIDE
+        short = RobotSeg.of(_random_model(side), device=torch.device(robotseg.device), backend="auto", source="random")
+    steps = measure(full(short), frames, 1040).rows[:, -1]
+    print(
+        f"{robotseg.preset} at {side} px, 1,040 frames stepped: median of frames 21 to 60 "
+        f"{np.median(steps[20:60]):.2f} ms, of frames 1,001 to 1,040 {np.median(steps[1000:1040]):.2f} ms, ratio "
+        f"{np.median(steps[1000:1040]) / np.median(steps[20:60]):.3f}"
+    )
+
+
+def knobs(robotseg: RobotSeg, arguments: argparse.Namespace, frames: list[NDArray[np.uint8]], count: int) -> None:
+    """Print a table: each knob moved alone, all others as they are in ``robotseg``."""
+    model, device = robotseg.model, torch.device(robotseg.device)
+    plain = measure(full(robotseg), frames, count).step
+    print(f"\n{'knob':16}{'setting':>24}{'ms':>10}{'of the plain one':>18}")
+
+    def row(knob: str, setting: str, ms: float) -> None:
+        print(f"{knob:16}{setting:>24}{ms:10.1f}{ms / plain:18.2f}", flush=True)
+
+    def changed(**settings: object) -> RobotSeg:
+        known = {"precision": robotseg.precision, "memory_frames": robotseg.memory_frames} | settings
+        return RobotSeg.of(model, device=device, backend=arguments.backend, source=robotseg.source, **known)  # type: ignore[arg-type]
+
+    row("none", "", plain)
+    for length in range(model.config.memory_frames - 1, 0, -1):
+        row("memory_frames", str(length), measure(full(changed(memory_frames=length)), frames, count).step)
+    for side in SIDES[robotseg.preset]:
+        if side == model.config.image_size:
+            continue
+        other = RobotSegModel(dataclasses.replace(PRESETS[robotseg.preset], image_size=side))
+        other.load_state_dict(model.state_dict())
+        resized = RobotSeg.of(
+            other, device=device, backend=arguments.backend, source=robotseg.source, precision=robotseg.precision
+        )
+        row("image_size", str(side), measure(full(resized), frames, count).step)
+    for precision in PRECISIONS:
+        if precision == robotseg.precision:
+            continue
+        try:
+            check_precision(precision, device)
+        except ValueError as error:
+            print(f"{'precision':16}{precision:>24}  {error}")
+            continue
+        row("precision", precision, measure(full(changed(precision=precision)), frames, count).step)
+    for parts in (PARTS[1:], PARTS[2:]):
+        row("parts", " ".join(parts), measure(full(robotseg, parts), frames, count).step)

@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One camera's frames through the model, all parts as one batch.
+
+A frame goes one way: preprocess, encoder, memory attention, prompt generator, decoder, masks, memory.
+:mod:`robotseg_core.session` is the plain form of the same rules, for one part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from robotseg_core.mask_decoder import ABSENT_LOGIT
+from robotseg_core.memory_bank import Entry, MemoryBank
+from robotseg_core.model import Conditioned, Features
+from robotseg_core.pending_prompts import PartPrompt, gather
+from robotseg_core.postprocess import part_masks
+from robotseg_core.preprocess import check_frame, frame_tensor
+from robotseg_core.prompting import decode, decode_mask, fed_back
+from robotseg_core.stage_clock import StageClock
+from robotseg_core.stream_frame import Answer, LastFrame
+from robotseg_core.stream_policy import StreamPolicy
+from robotseg_core.structure import edges
+from robotseg_core.types import PARTS, MaskPrompt, PartMask, PartMasks, Prompt, PromptKind, State
+
+if TYPE_CHECKING:
+    from robotseg_core.stream import RobotSeg
+
+ROBOT = -1
+"""Row of the robot: always there, always the last."""
+
+
+class Stream:
+    """One camera's frames in order.  Not thread-safe: one thread steps a stream."""
+
+    def __init__(self, robotseg: RobotSeg, policy: StreamPolicy, parts: tuple[str, ...] = PARTS) -> None:
+        if "robot" not in parts or parts != tuple(part for part in PARTS if part in parts):
+            raise ValueError(f"parts are {parts}, must be some of {PARTS} in this order, the robot among them")
+        self.robotseg, self.policy, self.parts = robotseg, policy, parts
+        self.bank = MemoryBank(
+            robotseg.model.config,
+            len(parts),
+            robotseg.time_keys,
+            frames=robotseg.memory_frames,
+            conditioning=policy.conditioning_frames,
+        )
+        self._device = torch.device(robotseg.device)
+        self._classes = torch.tensor([PARTS.index(part) for part in parts], device=self._device)
+        self._prompts: list[Prompt | MaskPrompt] = []
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything; the next frame is a first frame."""
+        self.bank.reset()
+        self._prompts.clear()
+        self._frame = 0
+        self._since_refresh = 0
+        self._absent = np.zeros(len(self.parts), np.int64)
+        self._seen_robot = False
+        self._last: LastFrame | None = None
+        self._corrected: dict[int, Answer] = {}
+
+    def prompt(self, prompt: Prompt | MaskPrompt) -> None:
+        """Take a user's hint into account at the next step.
+
+        The prompted part is decoded without its memory, and the frame becomes one of its conditioning frames, of
+        which the policy says how many are kept.  Of several boxes or masks for a part the last one counts; what
+        does not lie on the frame is left out, with a warning.  RESET acts at once and takes back what was asked for
+        its part since the last step.
+
+        Raises:
+            ValueError: the stream has no such part.
+        """
+        if prompt.part not in self.parts:
+            raise ValueError(f"prompt part is {prompt.part!r}, this stream has {self.parts}")
+        if isinstance(prompt, Prompt) and prompt.kind is PromptKind.RESET:
+            row = self.parts.index(prompt.part)
+            self._prompts = [p for p in self._prompts if p.part != prompt.part]
+            self._corrected.pop(row, None)
+            self.bank.reset(row)
+            self._absent[row] = 0
+        else:
+            self._prompts.append(prompt)
+
+    @torch.inference_mode()
+    def fill_memory(self, frames: int = 0) -> None:
+        """Fill the memory with blanks, as if many frames had been seen: for warm-up and benchmarks.
+
+        ``frames`` tells how many, if more than the memory holds: their number enters the time codes.
+        """
+        self.reset()
+        bank, model = self.bank, self.robotseg.model
+        features, tokens, pointer = (
+            torch.zeros_like(x[:, 0]) for x in (bank.features, bank.object_tokens, bank.pointers)
+        )
+        with self.robotseg.autocast():
+            entry = Entry(features, model.frame_keys(features), tokens, pointer)
+        held = max(model.config.memory_frames, model.config.max_pointers)
+        self._frame = max(frames, held)
+        for index in (0, *range(self._frame - held + 1, self._frame)):
+            bank.store(index, entry, np.full(len(self.parts), index == 0))
+
+    @torch.inference_mode()
+    def step(self, frame: NDArray[np.uint8], stamp: int = 0) -> PartMasks:
+        """Segment one frame.
+
+        Args:
+            frame: [H, W, 3] uint8 RGB.
+            stamp: nanoseconds, returned unchanged.
+
+        Raises:
+            ValueError: shape, type or size of the frame is off; the stream is as it was before.
+        """
+        check_frame(frame)
+        clock = StageClock(self._device)
+        model, config = self.robotseg.model, self.robotseg.model.config
+        height, width = frame.shape[:2]
+        image = frame_tensor(frame, config.image_size, exact=config.name == "base").to(self._device)
+        clock.lap("preprocess")
+        with self.robotseg.autocast():
+            self._commit()
+            features = self.robotseg.encode(image)
+            clock.lap("encoder")
+            if self.policy.refresh_after and self._since_refresh >= self.policy.refresh_after:
+                self.bank.reset()
+                self._since_refresh = 0
+            tracked = self.bank.started
+            memory = self.bank.view(self._frame)
+            if memory is None:
+                conditioned = model.initial(features, len(self.parts))
+            else:
+                conditioned = model.condition(features, edges(image, config), memory)
+                # The bank's own storage changes with this frame, which corrections of it must not see.
+                conditioned = replace(conditioned, object_tokens=conditioned.object_tokens.clone())
+            clock.lap("memory_attention")
+            decoded = decode(model, features, conditioned, self._classes)
+            answer = self._doubt(Answer(decoded.logits, decoded.iou, decoded.object_logit, decoded.pointer))
+            prompted = np.zeros(len(self.parts), bool)
+            for asked in gather(self._prompts, self.parts, width, height, config.image_size, self._device):
+                answer.put(asked.row, self._decode_prompt(asked, features, None, None))
+                prompted[asked.row] = True
+            self._prompts.clear()
+            clock.lap("decoder")
+            present, scores, logits = self._to_host(answer)
+            masks = part_masks(logits, scores, height, width, self.parts)
+            clock.lap("postprocess")
+            started = self._newly_started(present, prompted, logits)
+            if started.any() or tracked.any():
+                binary = torch.from_numpy(started).to(self._device)
+                memory_features = model.remember(features, answer.logits, answer.object_logit, binary)
+                clock.lap("memory_encoder")
+                self.bank.store(self._frame, self._entry(memory_features, answer), started)
+                clock.lap("prompt_generator")
+        self._last = LastFrame(
+            self._frame, stamp, (height, width), features, conditioned, answer, tracked & ~started & self.bank.started
+        )
+        self._count(present)
+        state = self._state(masks[ROBOT], float(scores[ROBOT]))
+        return PartMasks(stamp=stamp, state=state, parts=masks, stage_ms=clock.times())
+
+    # ------------------------------------------------------------------------------------ corrections
+    @torch.inference_mode()
+    def correct(self, *prompts: Prompt | MaskPrompt) -> PartMasks:
+        """Correct the last frame's masks, as often as needed before the next step.
+
+        All clicks of the frame are given at each call; the mask so far is fed back with them.  A part that was
+        tracked is decoded with its memory, and its entry in the memory is replaced; a part whose conditioning frame
+        this is, or that has no memory, is prompted again.  The memory changes at the next step, see :meth:`discard`.
+
+        Raises:
+            RuntimeError: there is no frame to correct.
+            ValueError: one of the prompts is a RESET.
+        """
+        last = self._last
+        if last is None:
+            raise RuntimeError("a stream cannot correct before its first step")
+        if any(isinstance(p, Prompt) and p.kind is PromptKind.RESET for p in prompts):
+            raise ValueError("a correction cannot be a RESET; give it to prompt()")
+        clock = StageClock(self._device)
+        height, width = last.size
+        with self.robotseg.autocast():
+            size = self.robotseg.model.config.image_size
+            for asked in gather(prompts, self.parts, width, height, size, self._device):
+                row = asked.row
+                before = self._corrected.get(row)
+                if before is None and self.bank.started[row]:
+                    logits: Tensor | None = last.answer.logits[row : row + 1]
+                else:
+                    logits = None if before is None else before.logits
+                known = last.conditioned if last.tracked[row] and self.bank.started[row] else None
+                self._corrected[row] = self._decode_prompt(asked, last.features, known, logits)
+        answer = last.answer.copy()
+        for row, one in self._corrected.items():
+            answer.put(row, one)
+        clock.lap("decoder")
+        _, scores, all_logits = self._to_host(answer)
+        masks = part_masks(all_logits, scores, height, width, self.parts)
+        clock.lap("postprocess")
+        state = self._state(masks[ROBOT], float(scores[ROBOT]))
+        return PartMasks(stamp=last.stamp, state=state, parts=masks, stage_ms=clock.times())
+
+    def discard(self) -> None:
+        """Take back the corrections of the last frame; under ``compat="reference"`` they stay (SPEC 8)."""
+        if self.policy.compat == "fixed":
+            self._corrected.clear()
+
+    def _commit(self) -> None:
+        """Corrections enter the memory, with hard masks."""
+        last, model = self._last, self.robotseg.model
+        for row, answer in self._corrected.items():
+            assert last is not None
+            if self.policy.compat == "fixed" and not bool(answer.object_logit > 0) and not self.bank.started[row]:
+                continue
+            hard = torch.ones(1, dtype=torch.bool, device=self._device)
+            features = model.remember(last.features, answer.logits, answer.object_logit, hard)
+            self.bank.amend(row, last.index, self._entry(features, answer))
+        self._corrected.clear()
+
+    # ------------------------------------------------------------------------------------ parts of a step
+    def _decode_prompt(
+        self, asked: PartPrompt, features: Features, conditioned: Conditioned | None, previous: Tensor | None
+    ) -> Answer:
+        """Decode one part with its prompt; without ``conditioned`` [parts] as on a first frame.
+
+        ``previous`` [1, h, w] are the logits that clicks correct.
+        """
+        model, row = self.robotseg.model, slice(asked.row, asked.row + 1)
+        if asked.mask is not None:
+            decoded = decode_mask(model, features, asked.mask)
+        else:
+            one = model.initial(features, 1)
+            if conditioned is not None:
+                empty = conditioned.token_mask
+                one = Conditioned(
+                    image=conditioned.image[row],
+                    object_tokens=conditioned.object_tokens[row],
+                    token_mask=None if empty is None else empty[row],
+                    structure=None,
+                )
+            fed = None if previous is None else fed_back(previous)
+            decoded = decode(model, features, one, self._classes[row], points=asked.points, mask_logits=fed)
+        return Answer(decoded.logits, decoded.iou, decoded.object_logit, decoded.pointer)
+
+    def _entry(self, features: Tensor, answer: Answer) -> Entry:
+        # Keys and the RPG's tokens of a frame depend on that frame alone: made once, when it enters.
+        model = self.robotseg.model
+        tokens = model.object_tokens(features.float(), answer.logits.float())
+        return Entry(features, model.frame_keys(features), tokens, answer.pointer)
+
+    def _doubt(self, answer: Answer) -> Answer:
+        """Make all parts absent, as the decoder would, where the robot's score is too low to believe in any."""
+        if not self.policy.min_presence:
+            return answer
+        doubtful = answer.iou[ROBOT] * answer.object_logit[ROBOT].sigmoid() < self.policy.min_presence
+        object_logit = torch.where(doubtful, answer.object_logit.clamp(max=-1.0), answer.object_logit)
+        absent = self.robotseg.model.no_obj_ptr.to(answer.pointer.dtype)
+        return Answer(
+            logits=torch.where(doubtful, torch.full_like(answer.logits, ABSENT_LOGIT), answer.logits),
+            iou=answer.iou,
+            object_logit=object_logit,
+            pointer=torch.where(doubtful, absent, answer.pointer),
+        )
+
+    def _to_host(self, answer: Answer) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.float32]]:
+        """Which parts are present [parts], their scores [parts], their logits [parts, h, w]."""
+        present = (answer.object_logit > 0).cpu().numpy()
+        scores = (answer.iou * answer.object_logit.sigmoid()).float().cpu().numpy()
+        return present, scores, answer.logits.float().cpu().numpy()
+
+    def _newly_started(
+        self, present: NDArray[np.bool_], prompted: NDArray[np.bool_], logits: NDArray[np.float32]
+    ) -> NDArray[np.bool_]:
+        """Parts that take this frame as a conditioning frame."""
+        if self.policy.compat == "reference":
+            return ~self.bank.started | prompted
+        # Looked at as it would be remembered: where arm and gripper overlap, only one of them is published.
+        plausible = np.array([self.policy.plausible(part > 0) for part in logits])
+        return (present & plausible & ~self.bank.started) | (present & prompted)
+
+    def _count(self, present: NDArray[np.bool_]) -> None:
+        self._frame += 1
+        self._since_refresh += 1
+        self._absent = np.where(present, 0, self._absent + 1)
+        for row in np.flatnonzero((self._absent >= self.policy.lost_after) & self.bank.started):
+            self.bank.reset(int(row))
+
+    def _state(self, robot: PartMask, score: float) -> State:
+        self._seen_robot |= robot.present
+        if not robot.present:
+            return State.LOST if self._seen_robot else State.SEARCHING
+        trusted = score >= self.policy.min_score and self.policy.plausible(robot.mask)
+        return State.TRACKING if trusted else State.DEGRADED

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long the stages of a step take, on the CPU and on CUDA."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from robotseg_core.types import StageTimes
+
+
+class StageClock:
+    """Time between the stages of a step.
+
+    On CUDA, work is only queued when a stage returns: events in the queue give the times, and the host waits for
+    them once, at the end.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device.type == "cuda"
+        self._laps: list[tuple[str, float | torch.cuda.Event]] = [("", self._now())]
+
+    def _now(self) -> float | torch.cuda.Event:
+        if not self._cuda:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def lap(self, stage: str) -> None:
+        """Book the time since the last lap on ``stage``."""
+        self._laps.append((stage, self._now()))
+
+    def times(self) -> StageTimes:
+        """All stages so far."""
+        if self._cuda:
+            torch.cuda.synchronize()
+        total: dict[str, float] = {}
+        for (_, began), (stage, ended) in zip(self._laps[:-1], self._laps[1:], strict=True):
+            if isinstance(began, torch.cuda.Event):
+                assert isinstance(ended, torch.cuda.Event)
+                spent = began.elapsed_time(ended)
+            else:
+                assert isinstance(ended, float)
+                spent = 1e3 * (ended - began)
+            total[stage] = total.get(stage, 0.0) + spent
+        return StageTimes(**total)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a stream holds of a frame: the answer for each part, and what corrections of the last frame need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from robotseg_core.model import Conditioned, Features
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Of B parts: logits [B, h, w], predicted iou [B], object_logit [B], pointer [B, d]; rows are written into."""
+
+    logits: Tensor
+    iou: Tensor
+    object_logit: Tensor
+    pointer: Tensor
+
+    def put(self, row: int, one: Answer) -> None:
+        """Put the answer for one part into a row."""
+        for name in ("logits", "iou", "object_logit", "pointer"):
+            getattr(self, name)[row] = getattr(one, name)[0]
+
+    def copy(self) -> Answer:
+        """The same in storage of its own."""
+        return Answer(self.logits.clone(), self.iou.clone(), self.object_logit.clone(), self.pointer.clone())
+
+
+@dataclass(frozen=True)
+class LastFrame:
+    """What corrections of the last frame need.
+
+    ``tracked`` [parts]: which parts were found with their memory; the others were looked for without.
+    """
+
+    index: int
+    stamp: int
+    size: tuple[int, int]
+    features: Features
+    conditioned: Conditioned
+    answer: Answer
+    tracked: NDArray[np.bool_]
