@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
-import time
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,9 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from robotseg_core.synth.catalog import RobotChoice, embodiment, list_choices, sample_made
+from robotseg_core.synth.catalog import RobotChoice, list_choices
 from robotseg_core.synth.look import lift_shadows, light_scene, paint_robot
 from robotseg_core.synth.own_robot import add_arguments, choice_from
+from robotseg_core.synth.placing import choose_robots, place_robots
 from robotseg_core.synth.render import Picture, Renderer
 from robotseg_core.synth.robots import BACKGROUND, GRIPPER
 from robotseg_core.synth.room import Room, Thing
@@ -34,6 +36,38 @@ from robotseg_core.synth.scene import Scene, build_scene, update
 from robotseg_core.synth.surroundings import CABLES, NOTHING, hold_thing, place_beside, things_beside
 from robotseg_core.synth.views import View, choose_view, pose_robot, third_person, wrist_view
 from robotseg_core.synth.vrs import overlay, write_sheet
+
+HANG = 0.06
+"""How often robots are mounted on a wall or a ceiling."""
+
+_renderer: Renderer | None = None  # one a process, made when first needed
+
+
+@dataclass(frozen=True)
+class CutoutOptions:
+    """What a set of cut-outs is made of.
+
+    Attributes:
+        robots: the robots folder.
+        choices: robots that may appear.
+        out: folder for the shards.
+        seed: of the set; each shard has its own, made of it.
+        size: pixels, width and height.
+        scale: rendered larger by this and shrunk.
+        per_scene: samples of one compiled scene.
+        procedural: share of robots that do not exist.
+        empty: share of scenes without a robot.
+    """
+
+    robots: Path
+    choices: tuple[RobotChoice, ...]
+    out: Path
+    seed: int = 1
+    size: int = 384
+    scale: float = 1.25
+    per_scene: int = 8
+    procedural: float = 0.0
+    empty: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -59,51 +93,6 @@ class Limits:
     """How often a sample may show no gripper."""
 
 
-def choose_robots(
-    root: Path, choices: Sequence[RobotChoice], rng: np.random.Generator, two: float = 0.15, procedural: float = 0.0
-) -> list[RobotChoice]:
-    """One robot, or two, of which half the time both are alike, rarely three; ``procedural`` of them do not exist.
-
-    Each embodiment is as likely as any other, so is each arm of one, so is each gripper of an arm.
-    """
-    kinds: dict[str, set[str]] = {}
-    for c in choices:
-        kinds.setdefault(embodiment(root, c), set()).add(c.arm)
-    out: list[RobotChoice] = []
-    count = 1 if rng.random() >= two else 2 if rng.random() < 0.85 else 3
-    for _ in range(count):
-        if out and rng.random() < 0.5:
-            out.append(out[0])
-            continue
-        if procedural > 0 and rng.random() < procedural:
-            out.append(sample_made(choices, root, rng))
-            continue
-        kind = sorted(kinds)[int(rng.integers(len(kinds)))]
-        arm = sorted(kinds[kind])[int(rng.integers(len(kinds[kind])))]
-        fitting = [c for c in choices if c.arm == arm]
-        out.append(fitting[int(rng.integers(len(fitting)))])
-    return out
-
-
-def place_robots(scene: Scene, rng: np.random.Generator) -> None:
-    """Turn each robot at random; put others beside the first, looking the same way, opposite it, or anywhere."""
-    model = scene.model
-    first = rng.uniform(-np.pi, np.pi)
-    for i, robot in enumerate(scene.robots):
-        yaw = first
-        model.body_pos[robot.mount] = 0
-        if i:
-            angle, away, way = rng.uniform(0, 2 * np.pi), rng.uniform(0.55, 1.2) * (1 + 0.4 * (i - 1)), rng.random()
-            if way < 0.4:
-                angle, yaw = first + np.pi / 2 + np.pi * (i - 1), first + rng.normal(0, 0.15)
-            elif way < 0.7:
-                yaw = angle + np.pi + rng.normal(0, 0.6)
-            else:
-                yaw = rng.uniform(-np.pi, np.pi)
-            model.body_pos[robot.mount] = (away * np.cos(angle), away * np.sin(angle), 0)
-        model.body_quat[robot.mount] = (np.cos(yaw / 2), 0, 0, np.sin(yaw / 2))
-
-
 def draw_cutout(
     scene: Scene,
     renderer: Renderer,
@@ -113,7 +102,7 @@ def draw_cutout(
     tries: int = 12,
 ) -> tuple[Picture, CutoutMeta] | None:
     """Pose, paint, light and photograph the scene; None when no camera within ``tries`` meets the limits."""
-    place_robots(scene, rng)
+    place_robots(scene, rng, HANG)
     update(scene)
     extents = [pose_robot(scene, r, rng) for r in scene.robots] or [NOTHING]
     place_beside(scene, things, extents[0], rng)
@@ -146,30 +135,37 @@ def draw_cutout(
 
 
 def cutouts(
-    root: Path,
-    choices: Sequence[RobotChoice],
-    renderer: Renderer,
-    rng: np.random.Generator,
-    per_scene: int,
-    procedural: float = 0.0,
-    empty: float = 0.05,
+    options: CutoutOptions, renderer: Renderer, rng: np.random.Generator
 ) -> Iterator[tuple[Picture, CutoutMeta]]:
     """Samples without end; a new scene is compiled after every ``per_scene`` of them."""
     while True:
-        chosen = [] if rng.random() < empty else choose_robots(root, choices, rng, procedural=procedural)
+        chosen = []
+        if rng.random() >= options.empty:
+            chosen = choose_robots(options.robots, options.choices, rng, procedural=options.procedural)
         beside: list[Room] = []
         around = things_beside(rng, alone=not chosen, out=beside)
-        scene = build_scene(root, chosen, rng, around, cables=CABLES)
+        scene = build_scene(options.robots, chosen, rng, around, cables=CABLES)
         scene = hold_thing(scene, beside[0].held, rng)
         renderer.set_model(scene.model)
         made = failed = 0
-        while made < per_scene and failed < 4 * per_scene:
+        while made < options.per_scene and failed < 4 * options.per_scene:
             sample = draw_cutout(scene, renderer, rng, Limits(), beside[0].things)
             if sample is None:
                 failed += 1
                 continue
             made += 1
             yield sample
+
+
+def make_shard(task: tuple[CutoutOptions, int, int]) -> int:
+    """Render and write one shard: (options, number of the shard, samples in it); returns the number of samples."""
+    global _renderer
+    options, index, count = task
+    if _renderer is None or _renderer.size != (options.size, options.size):
+        _renderer = Renderer(options.size, options.size, options.scale)
+    source = cutouts(options, _renderer, np.random.default_rng([options.seed, index]))
+    write_shard(options.out, index, [next(source) for _ in range(count)])
+    return count
 
 
 def write_shard(out: Path, index: int, samples: Sequence[tuple[Picture, CutoutMeta]]) -> None:
@@ -216,40 +212,51 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=float,
         help="share of robots that do not exist: generated, or real ones changed (default 0.5; 0 with an own robot)",
     )
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     add_arguments(parser)
     args = parser.parse_args(argv)
     made = args.procedural if args.procedural is not None else 0.5 if args.robots is not None else 0.0
     if not 0 <= made <= 1 or (made > 0 and args.robots is None):
         parser.error("--procedural is a share, 0 to 1, and needs --robots")
-    if args.count < 1 or args.size < 64 or args.shard < 1:
-        parser.error("--count and --shard must be at least 1, --size at least 64")
+    if args.count < 1 or args.size < 64 or args.shard < 1 or args.per_scene < 1 or args.jobs < 1:
+        parser.error("--count, --shard, --per-scene and --jobs must be at least 1, --size at least 64")
     try:
         own = choice_from(args)
         choices = [own] if own is not None else list_choices(args.robots, args.arms)
     except (OSError, ValueError) as e:
         parser.error(str(e))
-    root = args.robots or Path()
-    args.out.mkdir(parents=True, exist_ok=True)
-    renderer = Renderer(args.size, args.size, args.scale)
-    start, made = time.monotonic(), 0
-    with tqdm(total=args.count, unit="sample") as bar:
-        for index, first in enumerate(range(0, args.count, args.shard)):
-            want = min(args.shard, args.count - first)
-            if not (args.out / f"label_{index:04d}.npy").is_file():
-                rng = np.random.default_rng([args.seed, index])
-                source = cutouts(root, choices, renderer, rng, args.per_scene, made)
-                samples = []
-                for _ in range(want):
-                    samples.append(next(source))
-                    bar.update()
-                write_shard(args.out, index, samples)
-                made += want
-            else:
-                bar.update(want)
-    write_sheet(args.out / "sheet.png", shard_tiles(args.out, 0))
-    if made:
-        print(f"{made} samples, {made / (time.monotonic() - start):.1f} a second")
+    options = CutoutOptions(
+        robots=args.robots or Path(),
+        choices=tuple(choices),
+        out=args.out,
+        seed=args.seed,
+        size=args.size,
+        scale=args.scale,
+        per_scene=args.per_scene,
+        procedural=made,
+    )
+    try:
+        render_shards(options, args.count, args.shard, args.jobs)
+    except (OSError, RuntimeError, ValueError) as e:
+        print(f"cutouts: {e}", file=sys.stderr)
+        return 2
     return 0
+
+
+def render_shards(options: CutoutOptions, count: int, shard: int, jobs: int) -> None:
+    """Render the missing shards of a set of ``count`` samples with ``jobs`` processes, then its contact sheet."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    sizes = [min(shard, count - first) for first in range(0, count, shard)]
+    todo = [(options, i, n) for i, n in enumerate(sizes) if not (options.out / f"label_{i:04d}.npy").is_file()]
+    with tqdm(total=count, initial=count - sum(n for _, _, n in todo), unit="sample") as bar:
+        if jobs == 1:
+            for task in todo:
+                bar.update(make_shard(task))
+        else:
+            with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+                for done in pool.imap_unordered(make_shard, todo):
+                    bar.update(done)
+    write_sheet(options.out / "sheet.png", shard_tiles(options.out, 0))
 
 
 if __name__ == "__main__":

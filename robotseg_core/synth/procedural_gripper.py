@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from robotseg_core.synth.gripper_parts import add_adapters, add_camera, add_finger, add_palm
 from robotseg_core.synth.shapes import Builder, across, bezier, lathe, solid, sweep
 
 X, Y, Z = np.eye(3)
@@ -46,7 +47,7 @@ def build_gripper(rng: np.random.Generator, flange: float, kind: str | None = No
     b = Builder(spec, rng)
     hand = spec.worldbody.add_body(name="hand")
     size = float(np.clip(flange, 0.016, 0.06)) * b.between(0.8, 1.25)  # half width of the palm
-    z = _adapters(b, hand, flange, size)
+    z = add_adapters(b, hand, flange, size)
     make = {
         "parallel": _parallel,
         "wide": _parallel,
@@ -60,126 +61,13 @@ def build_gripper(rng: np.random.Generator, flange: float, kind: str | None = No
     }
     grip = make[kind](b, hand, z, size, kind)
     if b.chance(0.3):
-        _camera(b, hand, 0.6 * z, max(size, flange))
+        add_camera(b, hand, 0.6 * z, max(size, flange))
     return MadeGripper(spec, tuple(grip))
-
-
-def _adapters(b: Builder, hand: mujoco.MjsBody, flange: float, size: float) -> float:
-    """Tool changer, force sensor and their like; returns where the palm starts."""
-    z = 0.0
-    for _ in range(int(b.rng.integers(0, 3))):
-        r, high = b.between(0.85, 1.15) * flange, b.between(0.15, 0.6) * flange
-        b.mesh(
-            hand,
-            lathe((0, 0, z), Z, [(0, r), (0.85 * high, r), (high, 0.93 * r)]),
-            str(b.rng.choice(["metal", "dark", "primary"])),
-        )
-        if b.chance(0.3):  # its plug
-            b.rod(hand, (0, 0, z + 0.5 * high), (1.35 * r, 0, z + 0.5 * high), 0.3 * high, "dark")
-        z += high
-    return z
-
-
-def _camera(b: Builder, hand: mujoco.MjsBody, z: float, size: float) -> None:
-    """A camera on a bracket beside the palm."""
-    turn = b.between(0, 2 * np.pi)
-    out = np.cos(turn) * X + np.sin(turn) * Y
-    far, half = b.between(1.3, 1.9) * size, b.between(0.3, 0.55) * size
-    z = max(z, 0.4 * size)
-    b.mesh(
-        hand,
-        solid(0.6 * size * out + z * Z, far * out + z * Z, (0.05 * size, half), (0.05 * size, half), Z, 8.0),
-        "metal",
-    )
-    wide = np.cross(Z, out)
-    start, end = (
-        far * out + (z + 0.04 * size) * Z - 1.2 * half * wide,
-        far * out + (z + 0.04 * size) * Z + 1.2 * half * wide,
-    )
-    b.mesh(
-        hand,
-        solid(start, end, (0.45 * half, 0.5 * half), (0.45 * half, 0.5 * half), Z, 4.0, 0.1 * half),
-        "dark" if b.chance(0.5) else "metal",
-    )
-    b.rod(hand, far * out + z * Z, far * out + (z + 0.6 * half) * Z, 0.3 * half, "joint")
-
-
-def _palm(b: Builder, hand: mujoco.MjsBody, z: float, size: float, wide: float) -> float:
-    """The housing; returns where the fingers start."""
-    high = b.between(0.9, 2.6) * size
-    style = b.rng.choice(["box", "round", "taper"])
-    deep = b.between(0.5, 0.95) * size
-    if style == "box":
-        b.block(hand, (0, 0, z + 0.5 * high), (wide, deep, 0.5 * high), "primary", b.between(4, 9))
-    elif style == "round":
-        b.mesh(
-            hand,
-            lathe((0, 0, z), Z, [(0, 0.8 * size), (0.15 * high, size), (0.9 * high, size), (high, 0.85 * size)]),
-            "primary",
-        )
-    else:
-        b.mesh(
-            hand,
-            solid((0, 0, z), (0, 0, z + high), (size, size), (wide, deep), X, b.between(2.5, 7), 0.1 * size),
-            "primary",
-        )
-    if b.chance(0.5):
-        b.block(
-            hand,
-            (0, 0, z + 0.93 * high),
-            (1.03 * wide, 0.9 * deep, 0.1 * high),
-            str(b.rng.choice(["second", "dark", "metal"])),
-        )
-    if b.chance(0.3):  # fittings for air
-        for s in (-1, 1):
-            at = np.array([s * 0.4 * size, deep, z + 0.5 * high])
-            b.rod(hand, at, at + 0.4 * size * Y, 0.12 * size, "accent")
-    return z + high
-
-
-def _finger(
-    b: Builder, body: mujoco.MjsBody, length: float, half: float, inward: float, shape: str, deep: float
-) -> None:
-    """A finger along z whose gripping side looks along ``inward`` x."""
-    role, tip = ("dark", "dark") if b.rng.random() < 0.4 else ("metal", "second")
-    side = inward * X
-    if shape == "straight":
-        b.mesh(body, solid((0, 0, 0), (0, 0, length), (half, deep), (0.7 * half, 0.9 * deep), X, 7.0, 0.1 * half), role)
-    elif shape == "taper":
-        path = bezier([(0, 0, 0), -0.12 * length * side + 0.4 * length * Z, 0.1 * length * side + length * Z], 7)
-        t = np.linspace(0, 1, 7)[:, None]
-        b.mesh(body, sweep(path, np.concatenate([half * (1.2 - 0.8 * t), deep * (1 - 0.3 * t)], axis=1), 4.0, X), role)
-    elif shape == "hook":
-        knee = -0.8 * half * side + 0.5 * length * Z
-        b.mesh(body, solid((0, 0, 0), knee, (half, deep), (half, deep), X, 7.0), role)
-        b.mesh(
-            body,
-            solid(knee - 0.05 * length * Z, length * Z, (half, 0.95 * deep), (0.5 * half, 0.8 * deep), X, 7.0),
-            role,
-        )
-    else:  # plate on a foot
-        b.mesh(body, solid((0, 0, 0), 0.35 * length * Z, (1.4 * half, deep), (half, deep), X, 8.0), role)
-        thin = max(0.0015, 0.3 * half)
-        b.mesh(body, solid(0.3 * length * Z, length * Z, (thin, deep), (thin, 0.8 * deep), X, 8.0), tip)
-    if b.rng.random() < 0.6:
-        pad = 0.8 * half * side
-        b.mesh(
-            body,
-            solid(
-                pad + 0.62 * length * Z,
-                pad + 0.97 * length * Z,
-                (0.35 * half, 0.85 * deep),
-                (0.35 * half, 0.7 * deep),
-                X,
-                8.0,
-            ),
-            str(b.rng.choice(["accent", "joint", "dark"])),
-        )
 
 
 def _parallel(b: Builder, hand: mujoco.MjsBody, z: float, size: float, kind: str) -> Grip:
     wide = size * (b.between(1.0, 1.6) if kind == "parallel" else b.between(2.2, 3.5))
-    start = _palm(b, hand, z, size, wide)
+    start = add_palm(b, hand, z, size, wide)
     length = size * (b.between(1.4, 3.2) if kind == "parallel" else b.between(2.0, 3.5))
     half = size * b.between(0.16, 0.34)
     deep = size * (b.between(0.2, 0.5) if kind == "parallel" else b.between(0.9, 1.8))
@@ -199,14 +87,14 @@ def _parallel(b: Builder, hand: mujoco.MjsBody, z: float, size: float, kind: str
         )
         finger_body = finger.add_body(name=f"{name}_tip", pos=[s * half, 0, 0.15 * size])
         b.rng.bit_generator.state = alike
-        _finger(b, finger_body, length, half, -s, shape, deep)
+        add_finger(b, finger_body, length, half, -s, shape, deep)
         grip.append((name, open_, b.between(0.0, 0.1) * open_))
     return grip
 
 
 def _adaptive(b: Builder, hand: mujoco.MjsBody, z: float, size: float, kind: str) -> Grip:
     """Two fingers on four-bar linkages, the tips staying parallel."""
-    start = _palm(b, hand, z, size, b.between(0.9, 1.2) * size)
+    start = add_palm(b, hand, z, size, b.between(0.9, 1.2) * size)
     bar, gap, thick = b.between(1.0, 1.7) * size, 0.35 * size, b.between(0.1, 0.2) * size
     length, deep = b.between(0.9, 1.8) * size, b.between(0.2, 0.4) * size
     knuckle = b.between(0.4, 0.7) * size
@@ -234,13 +122,13 @@ def _adaptive(b: Builder, hand: mujoco.MjsBody, z: float, size: float, kind: str
                 tip.add_joint(name=f"{name}_tip", type=HINGE, axis=[0, s, 0])
                 b.block(tip, (s * 0.5 * gap, 0, 0), (0.5 * gap + thick, 0.8 * deep, 1.3 * thick), bar_role)
                 b.rng.bit_generator.state = alike
-                _finger(b, tip, length, 1.2 * thick, -s, shape, deep)
+                add_finger(b, tip, length, 1.2 * thick, -s, shape, deep)
                 grip.append((f"{name}_tip", -wide, -closed))
     return grip
 
 
 def _angular(b: Builder, hand: mujoco.MjsBody, z: float, size: float, kind: str) -> Grip:
-    start = _palm(b, hand, z, size, b.between(0.8, 1.1) * size)
+    start = add_palm(b, hand, z, size, b.between(0.8, 1.1) * size)
     length, half, deep = b.between(1.3, 2.8) * size, b.between(0.15, 0.3) * size, b.between(0.2, 0.45) * size
     shape, knuckle, grip = str(b.rng.choice(["straight", "taper", "hook"])), b.between(0.3, 0.6) * size, []
     alike = b.rng.bit_generator.state  # of both fingers
@@ -249,13 +137,13 @@ def _angular(b: Builder, hand: mujoco.MjsBody, z: float, size: float, kind: str)
         finger.add_joint(name=name, type=HINGE, axis=[0, s, 0])
         b.rod(finger, (0, -1.2 * deep, 0), (0, 1.2 * deep, 0), 1.3 * half, "metal")
         b.rng.bit_generator.state = alike
-        _finger(b, finger, length, half, -s, shape, deep)
+        add_finger(b, finger, length, half, -s, shape, deep)
         grip.append((name, b.between(0.4, 0.9), -0.15))
     return grip
 
 
 def _three(b: Builder, hand: mujoco.MjsBody, z: float, size: float, kind: str) -> Grip:
-    start = _palm(b, hand, z, size, size)
+    start = add_palm(b, hand, z, size, size)
     length, half, grip = b.between(0.8, 1.5) * size, b.between(0.16, 0.26) * size, []
     role = str(b.rng.choice(["metal", "dark", "second"]))
     for i in range(3):
@@ -323,7 +211,7 @@ def _suction(b: Builder, hand: mujoco.MjsBody, z: float, size: float, kind: str)
 
 def _soft(b: Builder, hand: mujoco.MjsBody, z: float, size: float, kind: str) -> Grip:
     """Bellows fingers."""
-    start, count, grip = _palm(b, hand, z, size, size), int(b.rng.integers(2, 5)), []
+    start, count, grip = add_palm(b, hand, z, size, size), int(b.rng.integers(2, 5)), []
     length, half, bend = b.between(1.6, 2.8) * size, b.between(0.22, 0.35) * size, b.between(-0.2, 0.5)
     for i in range(count):
         turn = i * 2 * np.pi / count

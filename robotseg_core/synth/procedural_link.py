@@ -208,7 +208,7 @@ def extra(b: Builder, body: mujoco.MjsBody, start: Vector, end: Vector, link: Li
     side = np.cross(along, up)
     wide = style.width * min(link.radius, link.next_radius)
     at = start + b.between(0.3, 0.7) * length * along
-    kind = b.rng.choice(["motor", "cover", "box", "band", "cable", "sticker"])
+    kind = b.rng.choice(["motor", "cover", "box", "band", "cable", "sticker", "sleeve"])
     if kind == "motor":
         r = 0.5 * wide
         foot = start + 0.25 * length * along + 0.6 * wide * up
@@ -229,6 +229,11 @@ def extra(b: Builder, body: mujoco.MjsBody, start: Vector, end: Vector, link: Li
         thick = b.between(0.02, 0.06) * length
         if style.body in ("tube", "shell", "casting") and style.bow < 0.05:
             b.mesh(body, solid(at - thick * along, at + thick * along, size, size, up, style.power), "accent")
+    elif kind == "sleeve" and style.bow < 0.05:  # cloth or bellows around the link
+        r, folds = 1.15 * style.width * max(link.radius, link.next_radius), int(b.rng.integers(6, 14))
+        spots = np.linspace(0.1, b.between(0.5, 0.9), 2 * folds)
+        wide_ = r * (1 + b.between(0.02, 0.12) * (-1.0) ** np.arange(2 * folds) + 0.03 * b.rng.normal(size=2 * folds))
+        b.mesh(body, lathe(start, along, list(zip((spots * length).tolist(), wide_.tolist(), strict=True))), "dark")
     elif kind == "sticker" and style.body == "casting":
         far = style.flat * wide * 0.97
         half = (0.35 * wide, 0.06 * far)

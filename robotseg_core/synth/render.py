@@ -55,6 +55,7 @@ class Renderer:
 
     def set_model(self, model: mujoco.MjModel) -> None:
         """Upload the meshes and textures of ``model``; its off-screen size is set here."""
+        self._gl.make_current()  # another renderer may have been used meanwhile
         self._model = model
         model.vis.global_.offwidth, model.vis.global_.offheight = self.big
         if self._context is not None:

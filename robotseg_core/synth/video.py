@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from robotseg_core.synth.backdrop import Backdrop, choose_backdrop
 from robotseg_core.synth.catalog import RobotChoice
 from robotseg_core.synth.codec import RollingShutter, VideoCodec
-from robotseg_core.synth.cutouts import choose_robots, place_robots
 from robotseg_core.synth.look import exposure, light_scene, paint_robot
 from robotseg_core.synth.motion import joint_path, swept_points
 from robotseg_core.synth.occluder import place_occluder
+from robotseg_core.synth.placing import choose_robots, place_robots
 from robotseg_core.synth.post import CameraLook
 from robotseg_core.synth.render import Picture, Renderer
 from robotseg_core.synth.room import Room, place_things

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Generated robots and the things beside them: whole, labelled, repeatable.  Needs mujoco; some tests need models."""
 
+import json
 import os
 from pathlib import Path
 
@@ -10,14 +11,14 @@ import pytest
 pytest.importorskip("robotseg_core.synth")
 mujoco = pytest.importorskip("mujoco", reason="the renderer needs mujoco: install the 'synth' extra")
 
-from robotseg_core.synth import main  # noqa: E402
+from robotseg_core.synth import cutouts, main  # noqa: E402
 from robotseg_core.synth.catalog import PROCEDURAL, TEST_ARMS, RobotChoice, list_choices, sample_made  # noqa: E402
 from robotseg_core.synth.codec import RollingShutter, VideoCodec  # noqa: E402
-from robotseg_core.synth.cutouts import choose_robots  # noqa: E402
 from robotseg_core.synth.livery import sample_livery  # noqa: E402
 from robotseg_core.synth.look import exposure, paint_robot  # noqa: E402
 from robotseg_core.synth.machines import ON_FLOORS, ON_TABLES, dressed_builder  # noqa: E402
 from robotseg_core.synth.people import add_hand, add_person, people_builder  # noqa: E402
+from robotseg_core.synth.placing import choose_robots  # noqa: E402
 from robotseg_core.synth.procedural_arm import FAMILIES, build_arm  # noqa: E402
 from robotseg_core.synth.procedural_gripper import KINDS, build_gripper  # noqa: E402
 from robotseg_core.synth.render import Picture, Renderer  # noqa: E402
@@ -271,3 +272,18 @@ def test_test_arms_are_shown_as_they_are(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main.main(["--robots", str(ROBOTS), "--out", str(tmp_path), "--test-arms", "--procedural", "0.5"])
     assert "--procedural must be 0" in capsys.readouterr().err
+
+
+@needs_robots
+@pytest.mark.parametrize("share", [0, 1])
+def test_share_of_made_robots_among_cutouts(tmp_path, share):
+    try:
+        Renderer(64, 64).close()
+    except RuntimeError as e:
+        pytest.skip(str(e))
+    args = ["--robots", str(ROBOTS), "--out", str(tmp_path), "--count", "4", "--size", "64", "--per-scene", "1"]
+    assert cutouts.main([*args, "--shard", "2", "--procedural", str(share)]) == 0
+    lines = [json.loads(x) for f in sorted(tmp_path.glob("meta_*.jsonl")) for x in f.read_text().splitlines()]
+    robots = [name for line in lines for name in line["robots"]]
+    assert len(lines) == 4 and robots and all(("#" in name) == bool(share) for name in robots)
+    assert (tmp_path / "sheet.png").is_file()

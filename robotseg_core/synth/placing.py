@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which robots a scene holds, and where they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import mujoco
+import numpy as np
+
+from robotseg_core.synth.catalog import RobotChoice, embodiment, sample_made
+from robotseg_core.synth.scene import Scene
+
+
+def choose_robots(
+    root: Path, choices: Sequence[RobotChoice], rng: np.random.Generator, two: float = 0.15, procedural: float = 0.0
+) -> list[RobotChoice]:
+    """One robot, or two, of which half the time both are alike, rarely three; ``procedural`` of them do not exist.
+
+    Each embodiment is as likely as any other, so is each arm of one, so is each gripper of an arm.
+    """
+    kinds: dict[str, set[str]] = {}
+    for c in choices:
+        kinds.setdefault(embodiment(root, c), set()).add(c.arm)
+    out: list[RobotChoice] = []
+    count = 1 if rng.random() >= two else 2 if rng.random() < 0.85 else 3
+    for _ in range(count):
+        if out and rng.random() < 0.5:
+            out.append(out[0])
+            continue
+        if procedural > 0 and rng.random() < procedural:
+            out.append(sample_made(choices, root, rng))
+            continue
+        kind = sorted(kinds)[int(rng.integers(len(kinds)))]
+        arm = sorted(kinds[kind])[int(rng.integers(len(kinds[kind])))]
+        fitting = [c for c in choices if c.arm == arm]
+        out.append(fitting[int(rng.integers(len(fitting)))])
+    return out
+
+
+def place_robots(scene: Scene, rng: np.random.Generator, hang: float = 0.0) -> None:
+    """Turn each robot at random; put others beside the first, looking the same way, opposite it, or anywhere.
+
+    ``hang`` of the scenes have them on a wall or a ceiling.
+    """
+    model = scene.model
+    first, lean = rng.uniform(-np.pi, np.pi), 0.0
+    if hang and rng.random() < hang:
+        lean = np.pi if rng.random() < 0.5 else np.pi / 2
+    tilt = np.array([np.cos(lean / 2), np.sin(lean / 2), 0.0, 0.0])
+    for i, robot in enumerate(scene.robots):
+        yaw = first
+        model.body_pos[robot.mount] = 0
+        if i:
+            angle, away, way = rng.uniform(0, 2 * np.pi), rng.uniform(0.55, 1.2) * (1 + 0.4 * (i - 1)), rng.random()
+            if way < 0.4:
+                angle, yaw = first + np.pi / 2 + np.pi * (i - 1), first + rng.normal(0, 0.15)
+            elif way < 0.7:
+                yaw = angle + np.pi + rng.normal(0, 0.6)
+            else:
+                yaw = rng.uniform(-np.pi, np.pi)
+            model.body_pos[robot.mount] = (away * np.cos(angle), away * np.sin(angle), 0)
+        turn, quat = np.array([np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]), np.zeros(4)
+        mujoco.mju_mulQuat(quat, tilt, turn)
+        model.body_quat[robot.mount] = quat
