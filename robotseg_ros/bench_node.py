@@ -214,15 +214,24 @@ def table(rows: Sequence[dict[str, tuple[float, float]]]) -> str:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure at one size or at all of :data:`SIZES`, and print tables."""
+    """Measure at one size or at all of :data:`SIZES`, and print tables.
+
+    Raises:
+        ValueError: ROS is absent, or an argument is wrong.
+    """
+    if arguments.frames < 20:
+        raise ValueError(f"--frames is {arguments.frames}, must be at least 20")
     use_private_domain()
     keep_image_memory()
     # Only now: profile and allocator must be set before rclpy is loaded.
-    import rclpy
-    from rclpy.executors import SingleThreadedExecutor
-    from rclpy.parameter import Parameter
+    try:
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.parameter import Parameter
 
-    from robotseg_ros.segmenter import Segmenter
+        from robotseg_ros.segmenter import Segmenter
+    except ModuleNotFoundError as error:
+        raise ValueError(f"--node needs ROS 2, which is not installed here ({error})") from error
 
     model = SteadyModel(load_model(arguments))
     print(f"{hardware()}\n{versions()}, rclpy {rclpy_version()}")
