@@ -63,6 +63,7 @@ class Camera:
         self._lane = worker.lane(inference.process, depth=REPLAY_DEPTH * replay, on_room=self._wake)
         self._gate = qos.Gate(lambda: not self._lane.full) if replay else None
         self._images: Any = None
+        self._listening = False
         self._subscriptions: list[Any] = []
         self._services: list[Any] = []
 
@@ -105,7 +106,7 @@ class Camera:
         """
         stale_after = self._live().stale_after
         last, busy = self.inference.last, self.inference.busy
-        if self._replay or not self.enabled or last is self._reported_stale:
+        if self._replay or not self._listening or last is self._reported_stale:
             return
         if time.monotonic() - last.when <= stale_after:
             return
@@ -140,8 +141,11 @@ class Camera:
             lost=self.inference.lost,
             group=self._gate,
         )
+        self.inference.listening()
+        self._listening = True
 
     def _ignore(self) -> None:
+        self._listening = False
         if self._images is not None:
             self._topics.unsubscribe(self._images)
             self._images = None

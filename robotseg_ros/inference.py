@@ -114,9 +114,11 @@ class Inference:
         """Go on with a first image: what was remembered is of another time."""
         with self._publishing:
             self.reset()
-            # The silence of the camera counts from now.
-            self.last = LastImage(self.last.header, time.monotonic())
             self.paused = False
+
+    def listening(self) -> None:
+        """Count the silence of the camera from now."""
+        self.last = LastImage(self.last.header, time.monotonic())
 
     def stop(self) -> None:
         """Publish nothing more: an image still worked on may be done only when another stream has started."""

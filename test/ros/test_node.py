@@ -272,7 +272,7 @@ def test_camera_that_is_silent_from_the_start_is_stale_once(client, start_segmen
 
 
 def test_camera_of_which_every_image_is_refused_is_stale(client, start_segmenter):
-    node = start_segmenter(FakeModel(), activate=False, stale_after=1.0)
+    node = start_segmenter(FakeModel(), activate=False, stale_after=3.0)
     assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
     client.listen("parts")
     wait_until(lambda: node.count_subscribers("/robotseg/parts") > 0, "the client seen by the node")
