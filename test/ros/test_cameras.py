@@ -116,3 +116,16 @@ def test_camera_info_of_each_camera_is_taken_from_beside_its_images(client, two)
 def test_wrong_names_are_refused(start_segmenter, names, words):
     with pytest.raises(ValueError, match=words):
         start_segmenter(FakeModel(), activate=False, cameras=names)
+
+
+def test_cameras_of_a_parameter_file(start_segmenter, tmp_path):
+    file = tmp_path / "two.yaml"
+    file.write_text(
+        "/robotseg:\n  ros__parameters:\n    cameras: [wrist, front]\n    wrist: {camera: /wrist/image_raw}\n"
+        "    front: {camera: /cell/front/image_raw/compressed, click_topic: /clicked_point}\n"
+    )
+    arguments = {"cli_args": ["--ros-args", "--params-file", str(file)]}
+    wrist, front = start_segmenter(FakeModel(), activate=False, node_arguments=arguments).options.cameras
+    assert (wrist.name, wrist.image, wrist.compressed) == ("wrist", "/wrist/image_raw", False)
+    assert (front.name, front.image, front.compressed) == ("front", "/cell/front/image_raw/compressed", True)
+    assert (front.info, front.click_topic) == ("/cell/front/camera_info", "/clicked_point")
