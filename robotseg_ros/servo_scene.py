@@ -6,23 +6,19 @@ Needs the ``mujoco`` package and OpenGL (EGL or OSMesa).  No dynamics: joints go
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Chosen before mujoco is imported, and Mesa's software renderer kept to one thread.
-if "DISPLAY" not in os.environ and "WAYLAND_DISPLAY" not in os.environ:
-    os.environ.setdefault("MUJOCO_GL", "egl")
-os.environ.setdefault("LP_NUM_THREADS", "0")
+# Before mujoco: it chooses the OpenGL driver.
+import robotseg_core.synth  # noqa: F401  # isort: skip
+import mujoco  # isort: skip
 
-import mujoco  # noqa: E402
-
-from robotseg_core.camera import Camera  # noqa: E402
-from robotseg_core.servoing import Velocity  # noqa: E402
-from robotseg_ros.shipped import config_file  # noqa: E402
+from robotseg_core.camera import Camera
+from robotseg_core.servoing import Velocity
+from robotseg_ros.shipped import config_file
 
 SEED_POSTURE = (0.0, -0.6, 1.9, 0.3, 0.0, 0.0)
 """Joints of the carrier from which a posture for a view is searched, radians."""
