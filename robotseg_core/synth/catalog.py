@@ -153,8 +153,10 @@ def sample_made(choices: Sequence[RobotChoice], root: Path, rng: np.random.Gener
     A changed arm has other proportions and, where it takes grippers, any gripper of ``root`` or a generated one.
     """
     variant = int(rng.integers(2**31))
+    if not choices:
+        return RobotChoice(PROCEDURAL, PROCEDURAL, variant)
     grippers = sorted(p.name for p in (root / "grippers").glob("*") if (p / "robot.json").is_file())
-    if rng.random() < 0.65 or not choices:
+    if rng.random() < 0.65:
         real = grippers and rng.random() < 0.2
         return RobotChoice(PROCEDURAL, grippers[int(rng.integers(len(grippers)))] if real else PROCEDURAL, variant)
     arms = sorted({c.arm for c in choices})

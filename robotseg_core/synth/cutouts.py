@@ -28,7 +28,7 @@ from tqdm import tqdm
 from robotseg_core.synth.catalog import RobotChoice, list_choices
 from robotseg_core.synth.look import lift_shadows, light_scene, paint_robot
 from robotseg_core.synth.own_robot import add_arguments, choice_from
-from robotseg_core.synth.placing import choose_robots, place_robots
+from robotseg_core.synth.placing import choose_robots, made_share, place_robots
 from robotseg_core.synth.render import Picture, Renderer
 from robotseg_core.synth.robots import BACKGROUND, GRIPPER
 from robotseg_core.synth.room import Room, Thing
@@ -198,7 +198,7 @@ def shard_tiles(out: Path, index: int, most: int = 64) -> list[NDArray[np.uint8]
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="robotseg_core.synth.cutouts", description=__doc__.split("\n")[0])
-    parser.add_argument("--robots", type=Path, help="folder with arms/ and grippers/")
+    parser.add_argument("--robots", type=Path, help="folder with arms/ and grippers/ (without: generated robots only)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
     parser.add_argument("--count", type=int, default=6000, help="samples in all")
     parser.add_argument("--seed", type=int, default=1)
@@ -210,24 +210,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--procedural",
         type=float,
-        help="share of robots that do not exist: generated, or real ones changed (default 0.5; 0 with an own robot)",
+        help="share of robots that do not exist: generated, or real ones changed (default 0.5; 1 without --robots)",
     )
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     add_arguments(parser)
     args = parser.parse_args(argv)
-    made = args.procedural if args.procedural is not None else 0.5 if args.robots is not None else 0.0
-    if not 0 <= made <= 1 or (made > 0 and args.robots is None):
-        parser.error("--procedural is a share, 0 to 1, and needs --robots")
     if args.count < 1 or args.size < 64 or args.shard < 1 or args.per_scene < 1 or args.jobs < 1:
         parser.error("--count, --shard, --per-scene and --jobs must be at least 1, --size at least 64")
     try:
         own = choice_from(args)
-        choices = [own] if own is not None else list_choices(args.robots, args.arms)
+        made = made_share(args.procedural, args.robots, own is not None)
+        choices: tuple[RobotChoice, ...] = () if own is None else (own,)
+        if args.robots is not None:
+            choices = tuple(list_choices(args.robots, args.arms))
+            if not choices and made < 1:
+                raise ValueError(f"no arms in {args.robots}: only --procedural 1 can do without")
     except (OSError, ValueError) as e:
         parser.error(str(e))
     options = CutoutOptions(
         robots=args.robots or Path(),
-        choices=tuple(choices),
+        choices=choices,
         out=args.out,
         seed=args.seed,
         size=args.size,

@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from robotseg_core.synth.catalog import list_choices
+from robotseg_core.synth.catalog import RobotChoice, list_choices
 from robotseg_core.synth.own_robot import add_arguments, choice_from
+from robotseg_core.synth.placing import made_share
 from robotseg_core.synth.render import Renderer
 from robotseg_core.synth.robots import ARM, GRIPPER
 from robotseg_core.synth.video import VideoOptions, render_video
@@ -97,7 +98,7 @@ def render_set(options: VideoOptions, out: Path, count: int, seed: int, jobs: in
 def build_parser() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = argparse.ArgumentParser(prog="robotseg synth", description=__doc__.split("\n")[0].split(": ")[1])
-    parser.add_argument("--robots", type=Path, help="folder with arms/ and grippers/")
+    parser.add_argument("--robots", type=Path, help="folder with arms/ and grippers/ (without: generated robots only)")
     parser.add_argument("--out", type=Path, required=True, help="folder for image/ and mask_gt/")
     parser.add_argument("--count", type=int, default=200, help="videos in all")
     parser.add_argument("--seed", type=int, default=1, help="of the set; each video has its own, made of it")
@@ -109,7 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--procedural",
         type=float,
-        help="share of robots that do not exist: generated or changed (default 0.5; 0 for test or own arms)",
+        help="share of robots that do not exist: generated or changed (default 0.5; 1 without --robots)",
     )
     parser.add_argument("--arms", nargs="*", help="only these arms (default: all training arms)")
     parser.add_argument("--test-arms", action="store_true", help="the arms kept for testing instead")
@@ -124,11 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.count < 1 or args.frames < 1 or args.jobs < 1 or min(args.size) < 64:
         parser.error("--count, --frames and --jobs must be at least 1, --size at least 64 64")
-    made = args.procedural if args.procedural is not None else 0.0 if args.test_arms or args.robots is None else 0.5
-    if not (0 <= args.empty <= 1 and 0 <= args.two <= 1 and 0 <= made <= 1):
-        parser.error("--empty, --two and --procedural are fractions, 0 to 1")
-    if made > 0 and (args.test_arms or args.robots is None):
-        parser.error("--test-arms and an own robot are shown as they are: --procedural must be 0")
+    if not (0 <= args.empty <= 1 and 0 <= args.two <= 1):
+        parser.error("--empty and --two are fractions, 0 to 1")
     photos: tuple[Path, ...] = ()
     if args.photos is not None:
         photos = tuple(p for p in sorted(args.photos.glob("*")) if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
@@ -136,7 +134,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(f"--photos: no .jpg or .png in {args.photos}")
     try:
         own = choice_from(args)
-        choices = (own,) if own is not None else tuple(list_choices(args.robots, args.arms, args.test_arms))
+        made = made_share(args.procedural, args.robots, own is not None, args.test_arms)
+        choices: tuple[RobotChoice, ...] = () if own is None else (own,)
+        if args.robots is not None:
+            choices = tuple(list_choices(args.robots, args.arms, args.test_arms))
+            if not choices and made < 1:
+                raise ValueError(f"no arms in {args.robots}: only --procedural 1 can do without")
     except (OSError, ValueError) as e:
         parser.error(str(e))
     size = (args.size[0], args.size[1])

@@ -149,8 +149,6 @@ def choice_from(args: argparse.Namespace) -> RobotChoice | None:
         ValueError, FileNotFoundError: see :func:`read_own` and :func:`read_joints`.
     """
     if args.urdf is None and args.mjcf is None:
-        if args.robots is None:
-            raise ValueError("give --robots, --urdf or --mjcf")
         return None
     if args.robots is not None or (args.urdf is not None and args.mjcf is not None):
         raise ValueError("give only one of --robots, --urdf and --mjcf")

@@ -13,6 +13,27 @@ from robotseg_core.synth.catalog import RobotChoice, embodiment, sample_made
 from robotseg_core.synth.scene import Scene
 
 
+def made_share(asked: float | None, robots: Path | None, own: bool, test_arms: bool = False) -> float:
+    """Share of robots that do not exist: as asked, else one half; all without a robots folder, none of an own robot.
+
+    Raises:
+        ValueError: what is asked cannot be.
+    """
+    if asked is not None and not 0 <= asked <= 1:
+        raise ValueError(f"--procedural {asked}: a share, 0 to 1")
+    if test_arms and robots is None:
+        raise ValueError("--test-arms needs --robots")
+    if own or test_arms:
+        if asked:
+            raise ValueError("test arms and an own robot are shown as they are: --procedural must be 0")
+        return 0.0
+    if robots is None:
+        if asked is not None and asked < 1:
+            raise ValueError("without --robots every robot is generated: --procedural must be 1")
+        return 1.0
+    return 0.5 if asked is None else asked
+
+
 def choose_robots(
     root: Path, choices: Sequence[RobotChoice], rng: np.random.Generator, two: float = 0.15, procedural: float = 0.0
 ) -> list[RobotChoice]:

@@ -18,7 +18,7 @@ from robotseg_core.synth.livery import sample_livery  # noqa: E402
 from robotseg_core.synth.look import exposure, paint_robot  # noqa: E402
 from robotseg_core.synth.machines import ON_FLOORS, ON_TABLES, dressed_builder  # noqa: E402
 from robotseg_core.synth.people import add_hand, add_person, people_builder  # noqa: E402
-from robotseg_core.synth.placing import choose_robots  # noqa: E402
+from robotseg_core.synth.placing import choose_robots, made_share  # noqa: E402
 from robotseg_core.synth.procedural_arm import FAMILIES, build_arm  # noqa: E402
 from robotseg_core.synth.procedural_gripper import KINDS, build_gripper  # noqa: E402
 from robotseg_core.synth.render import Picture, Renderer  # noqa: E402
@@ -182,6 +182,29 @@ def test_scene_without_robot_holds_only_things():
     assert all(scene.data.body(t.body).xpos[2] > -5 for t in rooms[0].things)
 
 
+def test_share_of_made_robots_by_default():
+    folder = Path("robots")
+    assert made_share(None, folder, own=False) == 0.5 and made_share(None, None, own=False) == 1.0
+    assert made_share(None, None, own=True) == made_share(None, folder, own=False, test_arms=True) == 0.0
+    assert made_share(0.2, folder, own=False) == 0.2
+    for asked, robots, own, test in ((1.5, folder, False, False), (0.5, None, False, False), (0.5, None, True, False)):
+        with pytest.raises(ValueError, match="--procedural"):
+            made_share(asked, robots, own, test)
+    with pytest.raises(ValueError, match="--test-arms needs --robots"):
+        made_share(None, None, own=False, test_arms=True)
+
+
+def test_videos_need_no_robots_folder(tmp_path):
+    try:
+        Renderer(64, 64).close()
+    except RuntimeError as e:
+        pytest.skip(str(e))
+    args = ["--out", str(tmp_path), "--count", "1", "--frames", "2", "--size", "64", "64", "--empty", "0"]
+    assert main.main(args) == 0
+    meta = json.loads(next((tmp_path / "mask_gt").glob("*/meta.json")).read_text())
+    assert meta["arm"] == PROCEDURAL and len(list((tmp_path / "mask_gt").glob("*/002/*.png"))) == 2
+
+
 def test_livery_is_within_range():
     for seed in range(30):
         livery = sample_livery(np.random.default_rng(seed), gripper=bool(seed % 2))
@@ -238,9 +261,9 @@ def test_made_robots_never_use_a_test_arm():
 
 @needs_robots
 def test_embodiments_share_evenly():
-    rng, count = np.random.default_rng(0), {}
+    rng, count, choices = np.random.default_rng(0), {}, list_choices(ROBOTS)
     for _ in range(2000):
-        arm = choose_robots(ROBOTS, list_choices(ROBOTS), rng, two=0.0)[0].arm
+        arm = choose_robots(ROBOTS, choices, rng, two=0.0)[0].arm
         count[arm] = count.get(arm, 0) + 1
     assert count["franka_fr3"] + count["franka_panda"] == pytest.approx(200, abs=60)
     assert count["ur5e"] == pytest.approx(200, abs=60)
