@@ -113,6 +113,10 @@ class MeasuringCamera:
             return
         arrivals[output] = now
         if len(arrivals) == len(OUTPUTS):
+            # Answers come in order: what is open and older was replaced by a newer image, or lost.
+            for older in [other for other in self._open if other < stamp]:
+                del self._open[older]
+                self.given_up += 1
             del self._open[stamp]
             self._on_answer((max(arrivals[mask] for mask in MASKS) - stamp) / 1e6)
 
