@@ -17,7 +17,7 @@ import json
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -157,14 +157,22 @@ def cutouts(
             yield sample
 
 
-def make_shard(task: tuple[CutoutOptions, int, int]) -> int:
-    """Render and write one shard: (options, number of the shard, samples in it); returns the number of samples."""
+def make_shard(task: tuple[CutoutOptions, int, int], tick: Callable[[], object] | None = None) -> int:
+    """Render and write one shard: (options, number of the shard, samples in it); returns the number of samples.
+
+    ``tick`` is called after each sample.
+    """
     global _renderer
     options, index, count = task
     if _renderer is None or _renderer.size != (options.size, options.size):
         _renderer = Renderer(options.size, options.size, options.scale)
     source = cutouts(options, _renderer, np.random.default_rng([options.seed, index]))
-    write_shard(options.out, index, [next(source) for _ in range(count)])
+    samples = []
+    for _ in range(count):
+        samples.append(next(source))
+        if tick is not None:
+            tick()
+    write_shard(options.out, index, samples)
     return count
 
 
@@ -253,7 +261,7 @@ def render_shards(options: CutoutOptions, count: int, shard: int, jobs: int) -> 
     with tqdm(total=count, initial=count - sum(n for _, _, n in todo), unit="sample") as bar:
         if jobs == 1:
             for task in todo:
-                bar.update(make_shard(task))
+                make_shard(task, bar.update)
         else:
             with multiprocessing.get_context("spawn").Pool(jobs) as pool:
                 for done in pool.imap_unordered(make_shard, todo):
