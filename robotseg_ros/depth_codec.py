@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Strict decoding of depth images and masks, and of camera_info, for the nodes that work on them beside the camera."""
+"""Strict decoding of depth images and masks, for the nodes that work on them beside the camera."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.camera import Camera
 from robotseg_core.depth_filter import Depth
 from robotseg_ros.codec import MAX_SIDE, CodecError, ImageLike, Refusal
 
@@ -51,15 +50,6 @@ def decode_mask(image: ImageLike) -> NDArray[np.uint8]:
     if image.encoding != "mono8":
         raise CodecError(Refusal.ENCODING, f"encoding {image.encoding!r} of a mask must be 'mono8'")
     return np.ascontiguousarray(_plane(image, np.dtype(np.uint8)))
-
-
-def to_camera(info: Any) -> Camera:
-    """Read a ``sensor_msgs/CameraInfo``: K and D, for images as the camera makes them (raw, or rectified with D = 0).
-
-    Raises:
-        CameraError: it is not calibrated, of an unknown distortion model, or of a part of the sensor.
-    """
-    return Camera.from_matrix(int(info.width), int(info.height), list(info.k), info.distortion_model, list(info.d))
 
 
 def _plane(image: ImageLike, kind: np.dtype[Any]) -> NDArray[Any]:

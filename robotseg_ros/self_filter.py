@@ -16,14 +16,15 @@ from rcl_interfaces.msg import IntegerRange, ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from robotseg_core.camera import Camera, CameraError
+from robotseg_core.camera import CameraError
 from robotseg_core.depth_filter import Depth, cut_out, to_points
 from robotseg_core.stamp_match import Match, StampMatcher
+from robotseg_ros.calibration import Calibration
 from robotseg_ros.codec import CodecError
-from robotseg_ros.depth_codec import decode_depth, decode_mask, to_camera
+from robotseg_ros.depth_codec import decode_depth, decode_mask
 from robotseg_ros.fixed_parameters import FixedParameters
 from robotseg_ros.messages import stamp_ns, to_image
 
@@ -101,8 +102,6 @@ class SelfFilter(Node):
         super().__init__(NODE_NAME, **node_arguments)
         options = self.options = SelfFilterOptions.declare(self)
         self.filtered = self.without_mask = self.refused = 0
-        self._camera: Camera | None = None
-        self._info: Any = None
         self._matcher: StampMatcher[tuple[Header, Depth], NDArray[np.uint8]] = StampMatcher(
             slop=round(options.slop * 1e9), patience=options.patience, depth=QUEUE
         )
@@ -114,7 +113,7 @@ class SelfFilter(Node):
         self._points = self.create_publisher(PointCloud2, "~/points", reliable)
         self.create_subscription(Image, options.depth, self._on_depth, sensor)
         self.create_subscription(Image, options.mask, self._on_mask, reliable)
-        self.create_subscription(CameraInfo, options.camera_info, self._on_info, sensor)
+        self._calibration = Calibration(self, options.camera_info, lambda error: self._refuse("camera_info", error))
         # By the steady clock: it goes on where the node's clock stands still, as that of a bag that is paused.
         self.create_timer(options.patience / 4, self._on_time, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -133,18 +132,6 @@ class SelfFilter(Node):
             self._refuse("mask", error)
             return
         self._publish_all(self._matcher.put_partner(stamp_ns(message.header), mask, time.monotonic()))
-
-    def _on_info(self, message: CameraInfo) -> None:
-        # Sent with every image: read again only when it changes.
-        fields = (message.width, message.height, tuple(message.k), tuple(message.d))
-        if fields == self._info:
-            return
-        self._info = fields
-        try:
-            self._camera = to_camera(message)
-        except CameraError as error:
-            self._camera = None
-            self._refuse("camera_info", error)
 
     def _on_time(self) -> None:
         self._publish_all(self._matcher.decide(time.monotonic()))
@@ -176,13 +163,13 @@ class SelfFilter(Node):
             self._unknown.publish(to_image(header, result.unknown, "mono8"))
         if not self._points.get_subscription_count():
             return
-        if self._camera is None:
+        if self._calibration.camera is None:
             self.get_logger().warning(
                 f"no usable calibration on {self.options.camera_info}, so no points", throttle_duration_sec=LOG_PERIOD_S
             )
             return
         try:
-            self._points.publish(to_cloud(header, to_points(result.depth, self._camera)))
+            self._points.publish(to_cloud(header, to_points(result.depth, self._calibration.camera)))
         except CameraError as error:
             self._refuse("camera_info", error)
 

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
+from sensor_msgs.msg import Image, RegionOfInterest
 from std_msgs.msg import Header
 
-from robotseg_core.camera import Camera, CameraError
 from robotseg_core.depth_filter import Depth
 from robotseg_core.gripper_pose import ImagePose, Place, Uncertainty, locate, measure
 from robotseg_core.stamp_match import Match, StampMatcher
+from robotseg_ros.calibration import Calibration
 from robotseg_ros.codec import CodecError
-from robotseg_ros.depth_codec import decode_depth, decode_mask, to_camera
+from robotseg_ros.depth_codec import decode_depth, decode_mask
 from robotseg_ros.fixed_parameters import FixedParameters
 from robotseg_ros.messages import stamp_ns
 from robotseg_ros.msg import GripperPose
@@ -101,8 +101,6 @@ class Servo(Node):
         super().__init__(NODE_NAME, **node_arguments)
         options = self.options = ServoOptions.declare(self)
         self.refused = 0
-        self._camera: Camera | None = None
-        self._info: Any = None
         self._matcher: StampMatcher[tuple[Header, NDArray[np.uint8]], Depth] = StampMatcher(
             slop=round(options.slop * 1e9), patience=options.patience, depth=QUEUE
         )
@@ -113,7 +111,7 @@ class Servo(Node):
         self._pose = self.create_publisher(PoseWithCovarianceStamped, "~/pose", reliable)
         self.create_subscription(Image, options.mask, self._on_mask, reliable)
         self.create_subscription(Image, options.depth, self._on_depth, sensor)
-        self.create_subscription(CameraInfo, options.camera_info, self._on_info, sensor)
+        self._calibration = Calibration(self, options.camera_info, lambda error: self._refuse("camera_info", error))
         self.create_timer(options.patience / 4, self._on_time, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _on_mask(self, message: Image) -> None:
@@ -136,29 +134,17 @@ class Servo(Node):
             return
         self._publish_places(self._matcher.put_partner(stamp_ns(message.header), depth, time.monotonic()))
 
-    def _on_info(self, message: CameraInfo) -> None:
-        # Sent with every image: read again only when it changes.
-        fields = (message.width, message.height, tuple(message.k), tuple(message.d))
-        if fields == self._info:
-            return
-        self._info = fields
-        try:
-            self._camera = to_camera(message)
-        except CameraError as error:
-            self._camera = None
-            self._refuse("camera_info", error)
-
     def _on_time(self) -> None:
         self._publish_places(self._matcher.decide(time.monotonic()))
 
     def _publish_places(self, matches: Iterable[Match[tuple[Header, NDArray[np.uint8]], Depth]]) -> None:
         for match in matches:
             # Without depth the image is all there is: nothing to complain of.
-            if match.partner is None or self._camera is None:
+            if match.partner is None or self._calibration.camera is None:
                 continue
             header, mask = match.item
             try:
-                place = locate(mask, match.partner, self._camera, self.options.errors)
+                place = locate(mask, match.partner, self._calibration.camera, self.options.errors)
             except ValueError as error:
                 self.get_logger().warning(f"no point: {error}", throttle_duration_sec=LOG_PERIOD_S)
                 continue

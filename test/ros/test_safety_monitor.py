@@ -84,7 +84,7 @@ def start(context, zones):
 
 def test_stops_where_the_robot_enters_and_goes_on_when_it_has_left(start):
     segmented = start()
-    wait_until(lambda: segmented.safe, "a verdict")
+    wait_until(lambda: segmented.safe and segmented.states, "a verdict")
     assert not segmented.safe[0].data and segmented.states[0].reason == "no mask yet"
     segmented.send_until(30, True)
     segmented.send_until(60, False, "robot in 'door'")
