@@ -50,7 +50,7 @@ train-demo: setup
 	$(BIN)/robotseg synth $(DEMO_VIDEOS) --count 64 --seed 1 --out $(TRAIN_DEMO)/train
 	$(BIN)/robotseg synth $(DEMO_VIDEOS) --count 8 --seed 2 --empty 0 --out $(TRAIN_DEMO)/test
 	$(BIN)/robotseg train config/train_demo.yaml --out $(TRAIN_DEMO)/run --export $(TRAIN_DEMO)/nano.safetensors
-	$(BIN)/robotseg eval $(TRAIN_DEMO)/test --weights $(TRAIN_DEMO)/nano.safetensors --image-size 160 --out $(TRAIN_DEMO)/eval
+	$(BIN)/robotseg eval $(TRAIN_DEMO)/test --weights $(TRAIN_DEMO)/nano.safetensors --image-size 128 --out $(TRAIN_DEMO)/eval
 	$(BIN)/python scripts/train_demo_picture.py $(TRAIN_DEMO)
 
 lint: setup

@@ -68,16 +68,18 @@ def with_noise_tokens(model: RobotSegModel) -> None:
 
 @dataclass(frozen=True)
 class Variant:
-    """One way of training: kind of phase, weights of the terms, what is done to the model."""
+    """One way of training: kind of phase, weights of the terms, what is done to the model, frames of a clip."""
 
     title: str
     kind: str = "let"
     let: LetWeights = LetWeights()
     change: Change = unchanged
+    length: int | None = None
 
 
 VARIANTS: dict[str, Variant] = {
-    "first": Variant("first frames alone", kind="first"),
+    "single": Variant("first frames alone, one by one", kind="first", length=1),
+    "first": Variant("first frames alone, as still clips", kind="first"),
     "let": Variant("LET"),
     "no_cycle": Variant("LET without cycle", let=LetWeights(cycle=0)),
     "no_semantic": Variant("LET without semantic", let=LetWeights(semantic=0)),
@@ -180,7 +182,7 @@ def _train(
         steps=arguments.steps,
         batch=arguments.batch,
         size=arguments.size,
-        length=arguments.length,
+        length=variant.length or arguments.length,
         lr=arguments.lr,
         warmup=max(1, arguments.steps // 10),
         final=0.1,
