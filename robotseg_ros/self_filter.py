@@ -34,6 +34,8 @@ QUEUE = 32
 """Images and masks kept, each: a second of a 30 Hz camera."""
 MAX_MARGIN = 100
 LOG_PERIOD_S = 5.0
+SILENCE_S = 2.0
+"""So long without any mask is worth a warning."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class SelfFilter(Node):
 
     Attributes:
         options: the read-only parameters.
-        filtered: depth images published without the robot.
+        filtered: depth images whose mask came.
         without_mask: depth images whose mask did not come.
         refused: messages that were not what they said.
 
@@ -102,6 +104,7 @@ class SelfFilter(Node):
         super().__init__(NODE_NAME, **node_arguments)
         options = self.options = SelfFilterOptions.declare(self)
         self.filtered = self.without_mask = self.refused = 0
+        self._last_filtered = time.monotonic()
         self._matcher: StampMatcher[tuple[Header, Depth], NDArray[np.uint8]] = StampMatcher(
             slop=round(options.slop * 1e9), patience=options.patience, depth=QUEUE
         )
@@ -140,25 +143,34 @@ class SelfFilter(Node):
         for match in matches:
             header, depth = match.item
             if match.partner is None:
-                self.without_mask += 1
-                self.get_logger().warning(
-                    f"no mask on {self.options.mask} within {self.options.slop} s of a depth image's stamp "
-                    f"({self.without_mask} so far); "
-                    + ("it is dropped" if self.options.without_mask == DROP else "all of it is unknown"),
-                    throttle_duration_sec=LOG_PERIOD_S,
-                )
+                self._miss()
                 if self.options.without_mask == DROP:
                     continue
             self._publish(header, depth, match.partner)
 
+    def _miss(self) -> None:
+        """Count a depth image without a mask; where the camera is faster than the model, that is as it should be."""
+        self.without_mask += 1
+        if time.monotonic() - self._last_filtered > SILENCE_S:
+            self.get_logger().warning(
+                f"for {SILENCE_S:.0f} s no mask on {self.options.mask} within {self.options.slop} s of the stamp of a "
+                f"depth image ({self.without_mask} images without one so far)",
+                throttle_duration_sec=LOG_PERIOD_S,
+            )
+
     def _publish(self, header: Header, depth: Depth, mask: NDArray[np.uint8] | None) -> None:
+        if mask is not None:
+            self.filtered += 1
+            self._last_filtered = time.monotonic()
+        if not any(p.get_subscription_count() for p in (self._depth, self._unknown, self._points)):
+            return
         try:
             result = cut_out(depth, mask, self.get_parameter("margin").value)
         except ValueError as error:
             self._refuse("mask", error)
             return
-        self.filtered += mask is not None
-        self._depth.publish(to_depth_image(header, result.depth))
+        if self._depth.get_subscription_count():
+            self._depth.publish(to_depth_image(header, result.depth))
         if self._unknown.get_subscription_count():
             self._unknown.publish(to_image(header, result.unknown, "mono8"))
         if not self._points.get_subscription_count():

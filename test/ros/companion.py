@@ -32,9 +32,13 @@ class Peer(Spinner):
         self.publishers = {}
         super().__init__(context, Node("peer", context=context))
 
-    def listen(self, kind, topic, qos=50):
-        self.node.create_subscription(kind, topic, self.heard[topic].append, qos)
+    def listen(self, kind, topic, node=None):
+        """Subscribe, and wait until the publisher is known here, and with its ``node`` until it knows us."""
+        self.node.create_subscription(kind, topic, self.heard[topic].append, 50)
         wait_until(lambda: self.node.count_publishers(topic) > 0, f"publisher of {topic}")
+        if node is not None:
+            (publisher,) = (p for p in node.publishers if p.topic_name == topic)
+            wait_until(lambda: publisher.get_subscription_count() > 0, f"{topic} knowing its subscriber")
         return self.heard[topic]
 
     def advertise(self, kind, topic, reliable=True):

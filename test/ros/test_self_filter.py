@@ -48,9 +48,8 @@ def depth_image(stamp, value=1500, kind=np.uint16):
 
 def test_depth_of_the_masks_stamp_comes_out_without_the_robot(start, peer):
     node, depth, mask = start(margin=0)
-    filtered = peer.listen(Image, "/self_filter/depth")
-    unknown = peer.listen(Image, "/self_filter/unknown")
-    wait_until(lambda: node.count_subscribers("/self_filter/unknown") > 0, "the listener")
+    filtered = peer.listen(Image, "/self_filter/depth", node)
+    unknown = peer.listen(Image, "/self_filter/unknown", node)
     depth.publish(depth_image(T0 + 1))
     mask.publish(to_image(header(T0 + 1), MASK, "mono8"))
     wait_until(lambda: filtered and unknown, "filtered depth")
@@ -71,7 +70,7 @@ def test_depth_of_the_masks_stamp_comes_out_without_the_robot(start, peer):
 
 def test_depth_without_a_mask_is_dropped_and_never_published_as_filtered(start, peer):
     node, depth, mask = start(patience=0.2)
-    filtered = peer.listen(Image, "/self_filter/depth")
+    filtered = peer.listen(Image, "/self_filter/depth", node)
     depth.publish(depth_image(T0))
     wait_until(lambda: node.without_mask == 1, "the depth image given up")
     # A mask that is too far away is not its mask.
@@ -86,7 +85,7 @@ def test_depth_without_a_mask_is_dropped_and_never_published_as_filtered(start, 
 
 def test_depth_without_a_mask_can_be_published_as_unknown(start, peer):
     node, depth, _ = start(patience=0.1, without_mask="unknown")
-    filtered, unknown = peer.listen(Image, "/self_filter/depth"), peer.listen(Image, "/self_filter/unknown")
+    filtered, unknown = peer.listen(Image, "/self_filter/depth", node), peer.listen(Image, "/self_filter/unknown", node)
     depth.publish(depth_image(T0))
     wait_until(lambda: filtered and unknown, "the unknown image")
     assert not decode_depth(filtered[0]).any() and (pixels(unknown[0]) == 255).all()
@@ -94,8 +93,8 @@ def test_depth_without_a_mask_can_be_published_as_unknown(start, peer):
 
 
 def test_nearest_mask_within_slop(start, peer):
-    _, depth, mask = start(slop=0.02)
-    filtered = peer.listen(Image, "/self_filter/depth")
+    node, depth, mask = start(slop=0.02)
+    filtered = peer.listen(Image, "/self_filter/depth", node)
     depth.publish(depth_image(T0 + 8 * MS))
     mask.publish(to_image(header(T0), MASK, "mono8"))
     wait_until(lambda: filtered, "filtered depth")
@@ -103,8 +102,8 @@ def test_nearest_mask_within_slop(start, peer):
 
 
 def test_points_on_demand_with_the_calibration(start, peer):
-    _, depth, mask = start(margin=0)
-    cloud = peer.listen(PointCloud2, "/self_filter/points")
+    node, depth, mask = start(margin=0)
+    cloud = peer.listen(PointCloud2, "/self_filter/points", node)
     info = peer.advertise(CameraInfo, "/info", reliable=False)
     k = [50.0, 0.0, 19.5, 0.0, 60.0, 14.5, 0.0, 0.0, 1.0]
     stamp = T0
@@ -126,7 +125,7 @@ def test_points_on_demand_with_the_calibration(start, peer):
 
 def test_messages_that_are_not_what_they_say_are_refused_and_the_node_goes_on(start, peer):
     node, depth, mask = start()
-    filtered = peer.listen(Image, "/self_filter/depth")
+    filtered = peer.listen(Image, "/self_filter/depth", node)
     broken = depth_image(T0)
     broken.step = 3
     depth.publish(broken)
@@ -145,8 +144,8 @@ def test_behind_the_segmenter(start, peer, client, start_segmenter):
     """The fake model's masks, through the real segmenter node."""
     start_segmenter(FakeModel())
     client.wait_for_camera_subscriber()
-    _, depth, _ = start(margin=0)
-    filtered = peer.listen(Image, "/self_filter/depth")
+    node, depth, _ = start(margin=0)
+    filtered = peer.listen(Image, "/self_filter/depth", node)
     for attempt in range(100):
         stamp = T0 + attempt * 50 * MS
         client.send(robot_picture(30 * 4, 40 * 4), stamp)

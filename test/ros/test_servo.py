@@ -35,7 +35,7 @@ def servo(context):
 
 
 def test_every_mask_is_answered_in_pixels_with_its_own_header(servo, peer):
-    poses = peer.listen(GripperPose, "/servo/gripper")
+    poses = peer.listen(GripperPose, "/servo/gripper", servo)
     mask = peer.advertise(Image, "/robotseg/gripper_mask")
     mask.publish(to_image(header(T0), MASK, "mono8"))
     mask.publish(to_image(header(T0 + 1), np.zeros_like(MASK), "mono8"))
@@ -50,8 +50,8 @@ def test_every_mask_is_answered_in_pixels_with_its_own_header(servo, peer):
 
 
 def test_depth_and_calibration_give_a_point_with_covariance(servo, peer):
-    points = peer.listen(PointStamped, "/servo/point")
-    poses = peer.listen(PoseWithCovarianceStamped, "/servo/pose")
+    points = peer.listen(PointStamped, "/servo/point", servo)
+    poses = peer.listen(PoseWithCovarianceStamped, "/servo/pose", servo)
     info = peer.advertise(CameraInfo, "/info", reliable=False)
     depth = peer.advertise(Image, "/depth", reliable=False)
     mask = peer.advertise(Image, "/robotseg/gripper_mask")
@@ -76,7 +76,7 @@ def test_depth_and_calibration_give_a_point_with_covariance(servo, peer):
 
 
 def test_wrong_messages_are_refused_and_the_node_goes_on(servo, peer):
-    poses = peer.listen(GripperPose, "/servo/gripper")
+    poses = peer.listen(GripperPose, "/servo/gripper", servo)
     mask = peer.advertise(Image, "/robotseg/gripper_mask")
     info = peer.advertise(CameraInfo, "/info", reliable=False)
     mask.publish(to_image(header(T0), np.zeros((30, 40, 3), np.uint8), "rgb8"))
