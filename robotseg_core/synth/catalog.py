@@ -150,16 +150,16 @@ def embodiment(root: Path, choice: RobotChoice) -> str:
 def sample_made(choices: Sequence[RobotChoice], root: Path, rng: np.random.Generator) -> RobotChoice:
     """A robot that does not exist: generated from foot to finger, or a real arm of ``choices`` changed.
 
-    A changed arm has other proportions and, where it takes grippers, any gripper of ``root`` or a generated one.
+    No test arm is changed.  A changed arm has other proportions and, where it takes grippers, any gripper of ``root`` or a generated one.
     """
     variant = int(rng.integers(2**31))
-    if not choices:
+    arms = sorted({c.arm for c in choices} - set(TEST_ARMS))
+    if not arms:
         return RobotChoice(PROCEDURAL, PROCEDURAL, variant)
     grippers = sorted(p.name for p in (root / "grippers").glob("*") if (p / "robot.json").is_file())
     if rng.random() < 0.65:
         real = grippers and rng.random() < 0.2
         return RobotChoice(PROCEDURAL, grippers[int(rng.integers(len(grippers)))] if real else PROCEDURAL, variant)
-    arms = sorted({c.arm for c in choices})
     arm = arms[int(rng.integers(len(arms)))]
     if all(c.gripper is None for c in choices if c.arm == arm):
         return RobotChoice(arm, None, variant)

@@ -256,6 +256,8 @@ def test_made_robots_never_use_a_test_arm():
     choices, rng = list_choices(ROBOTS), np.random.default_rng(0)
     made = [sample_made(choices, ROBOTS, rng) for _ in range(200)]
     assert not {c.arm for c in made} & set(TEST_ARMS)
+    asked = list_choices(ROBOTS, ["lite6"])
+    assert {sample_made(asked, ROBOTS, rng).arm for _ in range(20)} == {PROCEDURAL}
     assert {c.arm for c in made} > {PROCEDURAL, "ur5e"} and all(c.variant is not None for c in made)
 
 
