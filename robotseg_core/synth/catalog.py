@@ -150,7 +150,8 @@ def embodiment(root: Path, choice: RobotChoice) -> str:
 def sample_made(choices: Sequence[RobotChoice], root: Path, rng: np.random.Generator) -> RobotChoice:
     """A robot that does not exist: generated from foot to finger, or a real arm of ``choices`` changed.
 
-    No test arm is changed.  A changed arm has other proportions and, where it takes grippers, any gripper of ``root`` or a generated one.
+    No test arm is changed.  A changed arm has other proportions and, where it takes grippers, any gripper of ``root``
+    or a generated one.
     """
     variant = int(rng.integers(2**31))
     arms = sorted({c.arm for c in choices} - set(TEST_ARMS))
