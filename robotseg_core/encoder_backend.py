@@ -69,20 +69,24 @@ class TorchEncoder:
         return Features(h4=h4, h8=h8, f16=f16)
 
 
+def session(path: Path, threads: int) -> Any:
+    """An ONNX Runtime session on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # A spinning pool would take the cores from what else runs for the frame.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
 class OnnxEncoder:
     """ONNX Runtime on the CPU; the graph is exported once per set of weights into the user's cache folder."""
 
     name = "onnxruntime"
 
     def __init__(self, model: RobotSegModel, threads: int) -> None:
-        import onnxruntime
-
-        path = cached_onnx(model)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        # A spinning pool would take the cores from PyTorch, which runs the rest of the frame.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = session(cached_onnx(model), threads)
         self._input = self._session.get_inputs()[0].name
 
     def encode(self, image: Tensor) -> Features:
@@ -99,9 +103,17 @@ def cache_folder() -> Path:
 
 
 def encoder_hash(model: RobotSegModel) -> str:
-    """Hash of everything that determines the exported graph: weights, size, PyTorch version."""
+    """Hash of everything that determines the exported encoder: weights, size, PyTorch version."""
+    return _hash(model, (model.image_encoder, model.sam_mask_decoder.conv_s0, model.sam_mask_decoder.conv_s1))
+
+
+def model_hash(model: RobotSegModel) -> str:
+    """The same of the whole model."""
+    return _hash(model, (model,))
+
+
+def _hash(model: RobotSegModel, modules: tuple[nn.Module, ...]) -> str:
     digest = hashlib.sha256(f"{model.config} {torch.__version__} {GRAPH_VERSION}".encode())
-    modules = (model.image_encoder, model.sam_mask_decoder.conv_s0, model.sam_mask_decoder.conv_s1)
     for module in modules:
         for key, value in module.state_dict().items():
             digest.update(key.encode())
@@ -150,23 +162,37 @@ def export_onnx(model: RobotSegModel, path: Path, precision: str = "fp32") -> No
         # exporter's change of mode; the trunk is a copy of ours.)
         code = trunk.position(size // PATCH_STRIDE, size // PATCH_STRIDE)
         trunk.position = lambda height, width: code  # type: ignore[method-assign]
+    write_onnx(graph, (torch.zeros(1, 3, size, size),), ["image"], ["h4", "h8", "f16"], path, half=precision == "fp16")
+
+
+def write_onnx(
+    graph: nn.Module,
+    example: tuple[Tensor, ...],
+    inputs: list[str],
+    outputs: list[str],
+    path: Path,
+    *,
+    half: bool = False,
+) -> None:
+    """Trace ``graph`` on an example and write it; the file appears complete or not at all."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with warnings.catch_warnings():
+        # The exporter records PyTorch's own operators, which inference mode replaces (robotseg_core.attention).
+        with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
             # The TorchScript exporter announces its successor; it needs no further package and its graph is checked
             # against PyTorch in the tests.
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 graph,
-                (torch.zeros(1, 3, size, size),),
+                tuple(x.clone() for x in example),
                 str(partial),
-                input_names=["image"],
-                output_names=["h4", "h8", "f16"],
+                input_names=inputs,
+                output_names=outputs,
                 opset_version=17,
                 dynamo=False,
             )
         exported = folded(partial)
-        if precision == "fp16":
+        if half:
             to_half(exported)
         partial.write_bytes(exported.SerializeToString())
         os.replace(partial, path)

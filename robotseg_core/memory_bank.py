@@ -8,7 +8,7 @@ their age enters through the time code.  The thousandth frame costs what the ten
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -85,6 +85,17 @@ class MemoryBank:
         first, start = self.conditioning, int(self._valid.any(0).argmax())
         slots = slice(start, min(first + self._writes, self._valid.shape[1]))
         seen = slice(start, min(first + self._writes, self._pointer_valid.shape[1]))
+        memory = self._look_up(frame, slots, seen)
+        if self._valid[:, slots].all() and self._pointer_valid[:, seen].all():
+            return replace(memory, empty=None, empty_pointers=None)
+        return memory
+
+    def whole(self, frame: int) -> Memory:
+        """The same with all slots, those without a frame marked empty: of the same shape at every frame."""
+        return self._look_up(frame, slice(0, self._valid.shape[1]), slice(0, self._pointer_valid.shape[1]))
+
+    def _look_up(self, frame: int, slots: slice, seen: slice) -> Memory:
+        first, start = self.conditioning, slots.start
         last = self.config.memory_frames - 1
         # Ring slots hold the same frame for all parts; the newest part tells which.
         age = frame - self._frame[:, first : slots.stop].max(0)
@@ -93,11 +104,7 @@ class MemoryBank:
         limit = self.config.max_pointers - 1
         if self.config.bounded_age:
             offsets = offsets.clip(0, limit)
-        if (offsets == offsets[:1]).all():
-            offsets = offsets[:1]
         device = self.features.device
-        valid, pointer_valid = self._valid[:, slots], self._pointer_valid[:, seen]
-        whole = bool(valid.all() and pointer_valid.all())
         return Memory(
             features=self.features[:, slots],
             time_index=torch.from_numpy(time_index).to(device, non_blocking=True),
@@ -105,8 +112,8 @@ class MemoryBank:
             offsets=torch.from_numpy(offsets / max(1, limit)).to(device, non_blocking=True),
             object_tokens=self.object_tokens[:, slots],
             keys=ProjectedKeys(self.keys[:, :, slots], self._time_keys, self._key_space),
-            empty=None if whole else torch.from_numpy(~valid).to(device, non_blocking=True),
-            empty_pointers=None if whole else torch.from_numpy(~pointer_valid).to(device, non_blocking=True),
+            empty=torch.from_numpy(~self._valid[:, slots]).to(device, non_blocking=True),
+            empty_pointers=torch.from_numpy(~self._pointer_valid[:, seen]).to(device, non_blocking=True),
         )
 
     def store(self, frame: int, entry: Entry, started: NDArray[np.bool_]) -> None:

@@ -50,12 +50,13 @@ class ProjectedKeys:
     Attributes:
         frames: [A, B, k, N, e] for each cross attention, without time codes.
         time: [A, T, N, e] what the time codes add, see ``MemoryAttention.time_keys``.
-        space: [B, L or more, e] where the keys of one cross attention are put together.
+        space: [B, L or more, e] where the keys of one cross attention are put together; None in a graph, whose
+            runtime plans its own.
     """
 
     frames: Tensor
     time: Tensor
-    space: Tensor
+    space: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,13 @@ class RobotSegModel(nn.Module):
                 return torch.cat([lookup.keys(tokens, rope).flatten(1, 2), lookup.k_proj(coded)], 1)
 
             return [functools.partial(anew, lookup) for lookup in attention.lookups]
+        if cached.space is None:
+
+            def added(i: int, lookup: RoPEAttention) -> Tensor:
+                frames = cached.frames[i] + cached.time[i][memory.time_index]
+                return torch.cat([frames.flatten(1, 2), lookup.k_proj(coded)], 1)
+
+            return [functools.partial(added, i, lookup) for i, lookup in enumerate(attention.lookups)]
         spatial = memory.features.shape[1] * memory.features.shape[2]
         space = cached.space[:, : spatial + coded.shape[1]]
         frames = space[:, :spatial].unflatten(1, memory.features.shape[1:3])

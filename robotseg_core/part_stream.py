@@ -7,7 +7,6 @@ A frame goes one way: preprocess, encoder, memory attention, prompt generator, d
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +24,7 @@ from robotseg_core.prompting import decode, decode_mask, fed_back
 from robotseg_core.stage_clock import StageClock
 from robotseg_core.stream_frame import Answer, LastFrame
 from robotseg_core.stream_policy import StreamPolicy
-from robotseg_core.structure import edges
+from robotseg_core.torch_loop import TorchLoop
 from robotseg_core.types import PARTS, MaskPrompt, PartMask, PartMasks, Prompt, PromptKind, State
 
 if TYPE_CHECKING:
@@ -51,6 +50,7 @@ class Stream:
         )
         self._device = torch.device(robotseg.device)
         self._classes = torch.tensor([PARTS.index(part) for part in parts], device=self._device)
+        self._loop = robotseg.loop(self.bank)
         self._prompts: list[Prompt | MaskPrompt] = []
         self.reset()
 
@@ -118,44 +118,33 @@ class Stream:
         """
         check_frame(frame)
         clock = StageClock(self._device)
-        model, config = self.robotseg.model, self.robotseg.model.config
+        config = self.robotseg.model.config
         height, width = frame.shape[:2]
         image = frame_tensor(frame, config.image_size, exact=config.name == "base").to(self._device)
         clock.lap("preprocess")
-        with self.robotseg.autocast():
-            self._commit()
-            features = self.robotseg.encode(image)
-            clock.lap("encoder")
-            if self.policy.refresh_after and self._since_refresh >= self.policy.refresh_after:
-                self.bank.reset()
-                self._since_refresh = 0
-            tracked = self.bank.started
-            memory = self.bank.view(self._frame)
-            if memory is None:
-                conditioned = model.initial(features, len(self.parts))
-            else:
-                conditioned = model.condition(features, edges(image, config), memory)
-                # The bank's own storage changes with this frame, which corrections of it must not see.
-                conditioned = replace(conditioned, object_tokens=conditioned.object_tokens.clone())
-            clock.lap("memory_attention")
-            decoded = decode(model, features, conditioned, self._classes)
-            answer = self._doubt(Answer(decoded.logits, decoded.iou, decoded.object_logit, decoded.pointer))
-            prompted = np.zeros(len(self.parts), bool)
-            for asked in gather(self._prompts, self.parts, width, height, config.image_size, self._device):
-                answer.put(asked.row, self._decode_prompt(asked, features, None, None))
-                prompted[asked.row] = True
-            self._prompts.clear()
-            clock.lap("decoder")
-            present, scores, logits = self._to_host(answer)
-            masks = part_masks(logits, scores, height, width, self.parts)
-            clock.lap("postprocess")
-            started = self._newly_started(present, prompted, logits)
-            if started.any() or tracked.any():
-                binary = torch.from_numpy(started).to(self._device)
-                memory_features = model.remember(features, answer.logits, answer.object_logit, binary)
-                clock.lap("memory_encoder")
-                self.bank.store(self._frame, self._entry(memory_features, answer), started)
-                clock.lap("prompt_generator")
+        self._commit()
+        features = self.robotseg.encode(image)
+        clock.lap("encoder")
+        if self.policy.refresh_after and self._since_refresh >= self.policy.refresh_after:
+            self.bank.reset()
+            self._since_refresh = 0
+        tracked = self.bank.started
+        conditioned, answer = self._loop.find(image, features, self.bank, self._frame, self._classes, clock)
+        answer = self._doubt(answer)
+        prompted = np.zeros(len(self.parts), bool)
+        for asked in gather(self._prompts, self.parts, width, height, config.image_size, self._device):
+            answer.put(asked.row, self._decode_prompt(asked, features, None, None))
+            prompted[asked.row] = True
+        self._prompts.clear()
+        clock.lap("decoder")
+        present, scores, logits = self._to_host(answer)
+        masks = part_masks(logits, scores, height, width, self.parts)
+        clock.lap("postprocess")
+        started = self._newly_started(present, prompted, logits)
+        if started.any() or tracked.any():
+            binary = torch.from_numpy(started).to(self._device)
+            self.bank.store(self._frame, self._loop.keep(features, answer, binary, clock), started)
+            clock.lap("memory_encoder")
         self._last = LastFrame(
             self._frame, stamp, (height, width), features, conditioned, answer, tracked & ~started & self.bank.started
         )
@@ -183,17 +172,16 @@ class Stream:
             raise ValueError("a correction cannot be a RESET; give it to prompt()")
         clock = StageClock(self._device)
         height, width = last.size
-        with self.robotseg.autocast():
-            size = self.robotseg.model.config.image_size
-            for asked in gather(prompts, self.parts, width, height, size, self._device):
-                row = asked.row
-                before = self._corrected.get(row)
-                if before is None and self.bank.started[row]:
-                    logits: Tensor | None = last.answer.logits[row : row + 1]
-                else:
-                    logits = None if before is None else before.logits
-                known = last.conditioned if last.tracked[row] and self.bank.started[row] else None
-                self._corrected[row] = self._decode_prompt(asked, last.features, known, logits)
+        size = self.robotseg.model.config.image_size
+        for asked in gather(prompts, self.parts, width, height, size, self._device):
+            row = asked.row
+            before = self._corrected.get(row)
+            if before is None and self.bank.started[row]:
+                logits: Tensor | None = last.answer.logits[row : row + 1]
+            else:
+                logits = None if before is None else before.logits
+            known = last.conditioned if last.tracked[row] and self.bank.started[row] else None
+            self._corrected[row] = self._decode_prompt(asked, last.features, known, logits)
         answer = last.answer.copy()
         for row, one in self._corrected.items():
             answer.put(row, one)
@@ -211,14 +199,16 @@ class Stream:
 
     def _commit(self) -> None:
         """Corrections enter the memory, with hard masks."""
-        last, model = self._last, self.robotseg.model
+        last = self._last
         for row, answer in self._corrected.items():
             assert last is not None
             if self.policy.compat == "fixed" and not bool(answer.object_logit > 0) and not self.bank.started[row]:
                 continue
             hard = torch.ones(1, dtype=torch.bool, device=self._device)
-            features = model.remember(last.features, answer.logits, answer.object_logit, hard)
-            self.bank.amend(row, last.index, self._entry(features, answer))
+            entry = TorchLoop(self.robotseg.model, self.robotseg.autocast).keep(
+                last.features, answer, hard, StageClock(self._device)
+            )
+            self.bank.amend(row, last.index, entry)
         self._corrected.clear()
 
     # ------------------------------------------------------------------------------------ parts of a step
@@ -245,12 +235,6 @@ class Stream:
             fed = None if previous is None else fed_back(previous)
             decoded = decode(model, features, one, self._classes[row], points=asked.points, mask_logits=fed)
         return Answer(decoded.logits, decoded.iou, decoded.object_logit, decoded.pointer)
-
-    def _entry(self, features: Tensor, answer: Answer) -> Entry:
-        # Keys and the RPG's tokens of a frame depend on that frame alone: made once, when it enters.
-        model = self.robotseg.model
-        tokens = model.object_tokens(features.float(), answer.logits.float())
-        return Entry(features, model.frame_keys(features), tokens, answer.pointer)
 
     def _doubt(self, answer: Answer) -> Answer:
         """Make all parts absent, as the decoder would, where the robot's score is too low to believe in any."""

@@ -69,7 +69,7 @@ class RobotPromptGenerator(nn.Module):
             seeds = farthest_points(foreground, self.coords, self.regions)
             clusters = assign(features, foreground, seeds)
             empty = ~clusters.any(2, keepdim=True)
-            clusters = torch.where(empty, foreground[:, None], clusters).flatten(0, 1)
+            clusters = (clusters | (empty & foreground[:, None])).flatten(0, 1)
             repeated = features[:, None].expand(-1, self.regions, -1, -1).flatten(0, 1)
             inner_seeds = farthest_points(clusters, self.coords, self.subregions)
             inner = assign(repeated, clusters, inner_seeds).unflatten(0, (batch, -1)).flatten(1, 2)

@@ -12,18 +12,21 @@ import numpy as np
 import torch
 
 from robotseg_core.config import PRESETS
-from robotseg_core.encoder_backend import EncoderBackend, make_encoder
+from robotseg_core.encoder_backend import EncoderBackend, OnnxEncoder, make_encoder
+from robotseg_core.memory_bank import MemoryBank
 from robotseg_core.model import Features, RobotSegModel
+from robotseg_core.onnx_loop import make_loop
 from robotseg_core.part_stream import Stream
 from robotseg_core.preprocess import MAX_SIDE
 from robotseg_core.stream_policy import POLICIES, StreamPolicy
+from robotseg_core.torch_loop import Loop, TorchLoop
 from robotseg_core.types import PARTS
 from robotseg_core.weights import load_weights
 
 __all__ = ["MAX_SIDE", "RobotSeg", "Stream", "StreamPolicy"]
 
 PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""Types of the large products by name; all else is float32."""
+"""Types of products by name; None: no change."""
 
 
 class RobotSeg:
@@ -38,6 +41,7 @@ class RobotSeg:
         *,
         precision: str = "fp32",
         memory_frames: int | None = None,
+        graphs: bool = False,
     ) -> None:
         limit = model.config.memory_frames
         self.memory_frames = limit if memory_frames is None else memory_frames
@@ -45,7 +49,8 @@ class RobotSeg:
             raise ValueError(f"memory_frames is {memory_frames}, must be 1 to {limit}")
         check_precision(precision, device)
         self.model, self.encoder, self._device = model, encoder, device
-        self.source, self.precision = source, precision
+        self.source, self.precision, self._graphs = source, precision, graphs
+        self._loops: dict[tuple[int, ...], Loop] = {}
         # Constant for all frames: computed once.
         with torch.inference_mode():
             self.time_keys = model.time_keys().to(PRECISIONS[precision] or torch.float32)
@@ -70,7 +75,8 @@ class RobotSeg:
             backend: of the encoder: ``auto``, ``torch``, ``onnxruntime`` or ``tensorrt``.
             weights: file to load; None takes the shipped weights of nano.
             image_size: side of the model's square input, pixels, a multiple of 32; None takes the preset's.
-            precision: of the large products: ``fp32``, ``bf16``, or ``fp16`` where the device can.
+            precision: of the memory attention, and on CUDA of the encoder (98 % of base's work): ``fp32``,
+                ``bf16``, or ``fp16`` where the device can; all else is float32.
             memory_frames: frames that a frame looks up, 1 to the preset's; None takes the preset's.
 
         Raises:
@@ -119,12 +125,13 @@ class RobotSeg:
     ) -> RobotSeg:
         """The same of a model that has its weights; ``source`` says which."""
         model = model.eval().requires_grad_(False).to(device)
-        if precision != "fp32" and backend == "auto" and (device.type == "cpu" or precision == "bf16"):
-            # ONNX Runtime's CPU products know float32 only, our TensorRT graph float16 and float32.
+        if precision == "bf16" and backend == "auto" and device.type == "cuda":
+            # Our TensorRT graph knows float16 and float32 only.
             backend = "torch"
-        inside = precision if backend in ("auto", "tensorrt") else "fp32"
+        inside = precision if device.type == "cuda" and backend in ("auto", "tensorrt") else "fp32"
         encoder = make_encoder(model, backend, device, threads=len(os.sched_getaffinity(0)), precision=inside)
-        return cls(model, encoder, device, source, precision=precision, memory_frames=memory_frames)
+        graphs = encoder.name == OnnxEncoder.name and precision == "fp32"
+        return cls(model, encoder, device, source, precision=precision, memory_frames=memory_frames, graphs=graphs)
 
     @torch.inference_mode()
     def warm_up(self) -> None:
@@ -151,14 +158,24 @@ class RobotSeg:
         return self.encoder.name
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """Within it, large products are of the model's precision."""
+        """Within it, products are of the model's precision."""
         dtype = PRECISIONS[self.precision]
         return torch.autocast(self._device.type, dtype) if dtype else contextlib.nullcontext()
 
     def encode(self, image: torch.Tensor) -> Features:
         """Normalised image [1, 3, S, S] -> float32 features."""
-        features = self.encoder.encode(image)
+        with self.autocast() if self._device.type == "cuda" else contextlib.nullcontext():
+            features = self.encoder.encode(image)
         return Features(features.h4.float(), features.h8.float(), features.f16.float())
+
+    def loop(self, bank: MemoryBank) -> Loop:
+        """What runs after the encoder with a memory of this size, made once."""
+        if not self._graphs:
+            return TorchLoop(self.model, self.autocast)
+        shape = tuple(bank.features.shape)
+        if shape not in self._loops:
+            self._loops[shape] = make_loop(self.model, bank, self.time_keys, len(os.sched_getaffinity(0)))
+        return self._loops[shape]
 
     def stream(self, policy: StreamPolicy | None = None, *, parts: tuple[str, ...] = PARTS) -> Stream:
         """Open a stream with a memory of its own.

@@ -9,7 +9,7 @@ import pytest
 import torch
 from small import SMALL, moving_frames, small_robotseg
 
-from robotseg_core import part_stream
+from robotseg_core import torch_loop
 from robotseg_core.model import Memory
 from robotseg_core.pending_prompts import PartPrompt, gather
 from robotseg_core.postprocess import part_masks
@@ -153,8 +153,8 @@ def scripted(monkeypatch):
         seen = torch.full_like(decoded.object_logit, -5.0 if what == "none" else 5.0)
         return dataclasses.replace(decoded, logits=logits, object_logit=seen, iou=torch.ones_like(decoded.iou))
 
-    original = part_stream.decode
-    monkeypatch.setattr(part_stream, "decode", decode)
+    original = torch_loop.decode
+    monkeypatch.setattr(torch_loop, "decode", decode)
     return plan
 
 

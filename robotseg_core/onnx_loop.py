@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop of a small model (all but the encoder) as two ONNX graphs for the CPU.
+
+At 256 pixels a frame passes through some 600 operators of a few microseconds each; calling them one by one from
+Python costs more than computing them.  ONNX Runtime runs them as two calls, with the same answers.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from robotseg_core.encoder_backend import model_hash, session, writable_cache_folder, write_onnx
+from robotseg_core.memory_bank import Entry, MemoryBank
+from robotseg_core.model import Conditioned, Features, Memory, ProjectedKeys, RobotSegModel
+from robotseg_core.prompting import decode
+from robotseg_core.stage_clock import StageClock
+from robotseg_core.stream_frame import Answer
+from robotseg_core.structure import edges
+from robotseg_core.torch_loop import Loop, TorchLoop
+
+log = logging.getLogger(__name__)
+
+LARGEST_GRID = 32
+"""Larger models are limited by their products, not by calls; their graphs would be slower."""
+
+_FIND_INPUTS = (
+    "image h4 h8 f16 features time_index pointers offsets object_tokens empty empty_pointers keys classes".split()
+)
+_FIND_OUTPUTS = "logits iou object_logit pointer tokens object_prompts token_mask".split()
+
+
+class Find(nn.Module):
+    """A frame and the memory -> masks: memory attention, decoder, choice."""
+
+    def __init__(self, model: RobotSegModel, time_keys: Tensor) -> None:
+        super().__init__()
+        self.model, self.time_keys = model, nn.Parameter(time_keys.clone(), requires_grad=False)
+
+    def forward(
+        self,
+        image: Tensor,
+        h4: Tensor,
+        h8: Tensor,
+        f16: Tensor,
+        features: Tensor,
+        time_index: Tensor,
+        pointers: Tensor,
+        offsets: Tensor,
+        object_tokens: Tensor,
+        empty: Tensor,
+        empty_pointers: Tensor,
+        keys: Tensor,
+        classes: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """Inputs as in :class:`Features` and :class:`Memory`; outputs as in :class:`Answer`, :class:`Conditioned`."""
+        memory = Memory(
+            features=features,
+            time_index=time_index,
+            pointers=pointers,
+            offsets=offsets,
+            object_tokens=object_tokens,
+            empty=empty,
+            empty_pointers=empty_pointers,
+            keys=ProjectedKeys(keys, self.time_keys, None),
+        )
+        frame = Features(h4, h8, f16)
+        conditioned = self.model.condition(frame, edges(image, self.model.config), memory)
+        decoded = decode(self.model, frame, conditioned, classes)
+        assert conditioned.token_mask is not None
+        return (
+            decoded.logits,
+            decoded.iou,
+            decoded.object_logit,
+            decoded.pointer,
+            conditioned.image,
+            conditioned.object_tokens,
+            conditioned.token_mask,
+        )
+
+
+class Remember(nn.Module):
+    """A frame and its masks -> what the memory keeps of it."""
+
+    def __init__(self, model: RobotSegModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, f16: Tensor, logits: Tensor, object_logit: Tensor, binary: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """f16 [1, d, g, g], logits [B, h, w], object_logit [B], binary [B] -> features, keys, object tokens."""
+        frame = Features(f16, f16, f16)
+        features = self.model.remember(frame, logits, object_logit, binary)
+        return features, self.model.frame_keys(features), self.model.object_tokens(features, logits)
+
+
+class OnnxLoop:
+    """Both graphs in ONNX Runtime, for ``parts`` parts and a memory of fixed size."""
+
+    def __init__(self, model: RobotSegModel, bank: MemoryBank, time_keys: Tensor, threads: int) -> None:
+        # For frames without a memory.
+        self._torch = TorchLoop(model)
+        bare = copy.deepcopy(model).cpu()
+        # Its encoder is not part of the graphs.
+        bare.image_encoder = nn.Identity()
+        parts, slots = bank.features.shape[:2]
+        key = hashlib.sha256(f"{model_hash(model)} {parts} {slots} {bank.pointers.shape[1]}".encode()).hexdigest()[:16]
+        folder = writable_cache_folder()
+        find, keep = folder / f"find_{key}.onnx", folder / f"keep_{key}.onnx"
+        self._graph(Find(bare, time_keys), self._find_example(bare, bank), find)
+        self._graph(Remember(bare), self._remember_example(bare, parts), keep)
+        self._sessions = session(find, threads), session(keep, threads)
+
+    @staticmethod
+    def _graph(module: nn.Module, example: dict[str, Tensor], path: Path) -> None:
+        if not path.exists():
+            outputs = _FIND_OUTPUTS if isinstance(module, Find) else ["features", "keys", "object_tokens"]
+            write_onnx(module, tuple(example.values()), list(example), outputs, path)
+
+    @staticmethod
+    def _find_example(model: RobotSegModel, bank: MemoryBank) -> dict[str, Tensor]:
+        config = model.config
+        g, parts = config.grid, bank.features.shape[0]
+        values = (
+            torch.zeros(1, 3, config.image_size, config.image_size),
+            torch.zeros(1, config.d_model // 8, 4 * g, 4 * g),
+            torch.zeros(1, config.d_model // 4, 2 * g, 2 * g),
+            torch.zeros(1, config.d_model, g, g),
+            *memory_inputs(bank.whole(1)),
+            torch.zeros(parts, dtype=torch.long),
+        )
+        return dict(zip(_FIND_INPUTS, values, strict=True))
+
+    @staticmethod
+    def _remember_example(model: RobotSegModel, parts: int) -> dict[str, Tensor]:
+        g, d = model.config.grid, model.config.d_model
+        return {
+            "f16": torch.zeros(1, d, g, g),
+            "logits": torch.zeros(parts, 4 * g, 4 * g),
+            "object_logit": torch.ones(parts),
+            "binary": torch.zeros(parts, dtype=torch.bool),
+        }
+
+    def find(
+        self, image: Tensor, features: Features, bank: MemoryBank, frame: int, classes: Tensor, clock: StageClock
+    ) -> tuple[Conditioned, Answer]:
+        """See :class:`robotseg_core.torch_loop.Loop`; the decoder's time is part of the memory attention's."""
+        if not bank.started.any():
+            return self._torch.find(image, features, bank, frame, classes, clock)
+        values = (image, features.h4, features.h8, features.f16, *memory_inputs(bank.whole(frame)), classes)
+        out = run(self._sessions[0], dict(zip(_FIND_INPUTS, values, strict=True)))
+        clock.lap("memory_attention")
+        return Conditioned(out[4], out[5], out[6], None), Answer(*out[:4])
+
+    def keep(self, features: Features, answer: Answer, binary: Tensor, clock: StageClock) -> Entry:
+        """See :class:`robotseg_core.torch_loop.Loop`; the prompt generator's time is part of the encoder's."""
+        inputs = {
+            "f16": features.f16,
+            "logits": answer.logits,
+            "object_logit": answer.object_logit,
+            "binary": binary,
+        }
+        kept, keys, tokens = run(self._sessions[1], inputs)
+        clock.lap("memory_encoder")
+        return Entry(kept, keys, tokens, answer.pointer)
+
+
+def memory_inputs(memory: Memory) -> tuple[Tensor, ...]:
+    """In the order of the graph's inputs."""
+    assert memory.keys is not None and memory.empty is not None and memory.empty_pointers is not None
+    return (
+        memory.features,
+        memory.time_index,
+        memory.pointers,
+        memory.offsets,
+        memory.object_tokens,
+        memory.empty,
+        memory.empty_pointers,
+        memory.keys.frames,
+    )
+
+
+def run(onnx: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
+    """Run a session on tensors; those that its graph does not use are left out."""
+    wanted = {node.name for node in onnx.get_inputs()}
+    arrays: dict[str, NDArray[Any]] = {
+        name: np.ascontiguousarray(value.numpy()) for name, value in inputs.items() if name in wanted
+    }
+    return [torch.from_numpy(np.asarray(x)) for x in onnx.run(None, arrays)]
+
+
+def make_loop(model: RobotSegModel, bank: MemoryBank, time_keys: Tensor, threads: int) -> Loop:
+    """The loop as graphs where that is faster and works, else in PyTorch; a failure is said in the log."""
+    if time_keys.device.type != "cpu" or time_keys.dtype != torch.float32 or model.config.grid > LARGEST_GRID:
+        return TorchLoop(model)
+    try:
+        return OnnxLoop(model, bank, time_keys, threads)
+    except Exception as error:
+        log.warning("ONNX Runtime cannot run the loop (%s); PyTorch does", error)
+        return TorchLoop(model)
