@@ -28,7 +28,7 @@ REFERENCE_GFLOP = 3 * 1423
 FRAMES = {"nano": 200, "base": 5}
 """Measured frames where nothing is said; base takes seconds a frame on a CPU."""
 STAGES = [f.name for f in fields(StageTimes)]
-FULL = StreamPolicy(min_presence=0.0, lost_after=NEVER, refresh_after=0, conditioning_frames=1)
+FULL = StreamPolicy(lost_after=NEVER, refresh_after=0)
 """A memory that is never dropped: without it a stream that sees no robot would skip half of its stages."""
 
 

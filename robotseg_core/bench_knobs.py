@@ -80,8 +80,6 @@ def knobs(robotseg: RobotSeg, arguments: argparse.Namespace, frames: list[NDArra
         return RobotSeg.of(model, device=device, backend=arguments.backend, source=robotseg.source, **known)  # type: ignore[arg-type]
 
     row("none", "", plain)
-    for length in range(model.config.memory_frames - 1, 0, -1):
-        row("memory_frames", str(length), measure(full(changed(memory_frames=length)), frames, count).step)
     for side in SIDES[robotseg.preset]:
         if side == model.config.image_size:
             continue
@@ -102,3 +100,5 @@ def knobs(robotseg: RobotSeg, arguments: argparse.Namespace, frames: list[NDArra
         row("precision", precision, measure(full(changed(precision=precision)), frames, count).step)
     for parts in (PARTS[1:], PARTS[2:]):
         row("parts", " ".join(parts), measure(full(robotseg, parts), frames, count).step)
+    for length in range(model.config.memory_frames - 1, 0, -1):
+        row("memory_frames", str(length), measure(full(changed(memory_frames=length)), frames, count).step)

@@ -46,7 +46,7 @@ class StreamPolicy:
     max_border: float = 0.9
     lost_after: int = 15
     refresh_after: int = 300
-    conditioning_frames: int = 2
+    conditioning_frames: int = 1
 
     def __post_init__(self) -> None:
         if self.conditioning_frames < 1:
@@ -68,8 +68,12 @@ REFERENCE = StreamPolicy(
     max_border=1.0,
     lost_after=NEVER,
     refresh_after=0,
+    conditioning_frames=2,
 )
-"""What the reference does."""
+"""What the reference does, which remembers every prompted frame, however many there are."""
 
-POLICIES: dict[str, StreamPolicy] = {"nano": StreamPolicy(min_presence=0.1, conditioning_frames=1)}
+POLICIES: dict[str, StreamPolicy] = {
+    "nano": StreamPolicy(min_presence=0.1),
+    "base": StreamPolicy(conditioning_frames=2),
+}
 """Policies of presets that need another one than the default."""
