@@ -105,7 +105,7 @@ class Objective(nn.Module):
 
     def _clip(self, clip: ClipRows, u: Tensor, rng: np.random.Generator) -> Losses:
         """Every frame is labelled: mean over frames of the mean over their decodings."""
-        mode = draw_mode(rng, self.auto, video=True)
+        mode = draw_mode(rng, self.auto, video=len(clip.frames) > 1)
         results = unroll(self.model, clip, mode, u, rng, soft=False)
         total: Losses = {}
         for t, result in enumerate(results):
@@ -119,7 +119,7 @@ class Objective(nn.Module):
 
     def _let(self, clip: ClipRows, masks: Tensor, u: Tensor, rng: np.random.Generator) -> Losses:
         """The first frame alone is labelled; ``first`` shows nothing else."""
-        mode = draw_mode(rng, self.auto, video=True)
+        mode = draw_mode(rng, self.auto, video=len(clip.frames) > 1)
         results = unroll(self.model, clip, mode, u, rng, soft=True)
         return let_losses(results, [frame.f16 for frame in clip.frames], masks, self.let, all_true=self.kind == "first")
 

@@ -132,6 +132,17 @@ def test_every_phase_gives_gradients_to_its_parts(kind):
     assert all(bool(g.isfinite().all()) for g in gradients)
 
 
+@pytest.mark.parametrize("kind", ["clip", "first"])
+def test_clips_of_one_frame_are_images_and_always_teach_something(kind):
+    objective = Objective(SMALL)
+    objective.set_phase(kind, auto=0.0)
+    images, labels = torch.zeros(1, 1, 3, 64, 64, dtype=torch.uint8), torch.ones(1, 1, 64, 64, dtype=torch.uint8)
+    for seed in range(6):
+        losses = objective(images, labels, torch.rand(1, PARTS, NUMBERS), np.random.default_rng(seed))
+        # A given mask would leave nothing to learn.
+        assert ("mask" if kind == "clip" else "first") in losses
+
+
 def config(tmp_path, steps):
     return TrainConfig(
         data=DataConfig(videos=(str(tmp_path / "videos"),), photo_share=0.1),
