@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""glibc allocator settings for processes that receive images."""
+"""Settings of glibc's allocator and of Python's garbage collector for processes that receive images."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 
 # From malloc.h.
 M_TRIM_THRESHOLD = -1
@@ -24,3 +25,13 @@ def keep_image_memory() -> None:
     mallopt(M_MMAP_THRESHOLD, 512 * MEGABYTE)
     mallopt(M_TRIM_THRESHOLD, 512 * MEGABYTE)
     mallopt(M_TOP_PAD, 64 * MEGABYTE)
+
+
+def keep_out_of_collections() -> None:
+    """Leave all objects of now out of Python's garbage collections; call it when the model has been loaded.
+
+    They live as long as the process.  Looking through them takes several milliseconds, every second or so, while an
+    image waits.
+    """
+    gc.collect()
+    gc.freeze()

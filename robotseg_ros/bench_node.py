@@ -23,7 +23,7 @@ from robotseg_core.postprocess import part_mask
 from robotseg_core.segment import add_model_arguments, load_model
 from robotseg_core.stream import RobotSeg, Stream, StreamPolicy
 from robotseg_core.types import PARTS, PartMask, PartMasks, Prompt, State
-from robotseg_ros.allocator import keep_image_memory
+from robotseg_ros.allocator import keep_image_memory, keep_out_of_collections
 from robotseg_ros.processes import stop, use_private_domain
 
 SIZES = ("640x480", "1280x720")
@@ -251,6 +251,7 @@ def run(arguments: argparse.Namespace) -> int:
         executor.add_node(node)
         if not node.autostart():
             return 1
+        keep_out_of_collections()
         for size in [arguments.size] if arguments.size else SIZES:
             stopwatch.rows.clear()
             waited = play(executor, size, arguments.frames + WARM_UP, rate_hz=0.0)

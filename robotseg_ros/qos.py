@@ -159,8 +159,9 @@ class Topics:
             topic,
             qos,
             qos_overriding_options=QoSOverridingOptions(OVERRIDABLE),
+            # Without rclpy's own callback for each: the executor goes through all of them for every image.
             event_callbacks=PublisherEventCallbacks(
-                incompatible_qos=lambda event: self._suspect((name, True), qos, event)
+                incompatible_qos=lambda event: self._suspect((name, True), qos, event), use_default_callbacks=False
             ),
         )
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 
-from robotseg_ros.allocator import keep_image_memory
+from robotseg_ros.allocator import keep_image_memory, keep_out_of_collections
 from robotseg_ros.model import ModelLoader, load_robotseg
 
 
@@ -40,6 +40,7 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
             return 1
         if segmenter.options.autostart and not segmenter.autostart():
             return 1
+        keep_out_of_collections()
         install_signal_handlers()
         executor = SingleThreadedExecutor()
         executor.add_node(segmenter)
