@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--loop",
         default="eager",
         choices=("eager", "compiled", "graphs"),
-        help="all but the encoder: as it is, through torch.compile, or as CUDA graphs (needs a C compiler)",
+        help="all but the encoder, on CUDA: as it is, through torch.compile, or as CUDA graphs (not tried on a GPU)",
     )
     add_model_arguments(parser)
 
@@ -152,6 +152,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--frames is {count}, must be at least 2")
     robotseg = model_to_measure(arguments)
     if arguments.loop != "eager":
+        if torch.device(robotseg.device).type != "cuda":
+            raise ValueError(f"--loop is {arguments.loop!r}, which is for CUDA; this model is on {robotseg.device}")
         hasten(robotseg, arguments.loop)
     frames, warm_up = pictures(width, height), min(10, max(1, count // 5))
     sgemm = rate(torch.mm)

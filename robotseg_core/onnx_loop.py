@@ -29,8 +29,8 @@ from robotseg_core.torch_loop import Loop, TorchLoop
 
 log = logging.getLogger(__name__)
 
-LARGEST_GRID = 32
-"""Larger models are limited by their products, not by calls; their graphs would be slower."""
+LARGEST_GRID = 24
+"""Larger models are limited by their products, not by calls: PyTorch runs them."""
 
 _FIND_INPUTS = (
     "image h4 h8 f16 features time_index pointers offsets object_tokens empty empty_pointers keys classes".split()
@@ -200,7 +200,8 @@ def run(onnx: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
 
 def make_loop(model: RobotSegModel, bank: MemoryBank, time_keys: Tensor, threads: int) -> Loop:
     """The loop as graphs where that is faster and works, else in PyTorch; a failure is said in the log."""
-    if time_keys.device.type != "cpu" or time_keys.dtype != torch.float32 or model.config.grid > LARGEST_GRID:
+    config, plain = model.config, time_keys.device.type == "cpu" and time_keys.dtype == torch.float32
+    if not plain or config.grid > LARGEST_GRID or not config.real_edges:
         return TorchLoop(model)
     try:
         return OnnxLoop(model, bank, time_keys, threads)

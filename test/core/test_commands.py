@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
 from small import moving_frames, small_robotseg
+from tiny import TINY
 
-from robotseg_core import cli
+from robotseg_core import bench_knobs, cli
 from robotseg_core.stream import RobotSeg
 
 
@@ -98,3 +101,40 @@ def test_bench_prints_hardware_versions_median_and_p95(capsys):
         "frames/s",
     ):
         assert word in text
+
+
+@pytest.fixture
+def tiny_base(monkeypatch):
+    """Arguments of a bench of base, whose sizes are small here."""
+    monkeypatch.setattr(bench_knobs, "BASE", dataclasses.replace(TINY, name="base"))
+    return ["bench", "--preset", "base", "--backend", "torch", "--frames", "2", "--size", "80x60"]
+
+
+def test_bench_of_base_needs_no_weights_and_says_so(tiny_base, capsys):
+    assert cli.main(tiny_base) == 0
+    text = capsys.readouterr().out
+    assert "seeded random weights" in text and "at 128 px" in text
+    # The reference's GFLOP are those of the official sizes.
+    assert "scale" not in text
+
+
+def test_bench_prints_a_row_for_every_knob(tiny_base, capsys):
+    assert cli.main([*tiny_base, "--knobs"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    found = {(row[0], row[1]) for row in rows if len(row) > 1}
+    assert {("memory_frames", str(n)) for n in range(1, TINY.memory_frames)} <= found
+    assert {("precision", "bf16"), ("parts", "robot"), ("parts", "gripper")} <= found
+
+
+def test_bench_compares_frame_1000_with_frame_20_and_says_what_was_stepped(tiny_base, monkeypatch, capsys):
+    monkeypatch.setattr(bench_knobs, "MANY", 60)
+    assert cli.main([*tiny_base, "--long"]) == 0
+    text = capsys.readouterr().out
+    assert "(not stepped)" in text and "100 frames stepped" in text
+
+
+def test_bench_refuses_what_it_cannot_measure(capsys):
+    assert cli.main(["bench", "--loop", "graphs"]) == 2
+    assert "'graphs', which is for CUDA" in capsys.readouterr().err
+    assert cli.main(["bench", "--frames", "1"]) == 2
+    assert "--frames is 1" in capsys.readouterr().err
