@@ -25,7 +25,7 @@ from robotseg_ros.mask_policy import apply_policy
 from robotseg_ros.messages import stamp_ns
 from robotseg_ros.model import Stream
 from robotseg_ros.parameters import LiveOptions
-from robotseg_ros.prompts import Hint, RecentImages
+from robotseg_ros.prompts import Hint, PromptError, RecentImages
 from robotseg_ros.publishers import Answer, Publishers
 
 LOG_PERIOD_S = 5.0
@@ -78,7 +78,7 @@ class Inference:
         self._live = live
         self._replay = replay
         self._name = f"camera {name}: " if name else ""
-        self._hints: deque[Hint] = deque(maxlen=MAX_WAITING_PROMPTS)
+        self._hints: deque[Hint] = deque()
         self._unreported_drops = 0
         self._reported_lost = 0
         self._said: dict[str, float] = {}
@@ -96,7 +96,13 @@ class Inference:
         self.info: CameraInfo | None = None
 
     def hint(self, hint: Hint) -> None:
-        """Leave a hint for the next image; may be called from any thread."""
+        """Leave a hint for the next image; may be called from any thread.
+
+        Raises:
+            PromptError: too many wait for it already.
+        """
+        if len(self._hints) >= MAX_WAITING_PROMPTS:
+            raise PromptError(f"{MAX_WAITING_PROMPTS} hints wait for the next image already")
         self._hints.append(hint)
 
     def reset(self) -> None:

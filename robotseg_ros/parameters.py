@@ -200,7 +200,7 @@ def _declare_camera(fixed: Callable[..., Any], name: str, transport: str) -> Cam
     click_topic = fixed(
         f"{prefix}click_topic", "", "Topic of clicks on the image (geometry_msgs/PointStamped); empty: none."
     )
-    base = image.removesuffix(COMPRESSED_SUFFIX)
+    base = image if transport == "raw" else image.removesuffix(COMPRESSED_SUFFIX)
     compressed = transport == "compressed" or (transport == "auto" and base != image)
     beside = f"{base.rpartition('/')[0]}/camera_info" if "/" in base else "camera_info"
     topic = base + COMPRESSED_SUFFIX if compressed else image

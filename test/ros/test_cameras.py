@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several cameras in one process: one model, a session, topics, services and a status each, in turns."""
 
+import itertools
 import time
 
 import pytest
@@ -14,6 +15,7 @@ from robotseg_ros.messages import stamp_ns, to_image
 from robotseg_ros.msg import PartMasks, Prompt
 
 SECOND = 1_000_000_000
+STAMPS = itertools.count(SECOND, SECOND)
 CAMERAS = {"wrist": "/wrist/image_raw", "front": "/cell/front/image"}
 
 
@@ -26,12 +28,12 @@ def two(client, start_segmenter):
 
 
 def send_until(client, cameras, condition, what):
-    count = {name: 0 for name in cameras}
+    """Publish images of all cameras, with stamps that never go back, until a condition holds."""
 
     def sent():
+        stamp = next(STAMPS)
         for name, camera in cameras.items():
-            count[name] += 1
-            header = client.header(count[name] * SECOND, frame_id=name)
+            header = client.header(stamp, frame_id=name)
             camera.publish(to_image(header, robot_picture(shift=10 if name == "front" else 0), "rgb8"))
         return condition()
 

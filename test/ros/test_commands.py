@@ -107,6 +107,15 @@ def test_hints_that_cannot_be_followed_are_refused_with_the_reason_and_counted(c
     assert not stream.prompts
 
 
+def test_more_hints_than_can_wait_are_refused(running, capfd):
+    node, _ = running
+    (camera,) = node.cameras
+    for _ in range(40):
+        camera._on_prompt(prompt_at(0))
+    assert len(camera.inference._hints) == 32 and camera.inference.counters.prompts_refused == 8
+    assert "32 hints wait for the next image already" in capfd.readouterr().err
+
+
 def test_clicks_of_a_viewer_are_hints_for_the_part_that_is_set(client, running):
     node, stream = running
     clicks = client.advertise(PointStamped, "/clicked_point")
