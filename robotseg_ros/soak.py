@@ -14,6 +14,7 @@ import argparse
 import csv
 import dataclasses
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -162,7 +163,7 @@ def draw(rows: list[Row], path: Path, title: str) -> None:
 
 
 def soak(frames: int, width: int, height: int, table: Path) -> list[Row]:
-    """Run the node until it has answered ``frames`` images, or until Ctrl-C; each row is written at once.
+    """Run the node until it has answered ``frames`` images, or until SIGINT or SIGTERM; each row is written at once.
 
     Raises:
         RuntimeError: the node ended, did not start, or fell silent.
@@ -238,6 +239,9 @@ def main(arguments: list[str] | None = None) -> int:
     width, height = (int(side) for side in options.size.split("x"))
     from robotseg_ros.processes import use_private_domain
 
+    # Also where a shell has started it in the background: then Ctrl-C is ignored, and SIGTERM would leave the node.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     use_private_domain()
     keep_image_memory()
     options.out.mkdir(parents=True, exist_ok=True)
