@@ -163,10 +163,15 @@ class Segmenter(LifecycleNode):
 
     def _look(self) -> None:
         """What the watch thread does."""
-        for camera in self.cameras:
-            camera.watch()
-        if self._diagnostics is not None:
-            self._diagnostics.update(self.cameras)
+        try:
+            for camera in self.cameras:
+                camera.watch()
+            if self._diagnostics is not None:
+                self._diagnostics.update(self.cameras)
+        except Exception:
+            # ROS may be shut down under this thread at any moment, by Ctrl-C for one.
+            if self.context.ok():
+                raise
 
     def _release(self) -> TransitionCallbackReturn:
         self.stop()
