@@ -154,7 +154,7 @@ def draw(rows: list[Row], path: Path, title: str) -> None:
     for name in ("threads", "descriptors"):
         axes[2].plot(frames, [getattr(row, name) for row in rows], linewidth=1, label=name)
     axes[2].set_ylabel("of the process")
-    axes[2].set_ylim(bottom=0)
+    axes[2].set_ylim(0, 1.3 * max(row.descriptors for row in rows))
     axes[2].legend(loc="lower right", ncols=2)
     axes[2].set_xlabel("frames answered")
     figure.suptitle(title, fontsize=10)
@@ -257,7 +257,7 @@ def main(arguments: list[str] | None = None) -> int:
             wrong.append(f"broken off after {last.frames} of {options.frames} frames")
         cpu_ms = 1e3 * last.cpu_s / last.frames
         text = (
-            f"{last.frames} frames of {options.size} in {last.seconds:.0f} s, {last.given_up} given up: memory "
+            f"{last.frames} frames of {options.size} in {last.seconds:.0f} s, {last.given_up} given up\nmemory "
             f"{last.rss_mib:.0f} MiB, {growth:+.0f} bytes a frame; {cpu_ms:.1f} ms CPU a frame; {last.threads} threads"
         )
         draw(rows, options.out / "soak.png", text)
