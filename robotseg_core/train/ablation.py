@@ -212,26 +212,37 @@ def _train(
 
 
 def write_table(out: Path, arguments: argparse.Namespace) -> None:
-    """Mean and spread (standard deviation over seeds) of what has been measured so far."""
+    """Mean and spread (standard deviation over seeds) of what has been measured so far.
+
+    ``against LET`` is the mean of the differences seed by seed: the runs of a seed see the same samples.
+    """
     keys = (*PARTS, "mean")
-    rows: list[dict[str, Any]] = [
-        {"variant": "start", "title": "no training", "runs": [json.loads((out / "results" / "start.json").read_text())]}
-    ]
-    for name in arguments.variants:
-        found = [out / "results" / f"{name}_{seed}.json" for seed in range(arguments.seeds)]
-        runs = [json.loads(path.read_text()) for path in found if path.exists()]
-        if runs:
-            rows.append({"variant": name, "title": VARIANTS[name].title, "runs": runs})
-    lines = [f"| training | runs | {' | '.join(keys)} |", "|---|---|" + "---|" * len(keys)]
-    for row in rows:
-        values = {key: [r[key] for r in row["runs"]] for key in keys}
-        row["mean"] = {key: float(np.mean(v)) for key, v in values.items()}
-        row["spread"] = {key: float(np.std(v, ddof=1)) if len(v) > 1 else None for key, v in values.items()}
-        cells = [
-            f"{row['mean'][key]:.1f}" + ("" if row["spread"][key] is None else f" ± {row['spread'][key]:.1f}")
-            for key in keys
-        ]
-        lines.append(f"| {row['title']} | {len(row['runs'])} | {' | '.join(cells)} |")
+
+    def measured(name: str) -> dict[int, dict[str, float]]:
+        paths = {seed: out / "results" / f"{name}_{seed}.json" for seed in range(arguments.seeds)}
+        return {seed: json.loads(path.read_text()) for seed, path in paths.items() if path.exists()}
+
+    start = {0: json.loads((out / "results" / "start.json").read_text())}
+    runs = {"no training": start} | {VARIANTS[name].title: measured(name) for name in arguments.variants}
+    let = measured("let")
+    lines = [f"| training | runs | {' | '.join(keys)} | against LET |", "|---|---|" + "---|" * (len(keys) + 1)]
+    rows: list[dict[str, Any]] = []
+    for title, found in runs.items():
+        if not found:
+            continue
+        values = {key: [run[key] for run in found.values()] for key in keys}
+        pairs = (
+            [] if found is start else [run["mean"] - let[seed]["mean"] for seed, run in found.items() if seed in let]
+        )
+        cells = [*(spread(values[key]) for key in keys), spread(pairs, sign="+") if pairs else ""]
+        lines.append(f"| {title} | {len(found)} | {' | '.join(cells)} |")
+        rows.append({"title": title, "runs": found, "against_let": pairs})
     settings = {key: getattr(arguments, key) for key in ("seeds", "steps", "batch", "length", "size", "lr", "score")}
     (out / "ablation.json").write_text(json.dumps({"settings": settings, "rows": rows}, indent=1))
     (out / "ablation.md").write_text("\n".join(lines) + "\n")
+
+
+def spread(values: Sequence[float], sign: str = "") -> str:
+    """Mean, and standard deviation where there are several."""
+    mean = f"{float(np.mean(values)):{sign}.1f}"
+    return mean if len(values) < 2 else f"{mean} ± {float(np.std(values, ddof=1)):.1f}"

@@ -113,9 +113,37 @@ def test_ablation_scores_every_variant_once_and_goes_on_where_it_stopped(tmp_pat
     assert "| LET | 1 |" in table and "RPG tokens are noise" in table and "| no training | 1 |" in table
     result.write_text(json.dumps({"arm": 11.1, "gripper": 22.2, "robot": 33.3, "mean": 22.2}))
     assert main(run) == 0
-    assert "| LET | 1 | 11.1 | 22.2 | 33.3 | 22.2 |" in (tmp_path / "out" / "ablation.md").read_text()
+    assert "| LET | 1 | 11.1 | 22.2 | 33.3 | 22.2 | +0.0 |" in (tmp_path / "out" / "ablation.md").read_text()
     # The videos that are scored are not those that are trained on.
     assert [p.name for p in (tmp_path / "out" / "train" / "image").iterdir()] == ["v0"]
+
+
+def test_the_table_compares_with_let_seed_by_seed(tmp_path):
+    (tmp_path / "results").mkdir()
+
+    def put(name: str, mean: float) -> None:
+        scores = {"arm": mean, "gripper": mean, "robot": mean, "mean": mean}
+        (tmp_path / "results" / f"{name}.json").write_text(json.dumps(scores))
+
+    for name, mean in (
+        ("start", 1),
+        ("let_0", 10),
+        ("let_1", 30),
+        ("no_patch_0", 8),
+        ("no_patch_1", 27),
+        ("first_1", 35),
+    ):
+        put(name, mean)
+    settings = argparse.Namespace(seeds=3, steps=1, batch=1, length=3, size=64, lr=1.0, score=1)
+    settings.variants = ["first", "let", "no_patch", "no_cycle"]
+    ablation.write_table(tmp_path, settings)
+    rows = {
+        line.split(" | ")[0][2:]: line.split(" | ")[1:] for line in (tmp_path / "ablation.md").read_text().splitlines()
+    }
+    # Means of two seeds are 2.5 apart, with a spread of 14 each; seed by seed the difference is 2 and 3.
+    assert rows["LET without patch"][4] == "17.5 ± 13.4" and rows["LET without patch"][5] == "-2.5 ± 0.7 |"
+    # Only the seed that both have counts.
+    assert rows["first frames alone, as still clips"][5] == "+5.0 |" and "LET without cycle" not in rows
 
 
 def test_changes_of_the_model_are_what_they_say():
