@@ -123,7 +123,7 @@ BASE = ModelConfig(name="base", image_size=1024, encoder=HieraConfig())
 
 NANO = ModelConfig(
     name="nano",
-    image_size=256,
+    image_size=320,
     encoder=ConvConfig(),
     fpn_channels=(32, 64, 128),
     d_model=128,

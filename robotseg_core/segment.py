@@ -23,19 +23,14 @@ FOLDERS = dict(zip(PARTS, ("000", "001", "002"), strict=True))
 """Folder of each part in VRS layout (SPEC 10.1)."""
 
 
-NANO_FILE_SIZE = 320
-"""Input of nano for files, which can wait: 320 finds more than the 256 by which the node keeps up with a camera."""
-
-
-def load_model(arguments: argparse.Namespace, size: int | None = None) -> RobotSeg:
-    """The model that the arguments ask for; ``size`` is nano's input where they say nothing."""
-    chosen = arguments.image_size or (size if arguments.preset == "nano" else None)
+def load_model(arguments: argparse.Namespace) -> RobotSeg:
+    """The model that the arguments ask for."""
     return RobotSeg.load(
         arguments.preset,
         device=arguments.device,
         backend=arguments.backend,
         weights=arguments.weights,
-        image_size=chosen,
+        image_size=arguments.image_size,
         precision=getattr(arguments, "precision", "fp32"),
         memory_frames=getattr(arguments, "memory_frames", None),
     )
@@ -81,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     target: Path = arguments.out / name
     for folder in FOLDERS.values():
         (target / folder).mkdir(parents=True, exist_ok=True)
-    robotseg = load_model(arguments, NANO_FILE_SIZE)
+    robotseg = load_model(arguments)
     print(f"{robotseg.preset} on {robotseg.device}, encoder {robotseg.backend}, weights {robotseg.source}")
     writer = _Writer(arguments.out, name, frames, video=not arguments.no_video)
     try:

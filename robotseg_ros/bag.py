@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from robotseg_core.segment import NANO_FILE_SIZE, add_model_arguments, load_model
+from robotseg_core.segment import add_model_arguments, load_model
 from robotseg_core.stream import RobotSeg
 from robotseg_core.types import PARTS
 from robotseg_ros.bag_messages import BagMessages, image_topics
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         if twice:
             raise ValueError(f"{arguments.input} has {', '.join(twice)} already; give another --prefix")
         # Only now: loading takes a while, and all that can be wrong before has been looked at.
-        robotseg = load_model(arguments, NANO_FILE_SIZE)
+        robotseg = load_model(arguments)
         print(f"{robotseg.preset} on {robotseg.device}, encoder {robotseg.backend}, weights {robotseg.source}")
         out.parent.mkdir(parents=True, exist_ok=True)
         # Complete or not there at all: moved to its place at the end.

@@ -23,12 +23,18 @@ class ModelOptions:
         device: ``auto``, ``cpu`` or ``cuda``.
         backend: encoder backend, ``auto``, ``torch``, ``onnxruntime`` or ``tensorrt``.
         weights: weights file; None: the shipped ones of the preset.
+        image_size: side of the model's square input, pixels, a multiple of 32; None: the preset's.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+        memory_frames: frames the memory attention looks up, 1 to the preset's; None: the preset's.
     """
 
     preset: str = "nano"
     device: str = "auto"
     backend: str = "auto"
     weights: Path | None = None
+    image_size: int | None = None
+    precision: str = "fp32"
+    memory_frames: int | None = None
 
 
 class Stream(Protocol):
@@ -83,6 +89,12 @@ def load_robotseg(options: ModelOptions) -> Model:
     from robotseg_core.stream import RobotSeg
 
     model: Model = RobotSeg.load(
-        options.preset, device=options.device, backend=options.backend, weights=options.weights
+        options.preset,
+        device=options.device,
+        backend=options.backend,
+        weights=options.weights,
+        image_size=options.image_size,
+        precision=options.precision,
+        memory_frames=options.memory_frames,
     )
     return model

@@ -181,6 +181,21 @@ class Parameters:
                 device=fixed("device", "auto", "Where the model runs: auto, cpu or cuda."),
                 backend=fixed("backend", "auto", "What runs the encoder: auto, torch, onnxruntime or tensorrt."),
                 weights=_path(fixed("weights", "", "Path of a weights file; empty: the shipped ones of the preset.")),
+                image_size=fixed(
+                    "image_size",
+                    0,
+                    "Side of the model's square input in pixels, a multiple of 32; 0: the preset's.",
+                    integer_range=[IntegerRange(from_value=0, to_value=2048, step=32)],
+                )
+                or None,
+                precision=fixed("precision", "fp32", "Of the arithmetic: fp32, bf16 or fp16."),
+                memory_frames=fixed(
+                    "memory_frames",
+                    0,
+                    "Frames that the memory attention looks up; 0: the preset's.",
+                    integer_range=[IntegerRange(from_value=0, to_value=16)],
+                )
+                or None,
             ),
             replay=fixed(
                 "replay", False, "Work on every image, in order, with reliable QoS and without max_age: for recordings."

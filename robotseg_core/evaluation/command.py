@@ -25,7 +25,7 @@ from robotseg_core.evaluation.report import (
 from robotseg_core.evaluation.robustness import DEFAULT_LIMIT, SWEPT, sweep
 from robotseg_core.evaluation.runner import Plan, run_video
 from robotseg_core.evaluation.scores import VideoScore
-from robotseg_core.segment import NANO_FILE_SIZE, add_model_arguments, load_model
+from robotseg_core.segment import add_model_arguments, load_model
 from robotseg_core.stream import RobotSeg
 from robotseg_core.types import PARTS
 from robotseg_core.weight_files import WeightsError, find_weights, sha256_of
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     videos = choose(every, limit)
     out: Path = arguments.out or Path("out/eval") / f"{arguments.root.resolve().name}-{time.strftime('%Y%m%d-%H%M%S')}"
     out.mkdir(parents=True, exist_ok=True)
-    robotseg = load_model(arguments, NANO_FILE_SIZE)
+    robotseg = load_model(arguments)
     settings = _settings(arguments, robotseg, len(every))
     if arguments.robustness:
         result = sweep(robotseg, videos, arguments.parts, out, refine=settings.refine)

@@ -11,7 +11,7 @@ import pytest
 
 from robotseg_core.evaluation.metrics import iou
 from robotseg_core.frames import open_frames
-from robotseg_core.segment import FOLDERS, NANO_FILE_SIZE
+from robotseg_core.segment import FOLDERS
 from robotseg_core.stream import RobotSeg
 from robotseg_core.types import PARTS
 
@@ -23,7 +23,7 @@ VAL_ROBOT, VAL_GRIPPER, DEMO_ROBOT = 0.5, 0.25, 0.5
 
 @pytest.fixture(scope="module")
 def nano():
-    return RobotSeg.load("nano", device="cpu", image_size=NANO_FILE_SIZE)
+    return RobotSeg.load("nano", device="cpu")
 
 
 def mean_iou(nano, videos, truth, every=1):
