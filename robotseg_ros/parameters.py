@@ -188,7 +188,7 @@ class Parameters:
                     integer_range=[IntegerRange(from_value=0, to_value=2048, step=32)],
                 )
                 or None,
-                precision=fixed("precision", "fp32", "Of the arithmetic: fp32, bf16 or fp16."),
+                precision=fixed("precision", "fp32", "Of the arithmetic.", **_one_of(("fp32", "bf16", "fp16"))),
                 memory_frames=fixed(
                     "memory_frames",
                     0,
