@@ -76,7 +76,7 @@ def run_demo(options: DemoOptions) -> str:
     processes.use_private_domain()
     keep_image_memory()
 
-    player = [sys.executable, "-m", "robotseg_ros.player", options.input, "--topic", CAMERA, "--wait-for", "1"]
+    player = [sys.executable, "-m", "robotseg_ros.player", options.input, "--topic", CAMERA]
     if source.live:
         player += ["--seconds", str(CAMERA_SECONDS)]
     segmenter = [*options.segmenter, "--ros-args", "--params-file", str(config_file("robotseg.yaml"))]
@@ -162,7 +162,10 @@ def _record(
             )
         length = f"{source.seconds:.1f} s" if math.isfinite(source.seconds) else "length not known"
         print(f"playing {options.input} ({length})", flush=True)
-        player = processes.start([*player_command, "--stamps", str(folder / "stamps")], stdout=subprocess.PIPE)
+        # For all who listen: with one alone, the clip could begin when the viewer hears it and the node not yet.
+        listeners = str(node.count_subscribers(CAMERA))
+        player_command = [*player_command, "--wait-for", listeners, "--stamps", str(folder / "stamps")]
+        player = processes.start(player_command, stdout=subprocess.PIPE)
         spin_until(lambda: player.poll() is not None, "the end of the clip", source.seconds + PLAY_MARGIN_S)
         played = _played(player)
         recorder.last_heard = time.monotonic()

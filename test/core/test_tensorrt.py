@@ -40,9 +40,9 @@ TOLERANCE = {"fp32": 1e-5, "fp16": 5e-3}
 SUPPORTED = frozenset(
     # Operators with a "Y" that encoders like ours come to use, from onnx-tensorrt's docs/operators.md as of
     # TensorRT 10.15 (opsets 9 to 24); the same table names the restrictions on Resize, MaxPool, LayerNormalization.
-    """Add Cast Concat Constant ConstantOfShape Conv Div Erf Expand Flatten Gather Gelu Gemm GlobalAveragePool Identity
-    LayerNormalization MatMul MaxPool Mul Pad Pow ReduceMean Relu Reshape Resize Shape Sigmoid Slice Softmax Split Sqrt
-    Squeeze Sub Tile Transpose Unsqueeze Where""".split()
+    """Add Cast Clip Concat Constant ConstantOfShape Conv Div Erf Expand Flatten Gather Gelu Gemm GlobalAveragePool
+    Identity LayerNormalization MatMul MaxPool Mul Pad Pow ReduceMean Relu Reshape Resize Shape Sigmoid Slice Softmax
+    Split Sqrt Squeeze Sub Tile Transpose Unsqueeze Where""".split()
 )
 TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL}
 
