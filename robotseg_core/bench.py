@@ -128,7 +128,7 @@ def model_to_measure(arguments: argparse.Namespace) -> RobotSeg:
         from robotseg_core.bench_knobs import random_base
 
         return random_base(arguments)
-    return load_model(arguments)
+    return load_model(arguments, precision=arguments.precision, memory_frames=arguments.memory_frames)
 
 
 def hasten(robotseg: RobotSeg, loop: str) -> None:

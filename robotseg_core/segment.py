@@ -23,16 +23,16 @@ FOLDERS = dict(zip(PARTS, ("000", "001", "002"), strict=True))
 """Folder of each part in VRS layout (SPEC 10.1)."""
 
 
-def load_model(arguments: argparse.Namespace) -> RobotSeg:
-    """The model that the arguments ask for."""
+def load_model(arguments: argparse.Namespace, *, precision: str = "fp32", memory_frames: int | None = None) -> RobotSeg:
+    """The model that :func:`add_model_arguments` asks for; the rest as in :meth:`RobotSeg.load`."""
     return RobotSeg.load(
         arguments.preset,
         device=arguments.device,
         backend=arguments.backend,
         weights=arguments.weights,
         image_size=arguments.image_size,
-        precision=getattr(arguments, "precision", "fp32"),
-        memory_frames=getattr(arguments, "memory_frames", None),
+        precision=precision,
+        memory_frames=memory_frames,
     )
 
 

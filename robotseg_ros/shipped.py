@@ -16,24 +16,20 @@ def config_file(name: str) -> Path:
     Raises:
         FileNotFoundError: it is in neither.
     """
-    for parent in Path(__file__).resolve().parents:
-        for folder in (parent / "config", parent / "share" / "robotseg_ros" / "config"):
-            if (folder / name).is_file():
-                return folder / name
-    raise FileNotFoundError(f"config/{name} of robotseg_ros is not installed beside {Path(__file__).parent}")
+    return _shipped("config", name)
 
 
 def message_file(name: str) -> Path:
-    """Path of a message definition of msg/, in the source tree or where colcon or pip have installed it.
+    """Path of a message definition of msg/, likewise."""
+    return _shipped("msg", name)
 
-    Raises:
-        FileNotFoundError: it is in neither.
-    """
+
+def _shipped(kind: str, name: str) -> Path:
     for parent in Path(__file__).resolve().parents:
-        for folder in (parent / "msg", parent / "share" / "robotseg_ros" / "msg"):
+        for folder in (parent / kind, parent / "share" / "robotseg_ros" / kind):
             if (folder / name).is_file():
                 return folder / name
-    raise FileNotFoundError(f"msg/{name} of robotseg_ros is not installed beside {Path(__file__).parent}")
+    raise FileNotFoundError(f"{kind}/{name} of robotseg_ros is not installed beside {Path(__file__).parent}")
 
 
 def environment_with_profile(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
