@@ -29,7 +29,7 @@ class DataConfig:
 
     Attributes:
         videos: roots in VRS layout (``image/<video>/*.jpg``, ``mask_gt/<video>/<000|001|002>/*.png``).
-        cutouts: folder of ``rgb_*.npy`` / ``label_*.npy`` shards, or None.
+        cutouts: folder of ``rgb_*.npy`` / ``alpha_*.npy`` / ``label_*.npy`` shards, or None.
         photos: folder of photographs without robots, or None.
         cutout_share, photo_share: shares of samples from these; the rest are video frames.
     """
@@ -132,19 +132,19 @@ class CutoutStore:
     """Shards of robots rendered without background."""
 
     def __init__(self, folder: Path) -> None:
-        self.shards: list[Clip] = []
+        self.shards: list[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]] = []
         # A label file is written last: its shard is complete.
         for label in sorted(folder.glob("label_*.npy")):
-            rgb = label.with_name(label.name.replace("label_", "rgb_"))
-            self.shards.append((np.load(rgb, mmap_mode="r"), np.load(label, mmap_mode="r")))
+            rgb, alpha = (label.with_name(label.name.replace("label_", kind)) for kind in ("rgb_", "alpha_"))
+            self.shards.append((np.load(rgb, mmap_mode="r"), np.load(label, mmap_mode="r"), np.load(alpha, mmap_mode="r")))
         if not self.shards:
             raise FileNotFoundError(f"no label_*.npy shards of cut-outs in {folder}")
 
-    def sample(self, rng: np.random.Generator) -> Clip:
-        """One cut-out: RGB [S, S, 3], label [S, S]."""
-        rgb, label = self.shards[int(rng.integers(len(self.shards)))]
+    def sample(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]:
+        """One cut-out: RGB [S, S, 3], label [S, S] and what it covers [S, S]: robots, and things that are none."""
+        rgb, label, alpha = self.shards[int(rng.integers(len(self.shards)))]
         i = int(rng.integers(len(rgb)))
-        return np.asarray(rgb[i]), np.asarray(label[i])
+        return np.asarray(rgb[i]), np.asarray(label[i]), (np.asarray(alpha[i]) > 127) | (np.asarray(label[i]) > 0)
 
 
 class PhotoStore:
@@ -200,7 +200,7 @@ class MixedClips:
             rgb = self.background(rng)
             label = np.zeros(rgb.shape[:2], np.uint8)
         elif self.cutouts is not None and kind < self.data.photo_share + self.data.cutout_share:
-            cut, label = self.cutouts.sample(rng)
+            cut, label, covers = self.cutouts.sample(rng)
             base: NDArray[np.uint8]
             if rng.random() < 0.35 and self.stores:
                 frames, labels = any_store(self.stores, rng).clip(rng, 1)
@@ -208,8 +208,8 @@ class MixedClips:
             else:
                 base = self.background(rng)
                 base_label = np.zeros(base.shape[:2], np.uint8)
-            rgb = paste_over(base, cut, label > 0, rng)
-            label = np.where(label > 0, label, base_label)
+            rgb = paste_over(base, cut, covers, rng)
+            label = np.where(covers, label, base_label)
         else:
             frames, labels = any_store(self.stores, rng).clip(rng, self.length)
             return augment_clip(np.asarray(frames), np.asarray(labels), self.background, self.augment, self.size, rng)
