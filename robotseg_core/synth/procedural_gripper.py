@@ -18,6 +18,7 @@ KINDS: dict[str, float] = {
     "parallel": 0.34,
     "adaptive": 0.18,
     "angular": 0.1,
+    "jaw": 0.14,
     "three": 0.1,
     "suction": 0.1,
     "wide": 0.06,
@@ -53,6 +54,7 @@ def build_gripper(rng: np.random.Generator, flange: float, kind: str | None = No
         "wide": _parallel,
         "adaptive": _adaptive,
         "angular": _angular,
+        "jaw": _jaw,
         "three": _three,
         "suction": _suction,
         "soft": _soft,
@@ -140,6 +142,28 @@ def _angular(b: Builder, hand: mujoco.MjsBody, z: float, size: float, kind: str)
         add_finger(b, finger, length, half, -s, shape, deep)
         grip.append((name, b.between(0.4, 0.9), -0.15))
     return grip
+
+
+def _jaw(b: Builder, hand: mujoco.MjsBody, z: float, size: float, kind: str) -> Grip:
+    """A broad jaw that turns against a fixed one, with the motor in sight, as hobby arms have it."""
+    start = add_palm(b, hand, z, size, b.between(0.9, 1.4) * size)
+    length, deep, knuckle = b.between(2.2, 4.5) * size, b.between(0.45, 1.0) * size, b.between(0.4, 0.8) * size
+    side = 1 if b.chance(0.5) else -1
+    role = str(b.rng.choice(["primary", "second", "dark", "metal"]))
+    t = np.linspace(0, 1, 7)[:, None]
+    for name, s in (("fixed", side), ("moving", -side)):
+        jaw = hand.add_body(name=name, pos=[s * knuckle, 0, start])
+        half = b.between(0.25, 0.55) * size
+        middle, end = b.between(-0.3, 0.3) * half * X + 0.5 * length * Z, -s * b.between(0.6, 1.0) * knuckle * X
+        path = bezier([-0.3 * half * Z, middle, end + length * Z], 7)
+        wide = np.concatenate([half * (1.3 - 1.1 * t), deep * (1 - b.between(0.2, 0.7) * t)], axis=1)
+        b.mesh(jaw, sweep(path, wide, b.between(3.0, 9.0), X), role)
+        if name == "moving":
+            jaw.add_joint(name=name, type=HINGE, axis=[0, s, 0])
+            b.rod(jaw, (0, -1.2 * deep, 0), (0, 1.2 * deep, 0), 0.6 * half, "metal")
+            motor = (s * (knuckle + 0.3 * size), b.between(-0.6, 0.6) * size, start - 0.5 * size)
+            b.box(hand, motor, (0.5 * size, 0.45 * size, 0.7 * size), "dark")
+    return [("moving", b.between(0.5, 1.2), -0.05)]
 
 
 def _three(b: Builder, hand: mujoco.MjsBody, z: float, size: float, kind: str) -> Grip:
