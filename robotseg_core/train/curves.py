@@ -60,27 +60,35 @@ class Curves:
 
 
 def plot_curve(source: Path, target: Path) -> None:
-    """Draw ``curve.csv`` over the number of frames seen."""
+    """Draw ``curve.csv`` over the number of frames seen: a colour for each loss, a vertical line for each phase."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    series: dict[str, list[tuple[float, float]]] = {}
+    starts: dict[str, float] = {}
+    series: dict[tuple[str, str], list[tuple[float, float]]] = {}
     with source.open() as file:
         for row in csv.DictReader(file):
-            series.setdefault(f"{row['phase']} {row['name']}", []).append((float(row["seen"]), float(row["value"])))
-    figure, axes = plt.subplots(figsize=(9, 5))
-    for name, points in series.items():
+            seen = float(row["seen"]) / 1000
+            starts.setdefault(row["phase"], seen)
+            series.setdefault((row["name"], row["phase"]), []).append((seen, float(row["value"])))
+    names = [name for name in dict.fromkeys(name for name, _ in series) if name != "total"]
+    styles: dict[str, dict[str, Any]] = {name: {"color": f"C{i}", "linewidth": 1} for i, name in enumerate(names)}
+    styles["total"] = {"color": "black", "linewidth": 2}
+    figure, axes = plt.subplots(figsize=(10, 5), layout="constrained")
+    for name, style in styles.items():
+        axes.plot([], [], label=name, **style)
+    for (name, _), points in series.items():
         x, y = np.array(points).T
-        axes.plot(
-            x / 1000, y, label=name, linewidth=2 if name.endswith(" total") else 1, marker="." if len(x) < 3 else ""
-        )
+        axes.plot(x, y, marker="." if len(x) < 3 else "", **styles[name])
+    for phase, seen in starts.items():
+        axes.axvline(seen, color="grey", linewidth=0.8, linestyle=":")
+        axes.text(seen, 1.01, phase, transform=axes.get_xaxis_transform(), rotation=35, fontsize=8)
     axes.set_xlabel("frames seen, thousands")
     axes.set_ylabel("loss (running mean)")
     axes.set_yscale("log")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
-    figure.tight_layout()
+    figure.legend(loc="outside right upper")
     figure.savefig(target, dpi=110)
     plt.close(figure)
