@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 import sys
 
@@ -14,26 +13,15 @@ from tiny import TINY
 from train_videos import make_videos
 
 from robotseg_core.model import RobotSegModel
-from robotseg_core.train.augment import AugmentConfig
-from robotseg_core.train.batches import BatchStream
 from robotseg_core.train.command import export, read_config
 from robotseg_core.train.curves import Curves
-from robotseg_core.train.data import DataConfig, MixedClips
+from robotseg_core.train.data import DataConfig
 from robotseg_core.train.losses import PARTS, dice_loss, focal_loss, mask_iou, part_targets, structure_loss
 from robotseg_core.train.objective import Objective
 from robotseg_core.train.prompts import NUMBERS
 from robotseg_core.train.settings import Phase, TrainConfig
 from robotseg_core.train.trainer import Trainer
 from robotseg_core.weights import ADDED_TO_SAM2, load_weights
-
-
-def clips(tmp_path, *, augment=None, length=2):
-    data = DataConfig(videos=(str(tmp_path / "videos"),), photo_share=0.2)
-    return MixedClips(data, augment or AugmentConfig(), size=64, length=length, cache=tmp_path / "cache")
-
-
-def stream(tmp_path, **arguments):
-    return BatchStream(clips(tmp_path), batch=2, seed=3, **arguments)
 
 
 def test_losses_of_hand_made_cases():
@@ -68,49 +56,6 @@ def test_structure_loss_wants_the_outline():
     padded = np.pad(target[0].numpy(), 1, mode="reflect")
     laplacian = np.array([[abs((padded[i : i + 3, j : j + 3] * kernel).sum()) for j in range(8)] for i in range(8)])
     assert float(outline) == pytest.approx(float((laplacian / laplacian.max()).mean()), rel=1e-4)
-
-
-def test_data_is_aligned_after_augmentation_and_repeats_by_seed(tmp_path):
-    make_videos(tmp_path / "videos")
-    source = clips(tmp_path, augment=AugmentConfig(background=0, recolour=0, occlude=0, blur=0, noise=0, jpeg=0))
-    gaps = []
-    for n in range(12):
-        images, labels = source.draw(np.random.default_rng(n))
-        same, _ = source.draw(np.random.default_rng(n))
-        assert images.shape == (2, 64, 64, 3) and labels.shape == (2, 64, 64) and images.dtype == np.uint8
-        assert np.array_equal(images, same)
-        gray = images.mean(-1)
-        if (labels == 1).sum() > 50 and (labels == 2).sum() > 50:
-            gaps.append(float(gray[labels == 1].mean() - gray[labels == 2].mean()))
-    # The arm is drawn bright and the gripper dark: labels moved with their pixels.
-    assert gaps and min(gaps) > 20
-
-
-def test_batches_do_not_depend_on_interruptions_workers_and_processes(tmp_path):
-    make_videos(tmp_path / "videos")
-    whole = list(itertools.islice(stream(tmp_path), 4))
-    images, labels, numbers = whole[0]
-    assert images.shape == (2, 2, 3, 64, 64) and labels.shape == (2, 2, 64, 64) and images.dtype == torch.uint8
-    assert numbers.shape == (2, PARTS, NUMBERS) and 0 <= float(numbers.min()) and float(numbers.max()) < 1
-    for a, b in zip(next(iter(stream(tmp_path, start=3))), whole[3], strict=True):
-        assert torch.equal(a, b)
-    loader = torch.utils.data.DataLoader(stream(tmp_path), batch_size=None, num_workers=2)
-    for batch, expected in zip(itertools.islice(loader, 4), whole, strict=True):
-        assert torch.equal(batch[0], expected[0])
-    for rank in range(2):
-        shares = list(itertools.islice(stream(tmp_path, rank=rank, world=2), 4))
-        for share, expected in zip(shares, whole, strict=True):
-            assert torch.equal(share[0], expected[0][rank : rank + 1])
-    with pytest.raises(ValueError, match="multiple of the number of processes, 3"):
-        stream(tmp_path, world=3)
-
-
-def test_missing_mask_is_named(tmp_path):
-    root = make_videos(tmp_path / "videos")
-    gone = root / "mask_gt" / "v1" / "001" / "00002.png"
-    gone.unlink()
-    with pytest.raises(FileNotFoundError, match=r"v1.001.00002\.png"):
-        clips(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["encoder", "frame", "clip", "let", "first"])
