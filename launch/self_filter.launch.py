@@ -1,48 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start the self-filter: ros2 launch robotseg_ros self_filter.launch.py depth:=/camera/depth/image_raw."""
 
-from pathlib import Path
-
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration
-from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
 
-CONFIG = Path(__file__).resolve().parents[1] / "config"
-PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
-ALIGNED = "/camera/aligned_depth_to_color"
-TOPICS = {
-    "depth": (f"{ALIGNED}/image_raw", "Depth image aligned with the segmented camera."),
-    "mask": ("/robotseg/robot_mask", "Mask of what is cut out."),
-    "camera_info": (f"{ALIGNED}/camera_info", "Calibration of the depth image, for points."),
-}
+from robotseg_ros.launching import Argument, aligned_depth, describe_node
+
+ARGUMENTS = aligned_depth(Argument("mask", "/robotseg/robot_mask", "Mask of what is cut out."))
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Describe one self-filter node with the shipped Fast DDS profile."""
-    arguments = [
-        DeclareLaunchArgument(name, default_value=topic, description=text) for name, (topic, text) in TOPICS.items()
-    ]
-    arguments += [
-        DeclareLaunchArgument(
-            "params_file", default_value=str(CONFIG / "self_filter.yaml"), description="YAML file with node parameters."
-        ),
-        DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node self_filter."),
-    ]
-    # The default transport loses large images; a profile that the user has chosen stays in force.
-    profile = SetEnvironmentVariable(
-        PROFILE_VARIABLE, EnvironmentVariable(PROFILE_VARIABLE, default_value=str(CONFIG / "fastdds_profile.xml"))
-    )
-    node = Node(
-        package="robotseg_ros",
-        executable="self_filter",
-        name="self_filter",
-        namespace=LaunchConfiguration("namespace"),
-        parameters=[
-            LaunchConfiguration("params_file"),
-            {name: ParameterValue(LaunchConfiguration(name), value_type=str) for name in TOPICS},
-        ],
-        output="screen",
-    )
-    return LaunchDescription([*arguments, profile, node])
+    """Describe one self-filter node."""
+    return describe_node("self_filter", ARGUMENTS)

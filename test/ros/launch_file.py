@@ -38,7 +38,9 @@ def evaluate(arguments, environment):
             entity.execute(context)
     finally:
         sys.path.remove(STAND_IN)
-        for name in [n for n in sys.modules if n.partition(".")[0] in ("launch", "launch_ros")]:
+        stand_ins = [name for name in sys.modules if name.partition(".")[0] in ("launch", "launch_ros")]
+        # It holds on to the stand-in, where the genuine packages may be meant next.
+        for name in [*stand_ins, "robotseg_ros.launching"]:
             del sys.modules[name]
     assert not context.given, f"unknown arguments {sorted(context.given)}"
     (node,) = (entity for entity in entities if hasattr(entity, "command"))

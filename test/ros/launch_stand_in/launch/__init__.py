@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stand-in for the ROS 2 package ``launch``, which is in no Python registry: only what our launch file uses.
+"""Stand-in for the ROS 2 package ``launch``, which is in no Python registry: only what our launch files use.
 
 Signatures follow the genuine package: what works here must work there.
 """

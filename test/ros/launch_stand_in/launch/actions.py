@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Actions that our launch file uses."""
+"""Actions that our launch files use."""
 
 from launch import perform
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Substitutions that our launch file uses."""
+"""Substitutions that our launch files use."""
 
 from launch import perform
 
