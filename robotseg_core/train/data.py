@@ -136,7 +136,8 @@ class CutoutStore:
         # A label file is written last: its shard is complete.
         for label in sorted(folder.glob("label_*.npy")):
             rgb, alpha = (label.with_name(label.name.replace("label_", kind)) for kind in ("rgb_", "alpha_"))
-            self.shards.append((np.load(rgb, mmap_mode="r"), np.load(label, mmap_mode="r"), np.load(alpha, mmap_mode="r")))
+            shard = (np.load(rgb, mmap_mode="r"), np.load(label, mmap_mode="r"), np.load(alpha, mmap_mode="r"))
+            self.shards.append(shard)
         if not self.shards:
             raise FileNotFoundError(f"no label_*.npy shards of cut-outs in {folder}")
 
