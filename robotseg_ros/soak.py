@@ -18,7 +18,6 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -69,40 +68,13 @@ class Row:
 
 
 def load_small(options: ModelOptions) -> Model:
-    """A model of nano's parts and a fraction of its cost, with random weights that always see a robot."""
+    """A model with random weights that always sees a robot, whatever the options."""
     import torch
 
-    from robotseg_core.config import NANO, ConvConfig, ConvStage
-    from robotseg_core.encoder_backend import TorchEncoder
-    from robotseg_core.model import RobotSegModel
-    from robotseg_core.stream import RobotSeg
+    from robotseg_core.small import small_model, small_robotseg
 
-    torch.manual_seed(0)
     torch.set_num_threads(1)
-    config = dataclasses.replace(
-        NANO,
-        name="soak",
-        image_size=64,
-        encoder=ConvConfig(stem=4, stages=tuple(ConvStage(1, 3, 2, 2, width) for width in (4, 8, 8, 8))),
-        fpn_channels=(4, 8, 64),
-        d_model=64,
-        mem_dim=16,
-        attention_dim=16,
-        memory_ffn=32,
-        decoder_ffn=32,
-        head_hidden=16,
-        mask_channels=(2, 4, 4, 8),
-    )
-    model = RobotSegModel(config)
-    decoder: Any = model.sam_mask_decoder
-    last = decoder.pred_obj_score_head.layers[2]
-    torch.nn.init.constant_(last.bias, 3.0)
-    last.weight.data.mul_(0.1)
-    for mlp in decoder.output_hypernetworks_mlps:
-        mlp.layers[2].weight.data.mul_(4)
-    model = model.eval().requires_grad_(False)
-    device = torch.device("cpu")
-    return RobotSeg(model, TorchEncoder(model, device), device, "random weights")
+    return small_robotseg(small_model())
 
 
 def look_at(pid: int) -> tuple[float, float, int, int]:
