@@ -25,17 +25,26 @@ log = logging.getLogger(__name__)
 
 BACKENDS = ("auto", "torch", "onnxruntime", "tensorrt")
 
-GRAPH_VERSION = 2
+MAX_BATCH = 8
+"""Frames at once that may be asked for."""
+
+GRAPH_VERSION = 3
 """Raised when the export changes, so that no graph or engine of before is taken from the cache."""
 
 
 class EncoderBackend(Protocol):
-    """Normalised image [1, 3, S, S] float32 -> :class:`Features`."""
+    """Normalised images [B, 3, S, S] float32 -> :class:`Features` of B frames.
+
+    Attributes:
+        name: one of :data:`BACKENDS`.
+        max_batch: largest B; None: any.
+    """
 
     name: str
+    max_batch: int | None
 
     def encode(self, image: Tensor) -> Features:
-        """Encode one frame."""
+        """Encode B frames at once; each gets what it would get alone, but for roundings."""
         ...
 
 
@@ -50,7 +59,7 @@ class EncoderGraph(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalised image [1, 3, S, S] -> (H4, H8, F16)."""
+        """Normalised images [B, 3, S, S] -> (H4, H8, F16)."""
         f4, f8, f16 = self.image_encoder(image)
         return self.conv_s0(f4), self.conv_s1(f8), f16
 
@@ -59,12 +68,13 @@ class TorchEncoder:
     """Eager PyTorch on any device."""
 
     name = "torch"
+    max_batch: int | None = None
 
     def __init__(self, model: RobotSegModel, device: torch.device) -> None:
         self._graph = EncoderGraph(model).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode(self, image: Tensor) -> Features:
-        """Encode one frame [1, 3, S, S]."""
+        """Encode frames [B, 3, S, S]."""
         h4, h8, f16 = self._graph(image.contiguous(memory_format=torch.channels_last))
         return Features(h4=h4, h8=h8, f16=f16)
 
@@ -84,13 +94,14 @@ class OnnxEncoder:
     """ONNX Runtime on the CPU; the graph is exported once per set of weights into the user's cache folder."""
 
     name = "onnxruntime"
+    max_batch: int | None = None
 
     def __init__(self, model: RobotSegModel, threads: int) -> None:
         self._session = session(cached_onnx(model), threads)
         self._input = self._session.get_inputs()[0].name
 
     def encode(self, image: Tensor) -> Features:
-        """Encode one frame [1, 3, S, S]."""
+        """Encode frames [B, 3, S, S]."""
         outputs = self._session.run(None, {self._input: np.ascontiguousarray(image.numpy())})
         h4, h8, f16 = (torch.from_numpy(np.asarray(x)) for x in outputs)
         return Features(h4=h4, h8=h8, f16=f16)
@@ -146,9 +157,9 @@ def cached_onnx(model: RobotSegModel, precision: str = "fp32") -> Path:
 
 
 def export_onnx(model: RobotSegModel, path: Path, precision: str = "fp32") -> None:
-    """Write the encoder as ONNX with static shapes; the file appears complete or not at all.
+    """Write the encoder as ONNX; the file appears complete or not at all.
 
-    Inputs and outputs are float32 in every precision.
+    Inputs and outputs are float32 in every precision; all sizes but the number of frames are fixed.
 
     Raises:
         ValueError: unknown precision, or a weight that float16 cannot hold.
@@ -162,7 +173,9 @@ def export_onnx(model: RobotSegModel, path: Path, precision: str = "fp32") -> No
         # exporter's change of mode; the trunk is a copy of ours.)
         code = trunk.position(size // PATCH_STRIDE, size // PATCH_STRIDE)
         trunk.position = lambda height, width: code  # type: ignore[method-assign]
-    write_onnx(graph, (torch.zeros(1, 3, size, size),), ["image"], ["h4", "h8", "f16"], path, half=precision == "fp16")
+    # Two frames, so that nothing is taken for fixed because it is 1.
+    example = (torch.zeros(2, 3, size, size),)
+    write_onnx(graph, example, ["image"], ["h4", "h8", "f16"], path, batched=True, half=precision == "fp16")
 
 
 def write_onnx(
@@ -172,9 +185,13 @@ def write_onnx(
     outputs: list[str],
     path: Path,
     *,
+    batched: bool = False,
     half: bool = False,
 ) -> None:
-    """Trace ``graph`` on an example and write it; the file appears complete or not at all."""
+    """Trace ``graph`` on an example and write it; the file appears complete or not at all.
+
+    ``batched``: the first axis of all inputs and outputs is of any length; otherwise shapes are those of the example.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         # The exporter records PyTorch's own operators, which inference mode replaces (robotseg_core.attention).
@@ -188,6 +205,7 @@ def write_onnx(
                 str(partial),
                 input_names=inputs,
                 output_names=outputs,
+                dynamic_axes={name: {0: "batch"} for name in (*inputs, *outputs)} if batched else None,
                 opset_version=17,
                 dynamo=False,
             )
@@ -201,20 +219,26 @@ def write_onnx(
 
 
 def tensorrt_or_torch(
-    model: RobotSegModel, device: torch.device, precision: str = "fp32", trt: Any = None
+    model: RobotSegModel, device: torch.device, precision: str = "fp32", *, batch: int = 1, trt: Any = None
 ) -> EncoderBackend:
-    """TensorRT where it works, else torch in float32, said in the log; ``trt`` as in ``TensorRTEncoder``."""
+    """TensorRT where it works, else torch in float32, said in the log; arguments as of ``TensorRTEncoder``."""
     from robotseg_core.tensorrt_encoder import TensorRTEncoder
 
     try:
-        return TensorRTEncoder(model, device, precision, trt)
+        return TensorRTEncoder(model, device, precision, batch=batch, trt=trt)
     except Exception as error:
         log.warning("TensorRT cannot be used (%s); the encoder runs in PyTorch, in float32", error)
         return TorchEncoder(model, device)
 
 
 def make_encoder(
-    model: RobotSegModel, backend: str, device: torch.device, threads: int, *, precision: str = "fp32"
+    model: RobotSegModel,
+    backend: str,
+    device: torch.device,
+    threads: int,
+    *,
+    precision: str = "fp32",
+    batch: int = 1,
 ) -> EncoderBackend:
     """The backend by name.
 
@@ -225,6 +249,7 @@ def make_encoder(
         device: of the model.
         threads: for ONNX Runtime.
         precision: in which TensorRT computes, ``fp32`` or ``fp16``; the other backends know ``fp32`` only.
+        batch: frames at once that it must take; the others than TensorRT take any number.
 
     Raises:
         ValueError: unknown backend or precision, or the two or the device do not go together.
@@ -241,9 +266,9 @@ def make_encoder(
     if backend == "tensorrt":
         from robotseg_core.tensorrt_encoder import TensorRTEncoder
 
-        return TensorRTEncoder(model, device, precision)
+        return TensorRTEncoder(model, device, precision, batch=batch)
     if backend == "auto" and device.type == "cuda":
-        return tensorrt_or_torch(model, device, precision)
+        return tensorrt_or_torch(model, device, precision, batch=batch)
     if backend == "torch" or device.type != "cpu":
         return TorchEncoder(model, device)
     try:

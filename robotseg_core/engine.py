@@ -7,6 +7,7 @@ import argparse
 
 import torch
 
+from robotseg_core.encoder_backend import MAX_BATCH
 from robotseg_core.export import add_encoder_arguments, load_model
 from robotseg_core.tensorrt_encoder import cuda_device, engine_key, import_tensorrt, load_or_build
 
@@ -14,6 +15,7 @@ from robotseg_core.tensorrt_encoder import cuda_device, engine_key, import_tenso
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``robotseg engine``."""
     add_encoder_arguments(parser)
+    parser.add_argument("--batch", type=int, default=1, help="frames at once at most, 1 (default) to 8: the cameras")
     parser.add_argument("--device", default="cuda", help="cuda (default) or cuda:N; the engine is for this GPU")
 
 
@@ -23,11 +25,14 @@ def run(arguments: argparse.Namespace) -> int:
         device = torch.device(arguments.device)
     except RuntimeError as error:
         raise ValueError(f"--device is {arguments.device!r}, must be cuda or cuda:N") from error
+    if not 1 <= arguments.batch <= MAX_BATCH:
+        raise ValueError(f"--batch is {arguments.batch}, must be 1 to {MAX_BATCH}")
     # Before anything that takes time.
     device = cuda_device(device)
     trt = import_tensorrt()
     model = load_model(arguments)
     with torch.cuda.device(device):
-        _, path = load_or_build(model, engine_key(model, device, arguments.precision, trt), trt)
+        key = engine_key(model, device, arguments.precision, arguments.batch, trt)
+        _, path = load_or_build(model, key, trt)
     print(path)
     return 0

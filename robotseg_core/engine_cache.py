@@ -36,6 +36,7 @@ class EngineKey:
         preset: name of the model's preset.
         size: side of the image, pixels.
         precision: one of :data:`robotseg_core.onnx_graph.PRECISIONS`.
+        batch: largest number of frames at once.
         weights: hash of weights and graph.
         tensorrt: version of TensorRT.
         gpu: name of the GPU.
@@ -45,6 +46,7 @@ class EngineKey:
     preset: str
     size: int
     precision: str
+    batch: int
     weights: str
     tensorrt: str
     gpu: str
@@ -52,14 +54,14 @@ class EngineKey:
 
     @property
     def family(self) -> str:
-        """Start of the file name: the same for all weights, versions and GPUs."""
+        """Start of the file name: the same for all weights, batches, versions and GPUs."""
         return f"encoder_{self.preset}_{self.size}_{self.precision}_"
 
     @property
     def filename(self) -> str:
         """Name of the engine's file."""
         gpu = re.sub(r"[^A-Za-z0-9]+", "-", self.gpu).strip("-")
-        return f"{self.family}{self.weights}_trt{self.tensorrt}_{gpu}_sm{self.capability}.engine"
+        return f"{self.family}{self.weights}_b{self.batch}_trt{self.tensorrt}_{gpu}_sm{self.capability}.engine"
 
 
 def write_engine(path: Path, key: EngineKey, plan: bytes) -> None:
@@ -141,7 +143,9 @@ def cached_engine(
                 reason = str(error)
             log.warning("engine %s is built anew: %s", path.name, reason)
         elif others := sorted(other.name for other in folder.glob(f"{key.family}*.engine")):
-            log.warning("engines of other weights, TensorRT versions or GPUs are not used: %s", ", ".join(others))
+            log.warning(
+                "engines of other weights, batches, TensorRT versions or GPUs are not used: %s", ", ".join(others)
+            )
         log.warning("building %s: takes minutes, once", path)
         plan = build()
         engine = load(plan)

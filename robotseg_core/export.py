@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``robotseg export``: the image encoder as an ONNX file, with static shapes and precision in the graph."""
+"""``robotseg export``: the image encoder as an ONNX file, with precision and all sizes but the batch in the graph."""
 
 from __future__ import annotations
 
@@ -53,5 +53,5 @@ def run(arguments: argparse.Namespace) -> int:
     export_onnx(model, arguments.out, arguments.precision)
     size = model.config.image_size
     print(f"{arguments.out}: encoder of {model.config.name}, {arguments.precision} inside")
-    print(f"image [1, 3, {size}, {size}] float32, ImageNet-normalised -> h4, h8, f16 float32")
+    print(f"image [batch, 3, {size}, {size}] float32, ImageNet-normalised -> h4, h8, f16 float32")
     return 0

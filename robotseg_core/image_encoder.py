@@ -50,6 +50,8 @@ class WindowAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.pool = pool
+        # The default, but a constant also in a graph that takes any number of frames.
+        self.scale = (dim_out // heads) ** -0.5
         self.qkv = nn.Linear(dim, 3 * dim_out)
         self.proj = nn.Linear(dim_out, dim_out)
 
@@ -65,7 +67,7 @@ class WindowAttention(nn.Module):
         q, k, v = self.qkv(x).chunk(3, dim=-1)
         if self.pool:
             q = max_pool(q)
-        out = F.scaled_dot_product_attention(self._split(q), self._split(k), self._split(v))
+        out = F.scaled_dot_product_attention(self._split(q), self._split(k), self._split(v), scale=self.scale)
         height, width, channels = (int(n) for n in q.shape[1:])
         projected: Tensor = self.proj(out.transpose(1, 2).reshape(-1, height, width, channels))
         return projected

@@ -19,10 +19,9 @@ from robotseg_core.memory_bank import Entry, MemoryBank
 from robotseg_core.model import Conditioned, Features
 from robotseg_core.pending_prompts import PartPrompt, gather
 from robotseg_core.postprocess import part_masks
-from robotseg_core.preprocess import check_frame, frame_tensor
 from robotseg_core.prompting import decode, decode_mask, fed_back
 from robotseg_core.stage_clock import StageClock
-from robotseg_core.stream_frame import Answer, LastFrame
+from robotseg_core.stream_frame import Answer, EncodedFrame, LastFrame
 from robotseg_core.stream_policy import StreamPolicy
 from robotseg_core.torch_loop import TorchLoop
 from robotseg_core.types import PARTS, MaskPrompt, PartMask, PartMasks, Prompt, PromptKind, State
@@ -105,7 +104,6 @@ class Stream:
         for index in (0, *range(self._frame - held + 1, self._frame)):
             bank.store(index, entry, np.full(len(self.parts), index == 0))
 
-    @torch.inference_mode()
     def step(self, frame: NDArray[np.uint8], stamp: int = 0) -> PartMasks:
         """Segment one frame.
 
@@ -116,15 +114,17 @@ class Stream:
         Raises:
             ValueError: shape, type or size of the frame is off; the stream is as it was before.
         """
-        check_frame(frame)
-        clock = StageClock(self._device)
+        (encoded,) = self.robotseg.encode_frames([frame])
+        return self.step_encoded(encoded, stamp)
+
+    @torch.inference_mode()
+    def step_encoded(self, encoded: EncodedFrame, stamp: int = 0) -> PartMasks:
+        """The same from :meth:`RobotSeg.encode_frames` on, which encodes frames of several streams at once."""
+        image, features, clock = encoded.image, encoded.features, encoded.clock
         config = self.robotseg.model.config
-        height, width = frame.shape[:2]
-        image = frame_tensor(frame, config.image_size, exact=config.name == "base").to(self._device)
-        clock.lap("preprocess")
+        height, width = encoded.size
+        clock.skip()
         self._commit()
-        features = self.robotseg.encode(image)
-        clock.lap("encoder")
         if self.policy.refresh_after and self._since_refresh >= self.policy.refresh_after:
             self.bank.reset()
             self._since_refresh = 0

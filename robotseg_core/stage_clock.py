@@ -19,7 +19,8 @@ class StageClock:
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
-        self._laps: list[tuple[str, float | torch.cuda.Event]] = [("", self._now())]
+        self._began = self._now()
+        self._laps: list[tuple[str, float | torch.cuda.Event, float | torch.cuda.Event]] = []
 
     def _now(self) -> float | torch.cuda.Event:
         if not self._cuda:
@@ -29,15 +30,21 @@ class StageClock:
         return event
 
     def lap(self, stage: str) -> None:
-        """Book the time since the last lap on ``stage``."""
-        self._laps.append((stage, self._now()))
+        """Book the time since the last lap, or since :meth:`skip`, on ``stage``."""
+        now = self._now()
+        self._laps.append((stage, self._began, now))
+        self._began = now
+
+    def skip(self) -> None:
+        """Book the time since the last lap on nothing: it was another camera's."""
+        self._began = self._now()
 
     def times(self) -> StageTimes:
         """All stages so far."""
         if self._cuda:
             torch.cuda.synchronize()
         total: dict[str, float] = {}
-        for (_, began), (stage, ended) in zip(self._laps[:-1], self._laps[1:], strict=True):
+        for stage, began, ended in self._laps:
             if isinstance(began, torch.cuda.Event):
                 assert isinstance(ended, torch.cuda.Event)
                 spent = began.elapsed_time(ended)

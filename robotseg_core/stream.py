@@ -6,18 +6,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from robotseg_core.config import PRESETS
-from robotseg_core.encoder_backend import EncoderBackend, OnnxEncoder, make_encoder
+from robotseg_core.encoder_backend import MAX_BATCH, EncoderBackend, OnnxEncoder, make_encoder
 from robotseg_core.memory_bank import MemoryBank
 from robotseg_core.model import Features, RobotSegModel
 from robotseg_core.onnx_loop import make_loop
 from robotseg_core.part_stream import Stream
-from robotseg_core.preprocess import MAX_SIDE
+from robotseg_core.preprocess import MAX_SIDE, check_frame, frame_tensor
+from robotseg_core.stage_clock import StageClock
+from robotseg_core.stream_frame import EncodedFrame
 from robotseg_core.stream_policy import POLICIES, StreamPolicy
 from robotseg_core.torch_loop import Loop, TorchLoop
 from robotseg_core.types import PARTS
@@ -66,6 +70,7 @@ class RobotSeg:
         image_size: int | None = None,
         precision: str = "fp32",
         memory_frames: int | None = None,
+        encoder_batch: int = 1,
     ) -> RobotSeg:
         """Load a preset.
 
@@ -78,9 +83,10 @@ class RobotSeg:
             precision: of the memory attention, and on CUDA of the encoder (98 % of base's work): ``fp32``,
                 ``bf16``, or ``fp16`` where the device can; all else is float32.
             memory_frames: frames that a frame looks up, 1 to the preset's; None takes the preset's.
+            encoder_batch: frames at once that :meth:`encode_frames` must take, 1 to 8: one of each camera.
 
         Raises:
-            ValueError: unknown preset, device, backend or precision; image_size or memory_frames off.
+            ValueError: unknown preset, device, backend or precision; another argument out of its range.
             WeightsError: absent, damaged or unfit weights; the message says what to do.
         """
         if preset not in PRESETS:
@@ -94,6 +100,8 @@ class RobotSeg:
         if place.type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"device is {device!r}, but PyTorch finds no CUDA device here")
         check_precision(precision, place)
+        if not 1 <= encoder_batch <= MAX_BATCH:
+            raise ValueError(f"encoder_batch is {encoder_batch}, must be 1 to {MAX_BATCH}")
         config = PRESETS[preset]
         if image_size is not None:
             if not 64 <= image_size <= 2048:
@@ -108,8 +116,9 @@ class RobotSeg:
             source=str(weights or preset),
             precision=precision,
             memory_frames=memory_frames,
+            encoder_batch=encoder_batch,
         )
-        robotseg.warm_up()
+        robotseg.warm_up(encoder_batch)
         return robotseg
 
     @classmethod
@@ -122,6 +131,7 @@ class RobotSeg:
         source: str,
         precision: str = "fp32",
         memory_frames: int | None = None,
+        encoder_batch: int = 1,
     ) -> RobotSeg:
         """The same of a model that has its weights; ``source`` says which."""
         model = model.eval().requires_grad_(False).to(device)
@@ -129,18 +139,21 @@ class RobotSeg:
             # Our TensorRT graph knows float16 and float32 only.
             backend = "torch"
         inside = precision if device.type == "cuda" and backend in ("auto", "tensorrt") else "fp32"
-        encoder = make_encoder(model, backend, device, threads=len(os.sched_getaffinity(0)), precision=inside)
+        threads = len(os.sched_getaffinity(0))
+        encoder = make_encoder(model, backend, device, threads, precision=inside, batch=encoder_batch)
         graphs = encoder.name == OnnxEncoder.name and precision == "fp32"
         return cls(model, encoder, device, source, precision=precision, memory_frames=memory_frames, graphs=graphs)
 
     @torch.inference_mode()
-    def warm_up(self) -> None:
+    def warm_up(self, encoder_batch: int = 1) -> None:
         """Step twice, the second time with a memory, so that no camera frame waits for first-time set-up."""
         stream = self.stream()
         black = np.zeros((480, 640, 3), np.uint8)
         stream.step(black)
         stream.fill_memory()
         stream.step(black)
+        if encoder_batch > 1:
+            self.encode_frames([black] * encoder_batch)
 
     @property
     def preset(self) -> str:
@@ -163,10 +176,43 @@ class RobotSeg:
         return torch.autocast(self._device.type, dtype) if dtype else contextlib.nullcontext()
 
     def encode(self, image: torch.Tensor) -> Features:
-        """Normalised image [1, 3, S, S] -> float32 features."""
+        """Normalised images [B, 3, S, S] -> float32 features."""
         with self.autocast() if self._device.type == "cuda" else contextlib.nullcontext():
             features = self.encoder.encode(image)
         return Features(features.h4.float(), features.h8.float(), features.f16.float())
+
+    @torch.inference_mode()
+    def encode_frames(self, frames: Sequence[NDArray[np.uint8]]) -> list[EncodedFrame]:
+        """Frames of different cameras, [H, W, 3] uint8 RGB, through the encoder at once.
+
+        Each then goes on in its own stream, by :meth:`Stream.step_encoded`.  The encoder's time is booked on each of
+        them in full: each has waited for all.
+
+        Raises:
+            ValueError: shape, type or size of a frame is off, or there are more frames than the backend takes.
+        """
+        most = self.encoder.max_batch
+        if most is not None and len(frames) > most:
+            raise ValueError(f"{len(frames)} frames at once, the encoder ({self.backend}) takes {most} at most")
+        for frame in frames:
+            check_frame(frame)
+        config = self.model.config
+        images, clocks = [], []
+        for frame in frames:
+            clock = StageClock(self._device)
+            images.append(frame_tensor(frame, config.image_size, exact=config.name == "base").to(self._device))
+            clock.lap("preprocess")
+            clocks.append(clock)
+        for clock in clocks:
+            clock.skip()
+        features = self.encode(images[0] if len(images) == 1 else torch.cat(images))
+        encoded = []
+        for i, (frame, image, clock) in enumerate(zip(frames, images, clocks, strict=True)):
+            clock.lap("encoder")
+            own = slice(i, i + 1)
+            one = Features(h4=features.h4[own], h8=features.h8[own], f16=features.f16[own])
+            encoded.append(EncodedFrame((frame.shape[0], frame.shape[1]), image, one, clock))
+        return encoded
 
     def loop(self, bank: MemoryBank) -> Loop:
         """What runs after the encoder with a memory of this size, made once."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a stream holds of a frame: the answer for each part, and what corrections of the last frame need."""
+"""What a stream holds of a frame: its features, the answer for each part, what corrections of the last frame need."""
 
 from __future__ import annotations
 
@@ -10,6 +10,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robotseg_core.model import Conditioned, Features
+from robotseg_core.stage_clock import StageClock
+
+
+@dataclass(frozen=True)
+class EncodedFrame:
+    """A frame that has been through the image encoder, alone or together with those of other cameras.
+
+    Attributes:
+        size: (height, width) of the frame, pixels.
+        image: [1, 3, S, S] float32, normalised.
+        features: of this frame.
+        clock: the time that it has taken so far.
+    """
+
+    size: tuple[int, int]
+    image: Tensor
+    features: Features
+    clock: StageClock
 
 
 @dataclass(frozen=True)

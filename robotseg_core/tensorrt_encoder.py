@@ -54,13 +54,14 @@ def cuda_device(device: torch.device) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
 
 
-def engine_key(model: RobotSegModel, device: torch.device, precision: str, trt: Any) -> EngineKey:
+def engine_key(model: RobotSegModel, device: torch.device, precision: str, batch: int, trt: Any) -> EngineKey:
     """What the engine of this model on this GPU depends on."""
     major, minor = torch.cuda.get_device_capability(device)
     return EngineKey(
         preset=model.config.name,
         size=model.config.image_size,
         precision=precision,
+        batch=batch,
         weights=encoder_hash(model),
         tensorrt=trt.__version__,
         gpu=torch.cuda.get_device_name(device),
@@ -68,8 +69,8 @@ def engine_key(model: RobotSegModel, device: torch.device, precision: str, trt: 
     )
 
 
-def build_plan(onnx_path: Path, trt: Any, logger: Any) -> bytes:
-    """Build an engine on the current CUDA device from an ONNX file; returns it serialised.
+def build_plan(onnx_path: Path, key: EngineKey, trt: Any, logger: Any) -> bytes:
+    """Build an engine for 1 to ``key.batch`` frames on the current CUDA device; returns it serialised.
 
     Raises:
         EngineError: TensorRT does not take the graph, or finds no engine for it.
@@ -83,6 +84,11 @@ def build_plan(onnx_path: Path, trt: Any, logger: Any) -> bytes:
     config = builder.create_builder_config()
     # On by default, and not what "fp32" promises.
     config.clear_flag(trt.BuilderFlag.TF32)
+    profile = builder.create_optimization_profile()
+    one, most = ((frames, 3, key.size, key.size) for frames in (1, key.batch))
+    # Tuned for the largest batch, which is when the machine is busiest.
+    profile.set_shape(INPUT, one, most, most)
+    config.add_optimization_profile(profile)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineError(f"TensorRT {trt.__version__} built no engine from {onnx_path}; its log says why")
@@ -102,7 +108,7 @@ def load_or_build(model: RobotSegModel, key: EngineKey, trt: Any) -> tuple[Any, 
         writable_cache_folder(),
         key,
         load=runtime.deserialize_cuda_engine,
-        build=lambda: build_plan(cached_onnx(model, key.precision), trt, logger),
+        build=lambda: build_plan(cached_onnx(model, key.precision), key, trt, logger),
     )
 
 
@@ -116,52 +122,72 @@ class TensorRTEncoder:
         model: its encoder is exported, and built where the cache has no engine of it (minutes, once).
         device: CUDA device.
         precision: of the computation, ``fp32`` or ``fp16``; inputs and outputs are float32.
+        batch: largest number of frames at once; an engine is built for 1 to this many.
         trt: the module ``tensorrt``; None imports it.
 
     Raises:
         EngineError: no TensorRT, no GPU, or no engine for this model.
-        ValueError: unknown precision.
+        ValueError: unknown precision, or a batch below 1.
     """
 
     name = "tensorrt"
 
-    def __init__(self, model: RobotSegModel, device: torch.device, precision: str = "fp32", trt: Any = None) -> None:
+    def __init__(
+        self,
+        model: RobotSegModel,
+        device: torch.device,
+        precision: str = "fp32",
+        *,
+        batch: int = 1,
+        trt: Any = None,
+    ) -> None:
         check_precision(precision)
+        if batch < 1:
+            raise ValueError(f"batch is {batch}, must be at least 1")
+        self.max_batch: int | None = batch
         self._device = cuda_device(device)
         trt = trt or import_tensorrt()
         with torch.cuda.device(self._device):
-            engine, self.path = load_or_build(model, engine_key(model, self._device, precision, trt), trt)
+            engine, self.path = load_or_build(model, engine_key(model, self._device, precision, batch, trt), trt)
             context = engine.create_execution_context()
         if context is None:
             raise EngineError(f"no memory on {self._device} to run {self.path}")
         self._context = context
-        self._shapes = {name: tuple(engine.get_tensor_shape(name)) for name in (INPUT, *OUTPUTS)}
+        # Without the first axis, which is the number of frames.
+        self._shapes = {name: tuple(engine.get_tensor_shape(name))[1:] for name in (INPUT, *OUTPUTS)}
+        self._frames = 0
         # A context works for one caller and on one stream at a time, while streams of frames share the encoder.
         self._lock = threading.Lock()
         self._last: torch.cuda.Stream | None = None
 
     def encode(self, image: Tensor) -> Features:
-        """Encode one frame [1, 3, S, S] float32 on the device; nothing is copied, the host does not wait.
+        """Encode frames [B, 3, S, S] float32 on the device; nothing is copied, the host does not wait.
 
         Raises:
             ValueError: shape, type or device of the image is off.
             EngineError: TensorRT refuses to run.
         """
-        if image.shape != self._shapes[INPUT] or image.dtype != torch.float32 or image.device != self._device:
+        frames, most = image.shape[0], self.max_batch or 1
+        fits = image.shape[1:] == self._shapes[INPUT] and 1 <= frames <= most
+        if not fits or image.dtype != torch.float32 or image.device != self._device:
             raise ValueError(
                 f"image is {tuple(image.shape)} {image.dtype} on {image.device}, "
-                f"must be {self._shapes[INPUT]} float32 on {self._device}"
+                f"must be {('1 to ' + str(most), *self._shapes[INPUT])} float32 on {self._device}"
             )
         tensors = {INPUT: image.contiguous()}
         # Fresh ones: features of the last frame may still be in use.  PyTorch's allocator makes them free of charge.
         for name in OUTPUTS:
-            tensors[name] = torch.empty(self._shapes[name], dtype=torch.float32, device=self._device)
+            tensors[name] = torch.empty((frames, *self._shapes[name]), dtype=torch.float32, device=self._device)
         stream = torch.cuda.current_stream(self._device)
         with self._lock, torch.cuda.device(self._device):
             if self._last is not None and self._last != stream:
                 stream.wait_stream(self._last)
             self._last = stream
             context = self._context
+            if frames != self._frames:
+                if not context.set_input_shape(INPUT, tuple(image.shape)):
+                    raise EngineError(f"TensorRT refuses {frames} frames at once in {self.path}")
+                self._frames = frames
             for name, tensor in tensors.items():
                 if not context.set_tensor_address(name, tensor.data_ptr()):
                     raise EngineError(f"TensorRT refuses {name} as a binding of {self.path}")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from robotseg_core.bench import hardware, versions
 from robotseg_core.postprocess import part_mask
 from robotseg_core.segment import add_model_arguments, load_model
-from robotseg_core.stream import RobotSeg, Stream, StreamPolicy
+from robotseg_core.stream import RobotSeg, StreamPolicy
 from robotseg_core.types import PARTS, PartMask, PartMasks, Prompt, State
 from robotseg_ros.allocator import keep_image_memory, keep_out_of_collections
 from robotseg_ros.processes import stop, use_private_domain
@@ -146,15 +146,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measured_parts(stopwatch: Stopwatch) -> Iterator[tuple[Any, str, Callable[..., Any]]]:
     """What is replaced while measuring: (owner, name, timed function)."""
-    from robotseg_core import pictures
+    from robotseg_core import part_stream, pictures, stream
     from robotseg_ros import inference, publishers
-
-    core = sys.modules[Stream.step.__module__]
 
     for owner, name, part in (
         (inference, "decode", "decode"),
-        (core, "frame_tensor", "resize"),
-        (core, "part_masks", "upsample"),
+        (stream, "frame_tensor", "resize"),
+        (part_stream, "part_masks", "upsample"),
         (SteadyStream, "step", "inference"),
         (pictures, "overlay", "compose"),
         (publishers.Publishers, "publish", "publish"),

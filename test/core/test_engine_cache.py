@@ -16,7 +16,7 @@ from small import small_model
 from robotseg_core.engine_cache import MAGIC, EngineError, EngineKey, cached_engine, read_engine, write_engine
 from robotseg_core.tensorrt_encoder import load_or_build
 
-KEY = EngineKey("nano", 320, "fp16", "0123456789abcdef", "10.13.3.9", "NVIDIA H200 NVL", "9.0")
+KEY = EngineKey("nano", 320, "fp16", 2, "0123456789abcdef", "10.13.3.9", "NVIDIA H200 NVL", "9.0")
 
 
 @pytest.fixture
@@ -34,6 +34,7 @@ class FakeTensorRT:
 
     def __init__(self, parses: bool = True) -> None:
         self.builds = 0
+        self.shapes: list[tuple[object, ...]] = []
         fake = self
 
         class Logger:
@@ -49,7 +50,10 @@ class FakeTensorRT:
                 return types.SimpleNamespace(path=None)
 
             def create_builder_config(self):
-                return types.SimpleNamespace(clear_flag=lambda flag: None)
+                return types.SimpleNamespace(clear_flag=lambda flag: None, add_optimization_profile=lambda profile: 0)
+
+            def create_optimization_profile(self):
+                return types.SimpleNamespace(set_shape=lambda *shape: fake.shapes.append(shape))
 
             def build_serialized_network(self, network, config):
                 fake.builds += 1
@@ -80,9 +84,11 @@ class FakeTensorRT:
 def test_engine_is_built_once_and_named_after_all_it_depends_on(cache, caplog):
     trt = FakeTensorRT()
     engine, path = load_or_build(small_model(), KEY, trt)
-    assert path == cache / "encoder_nano_320_fp16_0123456789abcdef_trt10.13.3.9_NVIDIA-H200-NVL_sm9.0.engine"
+    assert path == cache / "encoder_nano_320_fp16_0123456789abcdef_b2_trt10.13.3.9_NVIDIA-H200-NVL_sm9.0.engine"
     assert engine.startswith("plan of ") and "_fp16_" in engine and "building" in caplog.text
     assert load_or_build(small_model(), KEY, trt) == (engine, path) and trt.builds == 1
+    # For one image and for as many as the key says.
+    assert trt.shapes == [("image", (1, 3, 320, 320), (2, 3, 320, 320), (2, 3, 320, 320))]
 
 
 @pytest.mark.parametrize(
@@ -111,6 +117,8 @@ def test_engines_of_another_version_stay_and_are_named(cache, caplog):
     _, old = load_or_build(small_model(), replace(KEY, tensorrt="10.9.0.34"), trt)
     _, new = load_or_build(small_model(), KEY, trt)
     assert old != new and old.exists() and f"are not used: {old.name}" in caplog.text
+    _, larger = load_or_build(small_model(), replace(KEY, batch=4), trt)
+    assert larger not in (old, new) and trt.builds == 3 and trt.shapes[-1][-1] == (4, 3, 320, 320)
 
 
 def test_graphs_that_tensorrt_refuses_end_with_its_reason(cache):

@@ -63,7 +63,8 @@ def exported(request, model, tmp_path_factory):
 def test_graph_gives_what_torch_gives(model, exported):
     precision, path = exported
     size = model.config.image_size
-    image = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    # Of any number of images; 1 and 2: test_encoder_batch.py.
+    image = torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(0))
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     outputs = session.run(["h4", "h8", "f16"], {"image": image.numpy()})
     with torch.inference_mode():
@@ -86,12 +87,13 @@ def test_graph_has_only_what_the_parser_of_tensorrt_takes(exported):
             assert set(values.get("dilations", [1])) == {1}
 
 
-def test_graph_is_static_and_computes_in_the_named_precision(exported):
+def test_graph_is_static_but_for_the_batch_and_computes_in_the_named_precision(exported):
     precision, path = exported
     graph = shape_inference.infer_shapes(onnx.load(path), check_type=True, strict_mode=True, data_prop=True).graph
     for put in (*graph.input, *graph.output):
         assert put.type.tensor_type.elem_type == TensorProto.FLOAT
-        assert all(d.dim_value > 0 for d in put.type.tensor_type.shape.dim)
+        batch, *sizes = put.type.tensor_type.shape.dim
+        assert batch.dim_param == "batch" and all(d.dim_value > 0 for d in sizes)
     kinds = {x.name: x.type.tensor_type.elem_type for x in (*graph.input, *graph.value_info, *graph.output)}
     kinds |= {x.name: x.data_type for x in graph.initializer}
     assert set(kinds.values()) <= TYPES
@@ -129,8 +131,8 @@ def test_export_command(tmp_path, capsys):
     out, weights = tmp_path / "encoder.onnx", str(tmp_path / "nano.safetensors")
     command = ["export", "--preset", "nano", "--size", "64", "--weights", weights, "--out", str(out)]
     assert cli.main([*command, "--precision", "fp16"]) == 0
-    assert [d.dim_value for d in onnx.load(out).graph.input[0].type.tensor_type.shape.dim] == [1, 3, 64, 64]
-    assert "[1, 3, 64, 64] float32" in capsys.readouterr().out
+    assert [d.dim_value for d in onnx.load(out).graph.input[0].type.tensor_type.shape.dim] == [0, 3, 64, 64]
+    assert "[batch, 3, 64, 64] float32" in capsys.readouterr().out
     assert cli.main(["export", "--size", "100", "--out", str(out)]) == 2
     assert "--size is 100" in capsys.readouterr().err
     assert cli.main(["export", "--out", str(tmp_path / "absent" / "x.onnx")]) == 2

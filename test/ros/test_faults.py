@@ -231,6 +231,7 @@ class RealModel:
     """The real stream with small random weights, whose encoder fails on demand."""
 
     name = "torch"
+    max_batch = None
 
     def __init__(self):
         self.error = None
