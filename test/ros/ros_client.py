@@ -137,6 +137,15 @@ class Client(Spinner):
         return [stamp_ns(message.header) for message in list(self.heard[topic])]
 
 
+def malformed(client, **fields):
+    """A small image whose ``fields`` do not fit the others."""
+    message = Image(header=client.header(1_000_000_000), height=4, width=6, step=18, encoding="rgb8")
+    message.data.frombytes(bytes(72))
+    for name, value in fields.items():
+        setattr(message, name, value)
+    return message
+
+
 def pixels(image):
     """The pixels of an image message, [H, W] or [H, W, 3]."""
     array = np.frombuffer(image.data, np.uint8).reshape(image.height, image.step)
