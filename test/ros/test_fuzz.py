@@ -2,24 +2,27 @@
 """20,000 inputs against codec and message handlers, found by hypothesis; `make fuzz` runs a million of another kind."""
 
 import fuzz
+import fuzz_checks
+import fuzz_inputs
 import pytest
 from geometry_msgs.msg import PointStamped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from robotseg_core import types
 from robotseg_ros.codec import ENCODINGS
 from robotseg_ros.msg import Prompt
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 UINT8, UINT32, INT32 = st.integers(0, 255), st.integers(0, 2**32 - 1), st.integers(-(2**31), 2**31 - 1)
-SIZES = st.one_of(st.integers(0, 12), UINT32, st.sampled_from(fuzz.NUMBERS))
+SIZES = st.one_of(st.integers(0, 12), UINT32, st.sampled_from(fuzz_inputs.NUMBERS))
 FRAMES = st.one_of(st.just("camera"), st.text(max_size=10))
-PARTS = st.one_of(st.sampled_from(fuzz.PARTS), st.text(max_size=10))
+PARTS = st.one_of(st.sampled_from(types.PARTS), st.text(max_size=10))
 
 RAW = st.builds(
-    fuzz.Raw,
+    fuzz_inputs.Raw,
     height=SIZES,
     width=SIZES,
     encoding=st.one_of(st.sampled_from(ENCODINGS), st.text(max_size=12)),
@@ -28,8 +31,8 @@ RAW = st.builds(
     is_bigendian=st.one_of(st.integers(0, 1), UINT8),
 )
 FILES = st.builds(
-    lambda data, at, piece, end, kind: fuzz.File((data[:at] + piece + data[at + len(piece) :])[:end], kind),
-    st.sampled_from(fuzz.VALID_FILES),
+    lambda data, at, piece, end, kind: fuzz_inputs.File((data[:at] + piece + data[at + len(piece) :])[:end], kind),
+    st.sampled_from(fuzz_inputs.VALID_FILES),
     st.integers(0, 1000),
     st.binary(max_size=8),
     st.one_of(st.none(), st.integers(0, 1000)),
@@ -46,19 +49,19 @@ def inputs(count):
 
 @pytest.fixture(scope="module")
 def handlers():
-    return fuzz.Handlers()
+    return fuzz_checks.Handlers()
 
 
 @inputs(7000)
 @given(RAW)
 def test_raw_image(image):
-    fuzz.check_raw(image)
+    fuzz_checks.check_raw(image)
 
 
 @inputs(5000)
 @given(FILES)
 def test_compressed_image(file):
-    fuzz.check_file(file)
+    fuzz_checks.check_file(file)
 
 
 def stamped(message, frame_id, sec, nanosec):
@@ -99,7 +102,7 @@ def test_camera_info(handlers, height, width, k, p, d, model):
 @inputs(1000)
 @given(st.one_of(RAW, FILES), FRAMES, INT32, UINT32)
 def test_image_through_the_session(handlers, given_image, frame_id, sec, nanosec):
-    if isinstance(given_image, fuzz.File):
+    if isinstance(given_image, fuzz_inputs.File):
         message = CompressedImage(format=given_image.format)
     else:
         fields = {name: value for name, value in vars(given_image).items() if name != "data"}
@@ -118,6 +121,6 @@ def test_a_decoder_that_fails_in_another_way_is_found(monkeypatch):
     def decode(image):
         raise IndexError("beyond the last row")
 
-    monkeypatch.setattr(fuzz, "decode_rgb", decode)
+    monkeypatch.setattr(fuzz_checks, "decode_rgb", decode)
     with pytest.raises(AssertionError, match="raw image, input 0/0: IndexError: beyond the last row"):
         fuzz.run(10, seed=0)
