@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Strict decoding of depth images and masks, for the nodes that work on them beside the camera."""
+"""Depth images and masks as messages, strictly decoded, for the nodes that work on them beside the camera."""
 
 from __future__ import annotations
 
+import array
+import sys
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
 from robotseg_core.depth_filter import Depth
 from robotseg_ros.codec import MAX_SIDE, CodecError, ImageLike, Refusal
@@ -50,6 +54,17 @@ def decode_mask(image: ImageLike) -> NDArray[np.uint8]:
     if image.encoding != "mono8":
         raise CodecError(Refusal.ENCODING, f"encoding {image.encoding!r} of a mask must be 'mono8'")
     return np.ascontiguousarray(_plane(image, np.dtype(np.uint8)))
+
+
+def to_depth_image(header: Header, depth: Depth) -> Image:
+    """Make a ``sensor_msgs/Image`` of depth [H, W]: 16UC1 of uint16 (mm), 32FC1 of float32 (m)."""
+    image = Image(header=header, height=depth.shape[0], width=depth.shape[1])
+    image.encoding = "16UC1" if depth.dtype == np.uint16 else "32FC1"
+    image.is_bigendian = int(sys.byteorder == "big")
+    image.step = depth.shape[1] * depth.itemsize
+    image.data = array.array("B")
+    image.data.frombytes(np.ascontiguousarray(depth).view(np.uint8))
+    return image
 
 
 def _plane(image: ImageLike, kind: np.dtype[Any]) -> NDArray[Any]:

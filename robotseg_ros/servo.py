@@ -12,25 +12,20 @@ from typing import Any
 import numpy as np
 from geometry_msgs.msg import Point, PointStamped, PoseWithCovarianceStamped
 from numpy.typing import NDArray
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image, RegionOfInterest
+from sensor_msgs.msg import RegionOfInterest
 from std_msgs.msg import Header
 
 from robotseg_core.depth_filter import Depth
 from robotseg_core.gripper_pose import ImagePose, Place, Uncertainty, locate, measure
 from robotseg_core.stamp_match import Match, StampMatcher
-from robotseg_ros.calibration import Calibration
-from robotseg_ros.codec import CodecError
-from robotseg_ros.depth_codec import decode_depth, decode_mask
+from robotseg_ros.aligned_depth import LOG_PERIOD_S, RELIABLE, AlignedDepthNode, AlignedInputs
 from robotseg_ros.fixed_parameters import FixedParameters
 from robotseg_ros.messages import stamp_ns
 from robotseg_ros.msg import GripperPose
 
 NODE_NAME = "servo"
 QUEUE = 16
-LOG_PERIOD_S = 5.0
 NO_ORIENTATION = math.pi**2 / 3
 """Variance of an angle of which nothing is known: uniform from -pi to pi, rad^2."""
 
@@ -40,31 +35,26 @@ class ServoOptions:
     """Parameters of the node.
 
     Attributes:
-        mask, depth, camera_info: topics.
-        slop: how far apart the stamps of mask and depth may be, seconds.
-        patience: how long a mask waits for its depth, seconds.
+        inputs: what is read; a mask waits for its depth.
         errors: what is known of the errors of depth and mask.
     """
 
-    mask: str
-    depth: str
-    camera_info: str
-    slop: float
-    patience: float
+    inputs: AlignedInputs
     errors: Uncertainty
 
     @staticmethod
     def declare(node: Node) -> ServoOptions:
         """Declare the parameters."""
         fixed = FixedParameters(node)
-        aligned = "/camera/aligned_depth_to_color"
         usual = Uncertainty()
         return ServoOptions(
-            mask=fixed.text("mask", "/robotseg/gripper_mask", "Mask of the part to follow (sensor_msgs/Image, mono8)."),
-            depth=fixed.text("depth", f"{aligned}/image_raw", "Depth image aligned with the segmented camera."),
-            camera_info=fixed.text("camera_info", f"{aligned}/camera_info", "Calibration of the depth image."),
-            slop=fixed.number("slop", 0.005, 0.0, 1.0, "Seconds between the stamps of mask and depth at most."),
-            patience=fixed.number("patience", 0.2, 0.01, 10.0, "Seconds that a mask waits for its depth."),
+            inputs=AlignedInputs.declare(
+                fixed,
+                mask="/robotseg/gripper_mask",
+                used_for="the part to follow",
+                patience=0.2,
+                waits="a mask waits for its depth",
+            ),
             errors=Uncertainty(
                 depth_constant=fixed.number(
                     "depth_constant", usual.depth_constant, 0.0, 1.0, "Deviation of measured depth at 0 m, m."
@@ -80,14 +70,13 @@ class ServoOptions:
         )
 
 
-class Servo(Node):
+class Servo(AlignedDepthNode):
     """Node ``servo``: the gripper's mask in; ``~/gripper``, ``~/point`` and ``~/pose`` out.
 
     ``~/gripper`` is published for every mask at once; the others when depth of that stamp and a calibration are there.
 
     Attributes:
         options: the parameters.
-        refused: messages that were not what they said.
 
     Args:
         **node_arguments: passed to ``rclpy.node.Node``.
@@ -100,63 +89,43 @@ class Servo(Node):
     def __init__(self, **node_arguments: Any) -> None:
         super().__init__(NODE_NAME, **node_arguments)
         options = self.options = ServoOptions.declare(self)
-        self.refused = 0
         self._matcher: StampMatcher[tuple[Header, NDArray[np.uint8]], Depth] = StampMatcher(
-            slop=round(options.slop * 1e9), patience=options.patience, depth=QUEUE
+            slop=round(options.inputs.slop * 1e9), patience=options.inputs.patience, depth=QUEUE
         )
-        reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-        sensor = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._gripper = self.create_publisher(GripperPose, "~/gripper", reliable)
-        self._point = self.create_publisher(PointStamped, "~/point", reliable)
-        self._pose = self.create_publisher(PoseWithCovarianceStamped, "~/pose", reliable)
-        self.create_subscription(Image, options.mask, self._on_mask, reliable)
-        self.create_subscription(Image, options.depth, self._on_depth, sensor)
-        self._calibration = Calibration(self, options.camera_info, lambda error: self._refuse("camera_info", error))
-        self.create_timer(options.patience / 4, self._on_time, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._gripper = self.create_publisher(GripperPose, "~/gripper", RELIABLE)
+        self._point = self.create_publisher(PointStamped, "~/point", RELIABLE)
+        self._pose = self.create_publisher(PoseWithCovarianceStamped, "~/pose", RELIABLE)
+        self.listen(options.inputs)
 
-    def _on_mask(self, message: Image) -> None:
-        try:
-            mask = decode_mask(message)
-        except CodecError as error:
-            self._refuse("mask", error)
-            return
+    def on_mask(self, header: Header, mask: NDArray[np.uint8]) -> None:
+        """Take a mask, which is measured at once and waits for its depth."""
         pose = measure(mask)
-        self._gripper.publish(to_gripper_pose(message.header, pose))
+        self._gripper.publish(to_gripper_pose(header, pose))
         if pose.present:
-            item = (message.header, mask)
-            self._publish_places(self._matcher.put_item(stamp_ns(message.header), item, time.monotonic()))
+            self._publish_places(self._matcher.put_item(stamp_ns(header), (header, mask), time.monotonic()))
 
-    def _on_depth(self, message: Image) -> None:
-        try:
-            depth = decode_depth(message)
-        except CodecError as error:
-            self._refuse("depth image", error)
-            return
-        self._publish_places(self._matcher.put_partner(stamp_ns(message.header), depth, time.monotonic()))
+    def on_depth(self, header: Header, depth: Depth) -> None:
+        """Take a depth image."""
+        self._publish_places(self._matcher.put_partner(stamp_ns(header), depth, time.monotonic()))
 
-    def _on_time(self) -> None:
+    def on_time(self) -> None:
+        """Let go of the masks that have waited long enough."""
         self._publish_places(self._matcher.decide(time.monotonic()))
 
     def _publish_places(self, matches: Iterable[Match[tuple[Header, NDArray[np.uint8]], Depth]]) -> None:
         for match in matches:
             # Without depth the image is all there is: nothing to complain of.
-            if match.partner is None or self._calibration.camera is None:
+            if match.partner is None or self.calibration.camera is None:
                 continue
             header, mask = match.item
             try:
-                place = locate(mask, match.partner, self._calibration.camera, self.options.errors)
+                place = locate(mask, match.partner, self.calibration.camera, self.options.errors)
             except ValueError as error:
                 self.get_logger().warning(f"no point: {error}", throttle_duration_sec=LOG_PERIOD_S)
                 continue
             point = Point(x=float(place.xyz[0]), y=float(place.xyz[1]), z=float(place.xyz[2]))
             self._point.publish(PointStamped(header=header, point=point))
             self._pose.publish(to_pose(header, place))
-
-    def _refuse(self, what: str, error: Exception) -> None:
-        self.refused += 1
-        self.get_logger().warning(
-            f"{what} refused: {error} ({self.refused} refused so far)", throttle_duration_sec=LOG_PERIOD_S
-        )
 
 
 def to_gripper_pose(header: Header, pose: ImagePose) -> GripperPose:

@@ -30,10 +30,9 @@ from std_msgs.msg import Header
 from robotseg_core.gripper_pose import ImagePose
 from robotseg_core.servoing import STANDSTILL, Goal, Law, camera_velocity
 from robotseg_ros import processes
-from robotseg_ros.depth_codec import decode_mask
+from robotseg_ros.depth_codec import decode_mask, to_depth_image
 from robotseg_ros.messages import stamp_ns, to_image
 from robotseg_ros.msg import GripperPose
-from robotseg_ros.self_filter import to_depth_image
 from robotseg_ros.servo_plot import Record, Step, write_pictures, write_plot
 from robotseg_ros.servo_scene import ServoScene, Shot, Target
 
