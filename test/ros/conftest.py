@@ -66,3 +66,28 @@ def start_segmenter(context):
     yield start
     for segmenter in running:
         segmenter.close()
+
+
+@pytest.fixture(scope="module")
+def node():
+    """A segmenter for its clock and log; nothing is subscribed to or published."""
+    import rclpy
+    from fake_model import FakeModel
+
+    from robotseg_ros.segmenter import Segmenter
+
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=random.SystemRandom().randrange(1, 100))
+    node = Segmenter(lambda options: FakeModel(), context=context)
+    yield node
+    node.destroy_node()
+    context.try_shutdown()
+
+
+@pytest.fixture
+def session(node):
+    """The session of one camera with a fake model."""
+    from fake_model import FakeModel
+    from fault_session import Session
+
+    return Session(node, FakeModel())

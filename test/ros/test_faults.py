@@ -1,153 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults of images, stamps and models, each given to the session of one camera: what it answers, counts and says."""
+"""Faults of stamps, cameras and models, each given to the session of one camera: what it answers, counts and says."""
 
-import random
 import time
-from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import pytest
-import rclpy
 from fake_model import FakeModel, robot_picture
-from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
+from fault_session import Session
 
 from robotseg_core.types import State
-from robotseg_ros.inference import Inference
-from robotseg_ros.messages import stamp_ns, to_image
 from robotseg_ros.model import ModelOptions, load_robotseg
-from robotseg_ros.parameters import LiveOptions
-from robotseg_ros.segmenter import Segmenter
 from robotseg_ros.soak import load_small
 
 SECOND = 1_000_000_000
-
-
-@pytest.fixture(scope="module")
-def node():
-    """For its clock and log; nothing is subscribed to or published."""
-    context = rclpy.Context()
-    rclpy.init(context=context, domain_id=random.SystemRandom().randrange(1, 100))
-    node = Segmenter(lambda options: FakeModel(), context=context)
-    yield node
-    node.destroy_node()
-    context.try_shutdown()
-
-
-class Session:
-    """A session whose answers are kept."""
-
-    def __init__(self, node, model, **live):
-        self.model = model
-        self.answers = []
-        """(state, stamp, frame_id, masks by part) of everything published."""
-        now = node.get_clock().now
-        publishers = SimpleNamespace(
-            publish=self._publish,
-            publish_without_parts=lambda h, s, dropped: self.answers.append((s, stamp_ns(h), h.frame_id, {})),
-            age_ms=lambda header: (now().nanoseconds - stamp_ns(header)) / 1e6,
-        )
-        options = LiveOptions(**{"max_age": 0.0, **live})
-        self.inference = Inference(node, model.stream(), publishers, lambda: options, replay=False, name="")
-        self.counters = self.inference.counters
-
-    def _publish(self, answer, live):
-        masks = {part.name: part.mask for part in answer.result.parts}
-        self.answers.append((answer.result.state, stamp_ns(answer.header), answer.header.frame_id, masks))
-
-    def give(self, message):
-        """The state of the answer; None when there is none."""
-        count = len(self.answers)
-        self.inference.process(message, 0)
-        assert len(self.answers) <= count + 1
-        return self.answers[-1][0] if len(self.answers) > count else None
-
-    def shows(self, rgb, stamp=SECOND, frame_id="wrist", encoding="rgb8"):
-        """The state of the answer to a raw image."""
-        return self.give(to_image(header(stamp, frame_id), rgb, encoding))
-
-
-def header(stamp, frame_id="wrist"):
-    made = Header(frame_id=frame_id)
-    made.stamp.sec, made.stamp.nanosec = divmod(stamp, SECOND)
-    return made
-
-
-@pytest.fixture
-def session(node):
-    return Session(node, FakeModel())
-
-
-# ------------------------------------------------------------------------------------------------ images
-def raw(**fields):
-    message = Image(header=header(SECOND), height=4, width=6, step=18, encoding="rgb8")
-    message.data.frombytes(bytes(72))
-    for name, value in fields.items():
-        if name == "size":
-            del message.data[:]
-            message.data.frombytes(bytes(value))
-        else:
-            setattr(message, name, value)
-    return message
-
-
-def file(data, kind="jpeg"):
-    message = CompressedImage(header=header(SECOND), format=kind)
-    message.data.frombytes(data)
-    return message
-
-
-def encoded(suffix):
-    return cv2.imencode(suffix, robot_picture())[1].tobytes()
-
-
-def png_that_says_it_is_huge():
-    """A sound PNG but for the size in its header."""
-    png = bytearray(encoded(".png"))
-    png[16:24] = (60000).to_bytes(4, "big") * 2
-    return bytes(png)
-
-
-@pytest.mark.parametrize(
-    ("message", "reason"),
-    [
-        pytest.param(lambda: raw(step=17), "step", id="step below width x channels"),
-        pytest.param(lambda: raw(size=71), "data", id="short data"),
-        pytest.param(lambda: raw(size=73), "data", id="long data"),
-        pytest.param(lambda: raw(size=0), "data", id="no data"),
-        pytest.param(lambda: raw(width=0), "size", id="zero width"),
-        pytest.param(lambda: raw(height=0, size=0), "size", id="zero height"),
-        pytest.param(lambda: raw(height=8192, width=8192, step=3 * 8192), "data", id="huge size with little data"),
-        pytest.param(lambda: raw(height=2**32 - 1, width=2**32 - 1), "size", id="absurd size"),
-        pytest.param(lambda: raw(encoding="32FC1"), "encoding", id="unknown encoding"),
-        pytest.param(lambda: raw(encoding="mono16", is_bigendian=1, step=12, size=48), "encoding", id="big-endian"),
-        pytest.param(lambda: raw(is_bigendian=7), "endianness", id="no byte order"),
-        pytest.param(lambda: file(b"\xff\xd8\xff" + bytes(range(256)) * 8), "data", id="garbage jpeg"),
-        pytest.param(lambda: file(encoded(".jpg")[:-300]), "data", id="truncated jpeg"),
-        pytest.param(lambda: file(encoded(".png")[:-20]), "data", id="truncated png"),
-        pytest.param(lambda: file(png_that_says_it_is_huge()), "size", id="png bomb"),
-        pytest.param(lambda: file(encoded(".webp")), "format", id="webp"),
-        pytest.param(lambda: file(b"\0\0\0\x01\x67\x42\0\x1e", "h264"), "format", id="h264"),
-        pytest.param(lambda: file(b""), "format", id="empty file"),
-    ],
-)
-def test_an_image_that_is_not_what_it_says_is_refused_counted_and_said(session, capfd, message, reason):
-    assert session.shows(robot_picture(), SECOND) == State.TRACKING
-    assert session.give(message()) is None
-    assert session.counters.refused == {reason: 1}
-    assert "image refused" in (said := capfd.readouterr().err) and f"1 for {reason}" in said
-    # The next good one is answered, and the memory is what it was.
-    assert session.shows(robot_picture(), 2 * SECOND) == State.TRACKING
-    assert session.counters.answered == 2 and not session.counters.restarts
-
-
-def test_padded_rows_are_read(session):
-    rgb = robot_picture()
-    padded = np.pad(rgb.reshape(120, 480), ((0, 0), (0, 32)), constant_values=255)
-    message = raw(height=120, width=160, step=512, size=padded.tobytes())
-    assert session.give(message) == State.TRACKING
-    assert np.array_equal(session.answers[0][3]["gripper"] > 0, (rgb == (255, 0, 0)).all(-1))
 
 
 # ------------------------------------------------------------------------------------------------ stamps
