@@ -25,6 +25,7 @@ from robotseg_core.golden import golden_state_dict
 from robotseg_core.image_encoder import HieraEncoder
 from robotseg_core.model import RobotSegModel
 from robotseg_core.parity_compare import Row, frame_of, rows_of, worst_of
+from robotseg_core.parity_items import output_item, split_item
 from robotseg_core.parity_runs import (
     PROMPT_SIDE,
     UNDECIDED_LOGIT,
@@ -32,9 +33,7 @@ from robotseg_core.parity_runs import (
     Run,
     change_weights,
     drive,
-    output_item,
     parse_run,
-    split_item,
     tipping_changes,
 )
 from robotseg_core.positions import sine_position_map

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from robotseg_core.holes import fill_holes
-from robotseg_core.mask_decoder import Candidates, Choice
 from robotseg_core.model import Conditioned, Features, Memory, RobotSegModel
 from robotseg_core.prompting import Decoded, decode, decode_mask, fed_back, raw_frame
+from robotseg_core.session_memory import Output, SessionMemory, Trace
 from robotseg_core.structure import edges
 
 Compat = Literal["reference", "fixed"]
@@ -30,50 +30,6 @@ class Frame:
 
     features: Features
     edge: Tensor
-
-
-@dataclass(frozen=True)
-class Trace:
-    """How an output came about: what the parity check compares beside the result.
-
-    Attributes:
-        sparse: [1, n, d] prompt tokens.
-        conditioned: the decoder's input.
-        candidates: the decoder's raw output.
-        choice: the chosen mask, before hole filling.
-        multimask: whether the choice was among masks 1..3.
-        memory: what was looked up; None on initial frames.
-    """
-
-    sparse: Tensor
-    conditioned: Conditioned
-    candidates: Candidates
-    choice: Choice
-    multimask: bool
-    memory: Memory | None
-
-
-@dataclass(frozen=True)
-class Output:
-    """Result of one frame.
-
-    Attributes:
-        logits: [1, h, w] stored low-res logits, holes filled.
-        pointer: [1, d] object pointer.
-        object_logit: [1]; the part is in view where it is above 0.
-        iou: [1] predicted quality of the mask; 1 for a mask given by the user.
-        memory: [1, N, m] memory features, None until the frame has been committed to memory.
-        object_tokens: [1, R, d] RPG tokens of that memory.
-        trace: how it came about; dropped when the output is stored.
-    """
-
-    logits: Tensor
-    pointer: Tensor
-    object_logit: Tensor
-    iou: Tensor
-    memory: Tensor | None = None
-    object_tokens: Tensor | None = None
-    trace: Trace | None = None
 
 
 @dataclass(frozen=True)
@@ -119,12 +75,10 @@ class Session:
         self.model = model
         self.part = part
         limit = model.config.max_pointers
-        self.pointers = min(video_length, limit) if video_length else limit
+        self.memory = SessionMemory(model.config, min(video_length, limit) if video_length else limit)
         self.memory_dtype = memory_dtype
         self.fill_area = fill_area
         self.compat = compat
-        self._conditioning: dict[int, Output] = {}
-        self._others: dict[int, Output] = {}
         self._pending: dict[int, _Pending] = {}
         self._tracked: set[int] = set()
 
@@ -173,9 +127,9 @@ class Session:
             previous = None
         else:
             pending = self._pending.get(index)
-            known = pending.output if pending else self._conditioning.get(index) or self._others.get(index)
+            known = pending.output if pending else self.memory.get(index)
             previous = fed_back(known.logits) if known else None
-        output = self._decode(frame, self._look_up(index) if correction else None, points, previous)
+        output = self._decode(frame, self.memory.look_up(index) if correction else None, points, previous)
         if self.compat == "fixed" and points is None and not correction and not bool(output.object_logit > 0):
             return output
         self._pending[index] = _Pending(output, frame, conditioning=not correction)
@@ -185,18 +139,18 @@ class Session:
         """Commit prompted frames to memory, with hard masks; called before tracking and after a correction."""
         for index, pending in self._pending.items():
             output = self._remember(pending.frame, pending.output, pending.output.logits, binary=True)
-            fixes_first = self.compat == "fixed" and index in self._conditioning
-            table = self._conditioning if pending.conditioning or fixes_first else self._others
+            fixes_first = self.compat == "fixed" and index in self.memory.conditioning
+            table = self.memory.conditioning if pending.conditioning or fixes_first else self.memory.others
             table[index] = output
         self._pending.clear()
-        for index in self._conditioning:
-            self._others.pop(index, None)
+        for index in self.memory.conditioning:
+            self.memory.others.pop(index, None)
 
     # ------------------------------------------------------------------------------------ tracking
     @property
     def ready(self) -> bool:
         """Whether there is a frame to track from."""
-        return bool(self._conditioning) or any(pending.conditioning for pending in self._pending.values())
+        return bool(self.memory.conditioning) or any(pending.conditioning for pending in self._pending.values())
 
     def track(self, index: int, frame: Frame) -> Output:
         """Result of the next frame; a conditioning frame's is the stored one.
@@ -206,33 +160,27 @@ class Session:
         Raises:
             RuntimeError: nothing was prompted yet (see :attr:`ready`).
         """
-        if self.compat == "fixed" or not self._conditioning:
+        if self.compat == "fixed" or not self.memory.conditioning:
             self.preflight()
-        if not self._conditioning:
+        if not self.memory.conditioning:
             raise RuntimeError("a session cannot track before a frame has been prompted")
         self._tracked.add(index)
-        if index in self._conditioning:
-            return self._conditioning[index]
-        output = self._decode(frame, self._look_up(index), None, None)
+        if index in self.memory.conditioning:
+            return self.memory.conditioning[index]
+        output = self._decode(frame, self.memory.look_up(index), None, None)
         assert output.trace is not None
         # The memory sees the mask before hole filling (SPEC 7.1).
         trace = output.trace
         stored = self._remember(frame, output, trace.choice.logits, binary=False)
-        self._others[index] = stored
-        self._forget(index)
+        self.memory.others[index] = stored
+        self.memory.forget(index)
+        oldest = self.memory.oldest_seen(index)
+        self._tracked = {i for i in self._tracked if i >= oldest or i in self.memory.conditioning}
         return dataclasses.replace(stored, trace=trace)
 
     def stored(self, index: int) -> Output | None:
         """What is remembered of a frame."""
-        return self._conditioning.get(index) or self._others.get(index)
-
-    def _forget(self, index: int) -> None:
-        """Drop what no later frame can read (SPEC 7.2, last paragraph)."""
-        # Of this frame too, which may yet be corrected.
-        oldest = index - max(self.pointers - 1, self.model.config.memory_frames - 1)
-        for old in [i for i in self._others if i < oldest]:
-            del self._others[old]
-        self._tracked = {i for i in self._tracked if i >= oldest or i in self._conditioning}
+        return self.memory.get(index)
 
     # ------------------------------------------------------------------------------------ steps
     def _conditioned(self, frame: Frame, memory: Memory | None) -> Conditioned:
@@ -280,31 +228,3 @@ class Session:
         memory = memory.to(self.memory_dtype)
         tokens = self.model.object_tokens(memory.to(logits.dtype), output.logits)
         return dataclasses.replace(output, memory=memory, object_tokens=tokens, trace=None)
-
-    def _look_up(self, index: int) -> Memory:
-        """What frame ``index`` sees of the past (SPEC 7.2)."""
-        slots = self.model.config.memory_frames
-        frames = [(slots - 1, output) for output in self._conditioning.values()]
-        for back in range(slots - 1, 0, -1):
-            output = self._others.get(index - back)
-            if output is not None:
-                frames.append((back - 1, output))
-        pointers = [(index - i, output.pointer) for i, output in self._conditioning.items() if i <= index]
-        for back in range(1, self.pointers):
-            output = self._others.get(index - back)
-            if output is not None:
-                pointers.append((back, output.pointer))
-
-        features = [output.memory for _, output in frames if output.memory is not None]
-        tokens = [output.object_tokens for _, output in frames if output.object_tokens is not None]
-        device = features[0].device
-        offsets = torch.tensor([float(offset) for offset, _ in pointers], device=device)
-        if self.model.config.bounded_age:
-            offsets = offsets.clamp(0, self.model.config.max_pointers - 1)
-        return Memory(
-            features=torch.stack(features, 1).float(),
-            time_index=torch.tensor([row for row, _ in frames], device=device),
-            pointers=torch.stack([pointer for _, pointer in pointers], 1),
-            offsets=offsets[None] / max(1, self.pointers - 1),
-            object_tokens=torch.stack(tokens, 1),
-        )

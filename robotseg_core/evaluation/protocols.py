@@ -26,7 +26,8 @@ from torch.nn import functional as F
 from robotseg_core.evaluation.metrics import Mask, iou
 from robotseg_core.evaluation.prompts import Box, Click, ExactUser
 from robotseg_core.preprocess import frame_tensor
-from robotseg_core.session import Frame, Output, Session
+from robotseg_core.session import Frame, Session
+from robotseg_core.session_memory import Output
 from robotseg_core.stream import RobotSeg
 from robotseg_core.structure import edges
 from robotseg_core.types import PARTS

@@ -18,7 +18,7 @@ from robotseg_core.evaluation.prompts import Click, ExactUser, ShakyUser
 from robotseg_core.evaluation.protocols import SessionTracker, encode, mask_of, open_session
 from robotseg_core.evaluation.refine import guided_filter, refine
 from robotseg_core.model import RobotSegModel
-from robotseg_core.session import Output
+from robotseg_core.session_memory import Output
 from robotseg_core.stream import RobotSeg
 
 SHAPE = (64, 64)
@@ -253,7 +253,7 @@ def test_the_base_preset_is_run_as_published():
     session = open_session(base, "arm", 3)
     assert (session.memory_dtype, session.fill_area, session.compat) == (torch.bfloat16, 8, "reference")
     # Fewer frames than pointers: as many pointers as frames.
-    assert session.pointers == 3 < model.config.max_pointers
+    assert session.memory.pointers == 3 < model.config.max_pointers
     follower = SessionTracker(base, "arm", "oi", frames=3)
     for index, rgb in enumerate(moving_frames(3, 60, 80)):
         answer = follower.step(index, rgb, encode(base, rgb), {"arm": box(20, 20, 50, 40, shape=(60, 80))})

@@ -12,7 +12,8 @@ from robotseg_core.config import BASE
 from robotseg_core.golden import golden_tensor
 from robotseg_core.model import RobotSegModel
 from robotseg_core.parity import Parity
-from robotseg_core.parity_runs import DEFAULT_PROMPTS, Prompts, drive, output_item, parse_run, tipping_changes
+from robotseg_core.parity_items import output_item
+from robotseg_core.parity_runs import DEFAULT_PROMPTS, Prompts, drive, parse_run, tipping_changes
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT.parent / "shared" / "reference"

@@ -72,7 +72,7 @@ def test_nothing_grows_without_bound(model: RobotSegModel, frames: list[Frame]) 
     session.prompt_auto(0, frames[0])
     for index in range(60):
         session.track(index, frames[index % len(frames)])
-    assert len(session._others) == 5 and len(session._tracked) <= 6 and not session._pending
+    assert len(session.memory.others) == 5 and len(session._tracked) <= 6 and not session._pending
 
 
 def test_first_click_has_three_candidates_two_clicks_one(model: RobotSegModel, frames: list[Frame]) -> None:
@@ -122,7 +122,7 @@ def test_a_correction_changes_the_memory_of_later_frames_only_after_preflight(
     assert session.stored(2) is before
     session.preflight()
     assert session.stored(2) is not before
-    assert session._conditioning.keys() == {0}
+    assert session.memory.conditioning.keys() == {0}
 
 
 def test_a_prompt_on_a_new_frame_is_a_second_conditioning_frame(model: RobotSegModel, frames: list[Frame]) -> None:

@@ -16,7 +16,8 @@ from robotseg_core.encoder_backend import TorchEncoder
 from robotseg_core.golden import OBJECT_BIAS, load_golden_weights
 from robotseg_core.model import RobotSegModel
 from robotseg_core.preprocess import frame_tensor
-from robotseg_core.session import Frame, Output, Session, encode_frame
+from robotseg_core.session import Frame, Session, encode_frame
+from robotseg_core.session_memory import Output
 from robotseg_core.stream import RobotSeg, StreamPolicy
 from robotseg_core.stream_policy import REFERENCE
 from robotseg_core.types import PARTS, MaskPrompt, Prompt, PromptKind, State
