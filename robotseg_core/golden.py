@@ -93,7 +93,7 @@ def golden_state_dict(state: Mapping[str, Tensor], seed: int) -> dict[str, Tenso
     return {key: golden_tensor(key, tuple(value.shape), seed) for key, value in state.items()}
 
 
-def load_golden_weights(module: nn.Module, seed: int, *, prefix: str = "") -> None:
-    """Fill a module with golden weights; ``prefix`` is its place in the whole model, e.g. ``image_encoder.``."""
+def load_golden_weights(module: nn.Module, seed: int) -> None:
+    """Fill a model with golden weights."""
     state = module.state_dict()
-    module.load_state_dict({key: golden_tensor(prefix + key, tuple(v.shape), seed) for key, v in state.items()})
+    module.load_state_dict({key: golden_tensor(key, tuple(v.shape), seed) for key, v in state.items()})

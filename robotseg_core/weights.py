@@ -52,26 +52,23 @@ def save_safetensors(
     state_dict: Mapping[str, Tensor],
     path: str | Path,
     metadata: Mapping[str, str] | None = None,
-    *,
-    dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Write weights as safetensors, floating-point tensors as ``dtype``; the file appears complete or not at all.
+    """Write weights as safetensors, floating-point tensors as float16; the file appears complete or not at all.
 
     Args:
         state_dict: tensors by name, on any device.
         path: file to write; its folder must exist.
         metadata: strings for the file's header (preset, step, figures ...).
-        dtype: floating-point type in the file; integer tensors keep theirs.
 
     Raises:
-        ValueError: a value is not finite, or not representable in ``dtype``; the key is named.
+        ValueError: a value is not finite, or not representable in float16; the key is named.
     """
     tensors: dict[str, Tensor] = {}
     for key, value in state_dict.items():
         tensor = value.detach().cpu()
-        tensor = tensor.to(dtype) if tensor.is_floating_point() else tensor
+        tensor = tensor.to(torch.float16) if tensor.is_floating_point() else tensor
         if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise ValueError(f"{key} has values that are not finite in {dtype}")
+            raise ValueError(f"{key} has values that are not finite in float16")
         tensors[key] = tensor.clone().contiguous()
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -111,23 +108,22 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return content, {}
 
 
-def load_weights(
-    model: nn.Module, source: str | Path, *, allow_partial: bool = False, sha256: str | None = None
-) -> LoadReport:
+def load_weights(model: nn.Module, source: str | Path, *, allow_partial: bool = False) -> LoadReport:
     """Copy weights from a file into a model; which keys it lacked or had in excess is logged and returned.
+
+    What is known about its hash (``SHA256SUMS`` beside it, or the known files) is checked.
 
     Args:
         model: whose state dict names and shapes count; values are converted to its types.
         source: path, preset (``nano``, ``base``) or name of a known file (:mod:`robotseg_core.weight_files`).
         allow_partial: accept a file with any missing or unexpected keys.  Without it only a SAM 2.1 checkpoint
             may be incomplete: what RobotSeg adds keeps its initialisation, and is useless until trained.
-        sha256: what the file must hash to; default: what is known about it (``SHA256SUMS`` or the known files).
 
     Raises:
         WeightsError: absent (says how to obtain it), damaged, wrong hash, wrong shapes or keys.
     """
     path = find_weights(source)
-    expected = sha256 or expected_sha256(path)
+    expected = expected_sha256(path)
     if expected and (actual := sha256_of(path)) != expected.lower():
         raise WeightsError(f"{path} has SHA-256 {actual}, expected {expected}: damaged, or another file of that name")
     tensors, metadata = read_state_dict(path)

@@ -10,14 +10,14 @@ import subprocess
 from collections.abc import Sequence
 from typing import IO
 
-from robotseg_ros.shipped import environment_with_profile
+from robotseg_ros.shipped import PROFILE_VARIABLE, config_file
 
 STOP_TIMEOUT_S = 10.0
 
 
 def use_private_domain() -> None:
     """Set the environment so that our own processes find each other, and nobody else, with the shipped profile."""
-    os.environ.update(environment_with_profile())
+    os.environ.setdefault(PROFILE_VARIABLE, str(config_file("fastdds_profile.xml")))
     # They find each other by absolute names and with the middleware of the profile.
     for variable in ("ROS_NAMESPACE", "RMW_IMPLEMENTATION"):
         os.environ.pop(variable, None)

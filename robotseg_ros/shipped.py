@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
 
 PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
@@ -30,8 +28,3 @@ def _shipped(kind: str, name: str) -> Path:
             if (folder / name).is_file():
                 return folder / name
     raise FileNotFoundError(f"{kind}/{name} of robotseg_ros is not installed beside {Path(__file__).parent}")
-
-
-def environment_with_profile(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment with the shipped Fast DDS profile, unless it names another one."""
-    return {PROFILE_VARIABLE: str(config_file("fastdds_profile.xml")), **environment}

@@ -45,17 +45,7 @@ PARTS_SCHEMA = {
         "state": {"type": "string"},
         "age_ms": {"type": "number"},
         "dropped": {"type": "integer"},
-        **{
-            part: {
-                "type": "object",
-                "properties": {
-                    "score": {"type": "number"},
-                    "area": {"type": "integer"},
-                    "present": {"type": "boolean"},
-                },
-            }
-            for part in PARTS
-        },
+        **dict.fromkeys(PARTS, PART_SCHEMA),
     },
 }
 

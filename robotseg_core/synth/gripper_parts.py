@@ -11,7 +11,7 @@ from robotseg_core.synth.shapes import Builder, bezier, lathe, solid, sweep
 X, Y, Z = np.eye(3)
 
 
-def add_adapters(b: Builder, hand: mujoco.MjsBody, flange: float, size: float) -> float:
+def add_adapters(b: Builder, hand: mujoco.MjsBody, flange: float) -> float:
     """Tool changer, force sensor and their like; returns where the palm starts."""
     z = 0.0
     for _ in range(int(b.rng.integers(0, 3))):

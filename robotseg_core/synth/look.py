@@ -79,15 +79,8 @@ def _has_texcoords(scene: Scene, geom: int) -> bool:
     return bool(model.mesh_texcoordadr[model.geom_dataid[geom]] >= 0)
 
 
-def paint_robot(
-    scene: Scene, robot: Robot, rng: np.random.Generator, original: float = 0.5, livery: float = 0.25
-) -> str:
+def paint_robot(scene: Scene, robot: Robot, rng: np.random.Generator) -> str:
     """Repaint one robot; call ``scene.paint.apply`` first to start from its own colours.
-
-    Args:
-        original: how often it keeps its own colours (then only shaded a little), when it gets no livery; a user's own
-            robot does more often.
-        livery: how often it is painted like a maker would; generated robots always are.
 
     Returns:
         what was done: the livery's name, original, swap (each own colour replaced by another), whole (one or two
@@ -96,8 +89,9 @@ def paint_robot(
     model = scene.model
     geoms = [int(g) for g in robot.geoms if _visible(scene, int(g))]
     spares = list(scene.plain) + list(scene.textured)
-    if robot.choice.own is not None:  # its user knows its colours
-        original, livery = 0.8, 0.1
+    # How often it keeps its own colours (then only shaded a little), when it is not painted like a maker would;
+    # the user of an own robot knows its colours.
+    original, livery = (0.5, 0.25) if robot.choice.own is None else (0.8, 0.1)
     if robot.choice.arm == PROCEDURAL or rng.random() < livery:
         return _paint_livery(scene, robot, geoms, rng)
     draw = rng.random()

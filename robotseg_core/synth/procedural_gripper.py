@@ -48,7 +48,7 @@ def build_gripper(rng: np.random.Generator, flange: float, kind: str | None = No
     b = Builder(spec, rng)
     hand = spec.worldbody.add_body(name="hand")
     size = float(np.clip(flange, 0.016, 0.06)) * b.between(0.8, 1.25)  # half width of the palm
-    z = add_adapters(b, hand, flange, size)
+    z = add_adapters(b, hand, flange)
     make = {
         "parallel": _parallel,
         "wide": _parallel,
