@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from robotseg_core.attention import product, uses_onednn
-from robotseg_core.config import PRESETS
+from robotseg_core.config import MAX_BATCH, PRESETS
 from robotseg_core.segment import add_model_arguments, load_model
 from robotseg_core.stream import MAX_SIDE, PRECISIONS, RobotSeg, Stream
 from robotseg_core.stream_policy import NEVER, StreamPolicy
@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", default="fp32", choices=tuple(PRECISIONS), help="default fp32")
     parser.add_argument("--memory-frames", type=int, help="frames looked up, 1 to the preset's (default)")
     parser.add_argument("--knobs", action="store_true", help="also measure what each knob saves")
+    parser.add_argument("--batch", type=int, default=1, help="also encode so many images at once, 2 to 8")
     parser.add_argument("--long", action="store_true", help="also compare frame 1,000 with frame 20")
     parser.add_argument(
         "--loop",
@@ -128,7 +129,12 @@ def model_to_measure(arguments: argparse.Namespace) -> RobotSeg:
         from robotseg_core.bench_knobs import random_base
 
         return random_base(arguments)
-    return load_model(arguments, precision=arguments.precision, memory_frames=arguments.memory_frames)
+    return load_model(
+        arguments,
+        precision=arguments.precision,
+        memory_frames=arguments.memory_frames,
+        encoder_batch=arguments.batch,
+    )
 
 
 def hasten(robotseg: RobotSeg, loop: str) -> None:
@@ -150,6 +156,8 @@ def run(arguments: argparse.Namespace) -> int:
     count = arguments.frames or FRAMES.get(arguments.preset, 200)
     if count < 2:
         raise ValueError(f"--frames is {count}, must be at least 2")
+    if not 1 <= arguments.batch <= MAX_BATCH:
+        raise ValueError(f"--batch is {arguments.batch}, must be 1 to {MAX_BATCH}")
     robotseg = model_to_measure(arguments)
     if arguments.loop != "eager":
         if torch.device(robotseg.device).type != "cuda":
@@ -179,9 +187,11 @@ def run(arguments: argparse.Namespace) -> int:
         tenth = max(1, len(times.rows) // 10)
         ratio = np.median(times.rows[-tenth:, -1]) / np.median(times.rows[:tenth, -1])
         print(f"last tenth over first tenth of the frames: {ratio:.3f}")
-    if arguments.long or arguments.knobs:
+    if arguments.long or arguments.knobs or arguments.batch > 1:
         from robotseg_core import bench_knobs
 
+        if arguments.batch > 1:
+            bench_knobs.batches(robotseg, frames, arguments.batch, max(10, count // 2))
         if arguments.long:
             bench_knobs.early_and_late(robotseg, frames)
         if arguments.knobs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import time
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from robotseg_core.bench import full, measure
 from robotseg_core.config import BASE
 from robotseg_core.golden import load_golden_weights
 from robotseg_core.model import RobotSegModel
-from robotseg_core.stream import PRECISIONS, RobotSeg, check_precision
+from robotseg_core.stream import PRECISIONS, RobotSeg, check_precision, chosen_device
 from robotseg_core.types import PARTS
 
 SEED = 10
@@ -27,9 +28,7 @@ SIDES = {"base": (1024, 768, 512), "nano": (320, 256, 192)}
 
 def random_base(arguments: argparse.Namespace) -> RobotSeg:
     """The base preset with seeded random weights: what a frame costs does not depend on them."""
-    device = arguments.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = chosen_device(arguments.device)
     config = dataclasses.replace(BASE, image_size=arguments.image_size or BASE.image_size)
     return RobotSeg.of(
         _random_model(config.image_size),
@@ -38,6 +37,7 @@ def random_base(arguments: argparse.Namespace) -> RobotSeg:
         source="seeded random weights",
         precision=arguments.precision,
         memory_frames=arguments.memory_frames,
+        encoder_batch=arguments.batch,
     )
 
 
@@ -66,6 +66,29 @@ def early_and_late(robotseg: RobotSeg, frames: list[NDArray[np.uint8]]) -> None:
     print(
         f"{robotseg.preset} at {side} px, {MANY + 40} frames stepped: median of frames 21 to 60 {early:.2f} ms, of the "
         f"last 40 {late:.2f} ms, ratio {late / early:.3f}"
+    )
+
+
+def batches(robotseg: RobotSeg, frames: list[NDArray[np.uint8]], size: int, count: int) -> None:
+    """Images of several cameras through the encoder at once, against one after the other; by turns."""
+    image = torch.cat([encoded.image for encoded in robotseg.encode_frames(frames[:1] * size)])
+    ways = {"one by one": list(image.split(1)), "at once": [image]}
+    times: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+    with torch.inference_mode():
+        for i in range(2 + count):
+            for way, given in ways.items():
+                wall, cpu = time.perf_counter(), time.process_time()
+                for one in given:
+                    features = robotseg.encode(one)
+                # Waits for CUDA.
+                float(features.f16.flatten()[0])
+                if i >= 2:
+                    times[way].append((time.perf_counter() - wall, time.process_time() - cpu))
+    apart, together = (1e3 * np.median(np.array(times[way]), 0) for way in ways)
+    print(
+        f"encoder ({robotseg.backend}), {size} images: one by one {apart[0]:.1f} ms (CPU {apart[1]:.1f}), at once "
+        f"{together[0]:.1f} ms (CPU {together[1]:.1f}), ratio {together[0] / apart[0]:.2f} (CPU "
+        f"{together[1] / apart[1]:.2f}); at once the first waits {size * together[0] / apart[0]:.2f} times as long"
     )
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MAX_BATCH = 8
+"""Frames of different cameras that may be asked to go through the encoder at once."""
+
 
 @dataclass(frozen=True)
 class HieraConfig:

@@ -25,9 +25,6 @@ log = logging.getLogger(__name__)
 
 BACKENDS = ("auto", "torch", "onnxruntime", "tensorrt")
 
-MAX_BATCH = 8
-"""Frames at once that may be asked for."""
-
 GRAPH_VERSION = 3
 """Raised when the export changes, so that no graph or engine of before is taken from the cache."""
 

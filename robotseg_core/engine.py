@@ -7,7 +7,7 @@ import argparse
 
 import torch
 
-from robotseg_core.encoder_backend import MAX_BATCH
+from robotseg_core.config import MAX_BATCH
 from robotseg_core.export import add_encoder_arguments, load_model
 from robotseg_core.tensorrt_encoder import cuda_device, engine_key, import_tensorrt, load_or_build
 

@@ -23,7 +23,9 @@ FOLDERS = dict(zip(PARTS, ("000", "001", "002"), strict=True))
 """Folder of each part in VRS layout (SPEC 10.1)."""
 
 
-def load_model(arguments: argparse.Namespace, *, precision: str = "fp32", memory_frames: int | None = None) -> RobotSeg:
+def load_model(
+    arguments: argparse.Namespace, *, precision: str = "fp32", memory_frames: int | None = None, encoder_batch: int = 1
+) -> RobotSeg:
     """The model that :func:`add_model_arguments` asks for; the rest as in :meth:`RobotSeg.load`."""
     return RobotSeg.load(
         arguments.preset,
@@ -33,6 +35,7 @@ def load_model(arguments: argparse.Namespace, *, precision: str = "fp32", memory
         image_size=arguments.image_size,
         precision=precision,
         memory_frames=memory_frames,
+        encoder_batch=encoder_batch,
     )
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from robotseg_core.config import PRESETS
-from robotseg_core.encoder_backend import MAX_BATCH, EncoderBackend, OnnxEncoder, make_encoder
+from robotseg_core.config import MAX_BATCH, PRESETS
+from robotseg_core.encoder_backend import EncoderBackend, OnnxEncoder, make_encoder
 from robotseg_core.memory_bank import MemoryBank
 from robotseg_core.model import Features, RobotSegModel
 from robotseg_core.onnx_loop import make_loop
@@ -45,6 +45,7 @@ class RobotSeg:
         *,
         precision: str = "fp32",
         memory_frames: int | None = None,
+        encoder_batch: int = 1,
         graphs: bool = False,
     ) -> None:
         limit = model.config.memory_frames
@@ -54,6 +55,7 @@ class RobotSeg:
         check_precision(precision, device)
         self.model, self.encoder, self._device = model, encoder, device
         self.source, self.precision, self._graphs = source, precision, graphs
+        self.encoder_batch = encoder_batch
         self._loops: dict[tuple[int, ...], Loop] = {}
         # Constant for all frames: computed once.
         with torch.inference_mode():
@@ -91,8 +93,7 @@ class RobotSeg:
         """
         if preset not in PRESETS:
             raise ValueError(f"preset is {preset!r}, must be one of {tuple(PRESETS)}")
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = chosen_device(device)
         try:
             place = torch.device(device)
         except RuntimeError as error:
@@ -118,7 +119,7 @@ class RobotSeg:
             memory_frames=memory_frames,
             encoder_batch=encoder_batch,
         )
-        robotseg.warm_up(encoder_batch)
+        robotseg.warm_up()
         return robotseg
 
     @classmethod
@@ -142,18 +143,27 @@ class RobotSeg:
         threads = len(os.sched_getaffinity(0))
         encoder = make_encoder(model, backend, device, threads, precision=inside, batch=encoder_batch)
         graphs = encoder.name == OnnxEncoder.name and precision == "fp32"
-        return cls(model, encoder, device, source, precision=precision, memory_frames=memory_frames, graphs=graphs)
+        return cls(
+            model,
+            encoder,
+            device,
+            source,
+            precision=precision,
+            memory_frames=memory_frames,
+            encoder_batch=encoder_batch,
+            graphs=graphs,
+        )
 
     @torch.inference_mode()
-    def warm_up(self, encoder_batch: int = 1) -> None:
+    def warm_up(self) -> None:
         """Step twice, the second time with a memory, so that no camera frame waits for first-time set-up."""
         stream = self.stream()
         black = np.zeros((480, 640, 3), np.uint8)
         stream.step(black)
         stream.fill_memory()
         stream.step(black)
-        if encoder_batch > 1:
-            self.encode_frames([black] * encoder_batch)
+        if self.encoder_batch > 1:
+            self.encode_frames([black] * self.encoder_batch)
 
     @property
     def preset(self) -> str:
@@ -189,7 +199,7 @@ class RobotSeg:
         them in full: each has waited for all.
 
         Raises:
-            ValueError: shape, type or size of a frame is off, or there are more frames than the backend takes.
+            ValueError: shape, type or size of a frame is off, or the backend does not take so many.
         """
         most = self.encoder.max_batch
         if most is not None and len(frames) > most:
@@ -231,6 +241,11 @@ class RobotSeg:
             parts: the parts wanted, in the order of :data:`PARTS`, the robot among them; fewer cost less.
         """
         return Stream(self, policy or POLICIES.get(self.preset, StreamPolicy()), parts)
+
+
+def chosen_device(device: str) -> str:
+    """The device of ``auto``: CUDA where it works, else the CPU; any other is as it is."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
 def check_precision(precision: str, device: torch.device) -> None:

@@ -113,7 +113,7 @@ class PartMask:
 
 @dataclass(frozen=True)
 class StageTimes:
-    """Wall time of each stage of one step, in milliseconds."""
+    """Wall time of each stage of one step, in milliseconds; ``encoder`` of all frames that it encoded at once."""
 
     preprocess: float = 0.0
     encoder: float = 0.0

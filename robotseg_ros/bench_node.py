@@ -22,6 +22,7 @@ from robotseg_core.bench import hardware, versions
 from robotseg_core.postprocess import part_mask
 from robotseg_core.segment import add_model_arguments, load_model
 from robotseg_core.stream import RobotSeg, StreamPolicy
+from robotseg_core.stream_frame import EncodedFrame
 from robotseg_core.types import PARTS, PartMask, PartMasks, Prompt, State
 from robotseg_ros.allocator import keep_image_memory, keep_out_of_collections
 from robotseg_ros.processes import stop, use_private_domain
@@ -95,6 +96,8 @@ class SteadyModel:
     def __init__(self, robotseg: RobotSeg) -> None:
         self._robotseg = robotseg
         self.preset, self.device, self.backend = robotseg.preset, robotseg.device, robotseg.backend
+        self.encoder_batch = 1
+        self.encode_frames = robotseg.encode_frames
 
     def stream(self) -> SteadyStream:
         """Open a stream."""
@@ -105,6 +108,7 @@ class SteadyStream:
     """See :class:`SteadyModel`."""
 
     def __init__(self, robotseg: RobotSeg) -> None:
+        self._robotseg = robotseg
         # A full memory that is never dropped, as in `robotseg bench`.
         self._stream = robotseg.stream(StreamPolicy(lost_after=1 << 40, refresh_after=0))
         self._stream.fill_memory()
@@ -112,8 +116,12 @@ class SteadyStream:
 
     def step(self, frame: NDArray[np.uint8], stamp: int) -> PartMasks:
         """Segment one frame and forget what was seen."""
-        result = self._stream.step(frame, stamp)
-        size = (frame.shape[0], frame.shape[1])
+        (encoded,) = self._robotseg.encode_frames([frame])
+        return self.step_encoded(encoded, stamp)
+
+    def step_encoded(self, encoded: EncodedFrame, stamp: int) -> PartMasks:
+        """The same of a frame that has been encoded."""
+        result, size = self._stream.step_encoded(encoded, stamp), encoded.size
         if size not in self._shown:
             self._shown[size] = robot_in_view(*size)
         return PartMasks(stamp, State.TRACKING, self._shown[size], result.stage_ms)

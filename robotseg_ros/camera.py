@@ -50,7 +50,7 @@ class Camera:
         options: CameraOptions,
         publishers: Publishers,
         inference: Inference,
-        worker: FairWorker[Any],
+        worker: FairWorker,
         live: Callable[[], LiveOptions],
         *,
         replay: bool,
@@ -60,7 +60,7 @@ class Camera:
         self.options = options
         self.inference = inference
         self._reported_stale: LastImage | None = None
-        self._lane = worker.lane(inference.process, depth=REPLAY_DEPTH * replay, on_room=self._wake)
+        self._lane = worker.lane(inference, depth=REPLAY_DEPTH * replay, on_room=self._wake)
         self._gate = qos.Gate(lambda: not self._lane.full) if replay else None
         self._images: Any = None
         self._listening = False
@@ -70,7 +70,7 @@ class Camera:
     @property
     def enabled(self) -> bool:
         """Whether its images are listened to."""
-        return not self.inference.paused
+        return not self.inference.answers.paused
 
     def open(self) -> None:
         """Subscribe to everything and offer the services."""
@@ -92,7 +92,7 @@ class Camera:
 
     def close(self) -> None:
         """Take all of it down; the answer to an image still worked on is not published."""
-        self.inference.stop()
+        self.inference.answers.stop()
         self._ignore()
         while self._subscriptions:
             self._topics.unsubscribe(self._subscriptions.pop())

@@ -73,6 +73,7 @@ class Counters:
     Attributes:
         received: images that came.
         answered: results published as current.
+        encoded_with_others: images that went through the encoder together with those of other cameras.
         dropped: images replaced by a newer one before the model had time for them.
         lost: images lost on their way, as far as the middleware tells.
         refused: images refused, by reason.
@@ -89,6 +90,7 @@ class Counters:
 
     received: int = 0
     answered: int = 0
+    encoded_with_others: int = 0
     dropped: int = 0
     lost: int = 0
     refused: Counter[str] = field(default_factory=Counter)

@@ -42,7 +42,7 @@ class Diagnostics:
 
     def update(self, cameras: Sequence[Camera]) -> None:
         """Publish, if it is time to or a state has changed."""
-        states = [(camera.options.name, camera.enabled, camera.inference.state) for camera in cameras]
+        states = [(camera.options.name, camera.enabled, camera.inference.answers.state) for camera in cameras]
         now = time.monotonic()
         if states == self._last_states and now - self._last_time < PERIOD_S:
             return
@@ -80,7 +80,7 @@ class Diagnostics:
         )
 
     def _of_camera(self, camera: Camera) -> DiagnosticStatus:
-        counters, state = camera.inference.counters, camera.inference.state
+        counters, state = camera.inference.counters, camera.inference.answers.state
         level, message = LEVELS[state] if camera.enabled else (DiagnosticStatus.OK, "disabled")
         topic = self._node.resolve_topic_name(camera.options.image)
         publishers = self._node.count_publishers(topic)
@@ -102,6 +102,7 @@ class Diagnostics:
             "work_ms_p99": _number(work.p99),
             "received": str(counters.received),
             "answered": str(counters.answered),
+            "encoded_with_others": str(counters.encoded_with_others),
             "dropped_for_newer": str(counters.dropped),
             "lost_on_the_way": str(counters.lost),
             "too_old": str(counters.too_old),

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robotseg_core.config import MAX_BATCH
 from robotseg_core.types import PartMasks, Prompt
 
 
@@ -26,6 +27,9 @@ class ModelOptions:
         image_size: side of the model's square input, pixels, a multiple of 32; None: the preset's.
         precision: ``fp32``, ``bf16`` or ``fp16``.
         memory_frames: frames the memory attention looks up, 1 to the preset's; None: the preset's.
+        cameras: how many there are.
+        encoder_batch: images of different cameras that go through the encoder at once at most, 1 to 8; None: one on
+            a CPU, which gains nothing by more, and one of each camera on CUDA.
     """
 
     preset: str = "nano"
@@ -35,6 +39,8 @@ class ModelOptions:
     image_size: int | None = None
     precision: str = "fp32"
     memory_frames: int | None = None
+    cameras: int = 1
+    encoder_batch: int | None = None
 
 
 class Stream(Protocol):
@@ -42,6 +48,10 @@ class Stream(Protocol):
 
     def step(self, frame: NDArray[np.uint8], stamp: int) -> PartMasks:
         """Segment one frame: [H, W, 3] uint8 RGB, contiguous; stamp in nanoseconds."""
+        ...
+
+    def step_encoded(self, encoded: Any, stamp: int) -> PartMasks:
+        """The same from :meth:`Model.encode_frames` on."""
         ...
 
     def prompt(self, prompt: Prompt) -> None:
@@ -71,6 +81,15 @@ class Model(Protocol):
         """Name of the preset."""
         ...
 
+    @property
+    def encoder_batch(self) -> int:
+        """How many frames go through the encoder at once at most."""
+        ...
+
+    def encode_frames(self, frames: Sequence[NDArray[np.uint8]]) -> Sequence[Any]:
+        """Frames of different cameras through the encoder at once: for each what its stream goes on with."""
+        ...
+
     def stream(self) -> Stream:
         """Open a stream."""
         ...
@@ -86,15 +105,18 @@ def load_robotseg(options: ModelOptions) -> Model:
         Exception: whatever the core raises for an unknown preset, a missing file or a missing device.
     """
     # Imported here: torch takes seconds, and a node that never gets configured needs none of it.
-    from robotseg_core.stream import RobotSeg
+    from robotseg_core.stream import RobotSeg, chosen_device
 
+    device = chosen_device(options.device)
+    batch = options.encoder_batch or (MAX_BATCH if device.startswith("cuda") else 1)
     model: Model = RobotSeg.load(
         options.preset,
-        device=options.device,
+        device=device,
         backend=options.backend,
         weights=options.weights,
         image_size=options.image_size,
         precision=options.precision,
         memory_frames=options.memory_frames,
+        encoder_batch=min(batch, options.cameras),
     )
     return model

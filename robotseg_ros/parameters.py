@@ -18,6 +18,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from robotseg_core.config import MAX_BATCH
 from robotseg_core.types import PARTS
 from robotseg_ros.mask_policy import BALANCED, POLICIES
 from robotseg_ros.model import ModelOptions
@@ -174,6 +175,16 @@ class Parameters:
         )
         if transport not in TRANSPORTS:
             raise ValueError(f"transport is {transport!r}, must be one of {', '.join(TRANSPORTS)}")
+        replay = fixed(
+            "replay", False, "Work on every image, in order, with reliable QoS and without max_age: for recordings."
+        )
+        encoder_batch = fixed(
+            "encoder_batch",
+            0,
+            "Images of different cameras that go through the encoder at once, if so many wait; 0: 1 on a CPU, on CUDA "
+            "one of each camera. With replay always 1.",
+            integer_range=[IntegerRange(from_value=0, to_value=MAX_BATCH)],
+        )
         return SegmenterOptions(
             cameras=tuple(_declare_camera(fixed, name, transport) for name in names),
             model=ModelOptions(
@@ -196,10 +207,11 @@ class Parameters:
                     integer_range=[IntegerRange(from_value=0, to_value=16)],
                 )
                 or None,
+                cameras=len(names),
+                # Whom an image meets in a batch is chance, and shows in the last bits of its masks.
+                encoder_batch=1 if replay else encoder_batch or None,
             ),
-            replay=fixed(
-                "replay", False, "Work on every image, in order, with reliable QoS and without max_age: for recordings."
-            ),
+            replay=replay,
             autostart=fixed("autostart", False, "Configure and activate the node by itself."),
         )
 

@@ -33,16 +33,16 @@ class Answer:
         rgb: [H, W, 3] uint8, the image.
         result: masks of that image, after the mask policy.
         decode_ms: time of decoding the image, ms.
-        dropped: images replaced by a newer one, or lost, since the last answer.
         info: of the camera, if it is known.
+        dropped: images replaced by a newer one, or lost, since the last answer.
     """
 
     header: Header
     rgb: NDArray[np.uint8]
     result: PartMasks
     decode_ms: float
-    dropped: int
     info: CameraInfo | None
+    dropped: int = 0
 
 
 class PictureTopic:

@@ -12,6 +12,7 @@ from rclpy.validate_topic_name import validate_topic_name
 
 from robotseg_ros.camera import Camera
 from robotseg_ros.diagnostics import Diagnostics
+from robotseg_ros.encoder_batch import EncoderBatch
 from robotseg_ros.inference import Inference
 from robotseg_ros.model import Model, ModelLoader, load_robotseg
 from robotseg_ros.parameters import CameraOptions, LiveOptions, Parameters, SegmenterOptions
@@ -49,7 +50,7 @@ class Segmenter(LifecycleNode):
         self._model: Model | None = None
         self._outputs: list[Publishers] = []
         self._diagnostics: Diagnostics | None = None
-        self._worker: FairWorker[Any] | None = None
+        self._worker: FairWorker | None = None
         self._watch: Watch | None = None
         self.cameras: tuple[Camera, ...] = ()
 
@@ -97,7 +98,9 @@ class Segmenter(LifecycleNode):
         def activate() -> TransitionCallbackReturn:
             # The publishers first: an answer may be there before this has returned.
             done = super(Segmenter, self).on_activate(state)
-            self._worker = FairWorker("inference")
+            assert self._model is not None
+            together = EncoderBatch(self._model, self.get_logger().warning) if self._model.encoder_batch > 1 else None
+            self._worker = FairWorker("inference", together)
             for options, publishers in zip(self.options.cameras, self._outputs, strict=True):
                 publishers.publish_once()
                 camera = self._open(options, publishers)

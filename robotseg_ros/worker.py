@@ -10,20 +10,60 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from robotseg_ros.counters import Counters
 
 log = logging.getLogger(__name__)
 
-Item = TypeVar("Item")
+
+class Session(Protocol):
+    """What works on the items of one camera.
+
+    It should not raise: an exception is logged with its traceback.
+    """
+
+    counters: Counters
+
+    def process(self, item: Any, dropped: int) -> None:
+        """Work on an item; ``dropped`` were replaced by a newer one since the last call."""
+        ...
+
+    def begin(self, item: Any, dropped: int) -> Any | None:
+        """The first half of it, before the encoder; None where there is no second half."""
+        ...
+
+    def finish(self, begun: Any, encoded: Any) -> None:
+        """The second half, with what the encoder has made of it together with others."""
+        ...
 
 
-class Lane(Generic[Item]):
+@dataclass(frozen=True)
+class Turn:
+    """An item whose turn it is, and how many of its camera were dropped before it."""
+
+    session: Session
+    item: Any
+    dropped: int
+
+
+class Together(Protocol):
+    """What serves several cameras at once, ``size`` at most.  It should not raise either."""
+
+    size: int
+
+    def process(self, turns: Sequence[Turn]) -> None:
+        """Work on an item of each of two cameras or more."""
+        ...
+
+
+class Lane:
     """The items of one camera that wait for the thread; made by :meth:`FairWorker.lane`.
 
     Args:
-        process: the work, called as ``process(item, dropped)``; ``dropped`` is the number of items replaced by a
-            newer one since the last call.  It should not raise: an exception is logged with its traceback.
+        session: works on them.
         changed: of the worker.
         depth: 0 keeps the newest item only; otherwise the number of items from which on the lane says it is full.
         on_room: called in the thread when a full lane has room again.
@@ -31,19 +71,19 @@ class Lane(Generic[Item]):
 
     def __init__(
         self,
-        process: Callable[[Item, int], None],
+        session: Session,
         changed: threading.Condition,
         depth: int,
         on_room: Callable[[], None],
     ) -> None:
-        self.process = process
+        self._session = session
         self._changed = changed
         self._depth = depth
         self._on_room = on_room
-        self._waiting: deque[Item] = deque()
+        self._waiting: deque[Any] = deque()
         self._dropped = 0
 
-    def put(self, item: Item) -> None:
+    def put(self, item: Any) -> None:
         """Leave an item for the thread.  Never blocks for long."""
         with self._changed:
             if not self._depth and self._waiting:
@@ -67,10 +107,10 @@ class Lane(Generic[Item]):
         with self._changed:
             self._waiting.clear()
 
-    def take(self) -> tuple[Item, int]:
-        """The next item and the number dropped before it; called with the worker's lock held."""
+    def take(self) -> Turn:
+        """The next item; called with the worker's lock held."""
         dropped, self._dropped = self._dropped, 0
-        return self._waiting.popleft(), dropped
+        return Turn(self._session, self._waiting.popleft(), dropped)
 
     def say_room(self) -> None:
         """Tell who fills the lane that it may go on, if it had stopped."""
@@ -78,33 +118,33 @@ class Lane(Generic[Item]):
             self._on_room()
 
 
-class FairWorker(Generic[Item]):
+class FairWorker:
     """A thread that serves its lanes in turn: after a camera has been served, all others that wait come first.
 
     Args:
         name: of the thread.
+        together: serves cameras that wait at the same time; None: one after the other.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, together: Together | None = None) -> None:
+        self._together = together
         self._changed = threading.Condition()
-        self._lanes: list[Lane[Item]] = []
+        self._lanes: list[Lane] = []
         self._next = 0
         self._stopping = False
         # A daemon, so that a process can end although a model hangs in native code.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def lane(
-        self, process: Callable[[Item, int], None], *, depth: int = 0, on_room: Callable[[], None] = lambda: None
-    ) -> Lane[Item]:
+    def lane(self, session: Session, *, depth: int = 0, on_room: Callable[[], None] = lambda: None) -> Lane:
         """Add a camera; the arguments are those of :class:`Lane`."""
-        lane = Lane(process, self._changed, depth, on_room)
+        lane = Lane(session, self._changed, depth, on_room)
         with self._changed:
             self._lanes.append(lane)
         return lane
 
     def stop(self, timeout: float) -> bool:
-        """End the thread after the item that it is working on.
+        """End the thread after what it is working on.
 
         Args:
             timeout: how long to wait for it, seconds.
@@ -118,26 +158,30 @@ class FairWorker(Generic[Item]):
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def _turn(self) -> Lane[Item] | None:
-        """The first lane with an item, from the one after the last served."""
-        for offset in range(len(self._lanes)):
-            index = (self._next + offset) % len(self._lanes)
-            if self._lanes[index].waiting:
-                self._next = index + 1
-                return self._lanes[index]
-        return None
+    def _choose(self) -> list[Lane]:
+        """The lanes with an item, from the one after the last served; as many as are served together."""
+        most = 1 if self._together is None else self._together.size
+        lanes = self._lanes[self._next :] + self._lanes[: self._next]
+        chosen = [lane for lane in lanes if lane.waiting][:most]
+        if chosen:
+            self._next = self._lanes.index(chosen[-1]) + 1
+        return chosen
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._stopping and (lane := self._turn()) is None:
+                while not self._stopping and not (lanes := self._choose()):
                     self._changed.wait()
                 if self._stopping:
                     return
-                assert lane is not None
-                item, dropped = lane.take()
+                turns = [lane.take() for lane in lanes]
             try:
-                lane.say_room()
-                lane.process(item, dropped)
+                for lane in lanes:
+                    lane.say_room()
+                if self._together is not None and len(turns) > 1:
+                    self._together.process(turns)
+                else:
+                    (turn,) = turns
+                    turn.session.process(turn.item, turn.dropped)
             except Exception:
                 log.exception("%s failed on an item", self._thread.name)

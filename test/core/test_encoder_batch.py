@@ -12,7 +12,8 @@ import torch
 from small import SMALL, moving_frames, small_model
 from tiny import TINY
 
-from robotseg_core.encoder_backend import MAX_BATCH, OnnxEncoder, TorchEncoder
+from robotseg_core.config import MAX_BATCH
+from robotseg_core.encoder_backend import OnnxEncoder, TorchEncoder
 from robotseg_core.stream import RobotSeg
 
 CPU = torch.device("cpu")

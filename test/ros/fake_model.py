@@ -49,6 +49,11 @@ class FakeStream:
         state = State.TRACKING if parts[2].present else State.SEARCHING
         return PartMasks(stamp, state, parts, StageTimes(encoder=self.model.delay * 1e3))
 
+    def step_encoded(self, encoded, stamp):
+        kind, frame = encoded
+        assert kind == "encoded"
+        return self.step(frame, stamp)
+
     def prompt(self, prompt):
         self.steps.append((0, "prompt"))
         self.prompts.append(prompt)
@@ -64,11 +69,21 @@ class FakeModel:
     broken: bool = False
     hang: threading.Event | None = None
     """Steps wait until this is set."""
+    encoder_batch: int = 1
+    broken_batch: bool = False
+    batches: list[int] = field(default_factory=list)
+    """How many images went through the encoder at once, batch by batch."""
     device: str = "cpu"
     backend: str = "fake"
     preset: str = "nano"
     stamps: list[int] = field(default_factory=list)
     streams: list[FakeStream] = field(default_factory=list)
+
+    def encode_frames(self, frames):
+        self.batches.append(len(frames))
+        if self.broken_batch:
+            raise MemoryError("no room for so many")
+        return [("encoded", frame) for frame in frames]
 
     def stream(self):
         self.streams.append(FakeStream(self))

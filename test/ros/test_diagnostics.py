@@ -51,9 +51,9 @@ def test_they_come_once_a_second_and_at_every_change(client, told):
     # Nothing has changed: they are a second apart, and more where the machine is busy.
     assert stamps[1] - stamps[0] >= 0.95 and stamps[2] - stamps[1] >= 0.95
     assert heard[-1].status[1].message == "no image yet" and heard[-1].status[1].level == DiagnosticStatus.WARN
-    inference = node.cameras[0].inference
+    answers = node.cameras[0].inference.answers
     for i, state in enumerate(State):
-        inference.state = state
+        answers.state = state
         wait_until(lambda state=state: heard[-1].status[1].message == LEVELS[state][1], f"state {state.name}")
         assert heard[-1].status[1].level == LEVELS[state][0], i
 

@@ -162,7 +162,7 @@ def test_memory_that_runs_out_for_real_is_a_fault(node):
 
 
 def test_an_answer_that_cannot_be_published_is_counted_and_said(session, capfd):
-    session.inference._publishers.publish = lambda answer, live: np.ones(1 << 55, np.uint8)
+    session.inference.answers._publishers.publish = lambda answer, live: np.ones(1 << 55, np.uint8)
     assert session.shows(robot_picture()) is None
     assert session.counters.unpublished == 1 and session.counters.answered == 0
     assert "cannot publish an answer: " in capfd.readouterr().err

@@ -8,7 +8,7 @@ import pytest
 from fake_model import FakeModel, robot_picture
 from ros_client import malformed, wait_until
 
-from robotseg_ros import inference
+from robotseg_ros import camera_log, inference
 from robotseg_ros.msg import PartMasks
 
 SECOND = 1_000_000_000
@@ -39,7 +39,7 @@ def test_malformed_images_are_refused_and_counted_and_the_node_goes_on(client, s
 
 def test_refusals_are_counted_by_reason_in_the_log(start_segmenter, client, capfd, monkeypatch):
     node = start_segmenter(FakeModel())
-    monkeypatch.setattr(inference, "LOG_PERIOD_S", 0.0)
+    monkeypatch.setattr(camera_log, "LOG_PERIOD_S", 0.0)
     for fields in ({"step": 17}, {"step": 17}, {"encoding": "32FC1"}):
         node.cameras[0].inference.process(malformed(client, **fields), 0)
     assert "encoding '32FC1' is not one of" in (errors := capfd.readouterr().err)

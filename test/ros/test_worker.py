@@ -2,6 +2,7 @@
 """The inference thread alone, without ROS: newest images, queues, turns."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 from ros_client import wait_until
@@ -30,7 +31,7 @@ class Recorder:
             self.started.set()
             assert self.release.wait(30)
 
-        return process
+        return SimpleNamespace(name=name, process=process)
 
 
 def test_only_the_newest_waiting_item_is_worked_on(worker):
@@ -107,7 +108,7 @@ def test_an_exception_is_logged_and_the_thread_goes_on(worker, caplog):
             raise MemoryError("no room for it")
         done.set()
 
-    lane = worker.lane(process)
+    lane = worker.lane(SimpleNamespace(process=process))
     lane.put("bad")
     wait_until(lambda: caplog.records, "a line in the log")
     lane.put("good")
