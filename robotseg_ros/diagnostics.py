@@ -15,7 +15,7 @@ from rclpy.qos import QoSProfile
 from robotseg_core.types import State
 from robotseg_ros.camera import Camera
 from robotseg_ros.model import Model
-from robotseg_ros.qos import Topics
+from robotseg_ros.qos import PublisherEventCallbacks, Topics
 
 TOPIC = "/diagnostics"
 PERIOD_S = 1.0
@@ -36,7 +36,13 @@ class Diagnostics:
     def __init__(self, node: LifecycleNode, topics: Topics, model: Model) -> None:
         self._node, self._topics, self._model = node, topics, model
         # An ordinary publisher: what is wrong is to be known in every state of the node.
-        self._publisher = node.create_publisher(DiagnosticArray, TOPIC, QoSProfile(depth=10))
+        self._publisher = node.create_publisher(
+            DiagnosticArray,
+            TOPIC,
+            QoSProfile(depth=10),
+            # The executor goes through all events several times for every image.
+            event_callbacks=PublisherEventCallbacks(use_default_callbacks=False),
+        )
         self._last_states: list[Any] = []
         self._last_time = -PERIOD_S
 

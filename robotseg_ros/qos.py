@@ -100,7 +100,7 @@ def describe(publisher: QoSProfile, subscriber: QoSProfile) -> str:
 
 @dataclass
 class _Suspect:
-    """One of our ends, of which the middleware has said that some other end does not match."""
+    """One of our subscriptions, of which the middleware has said that some publisher does not match."""
 
     qos: QoSProfile
     policy: str
@@ -116,8 +116,10 @@ class Topics:
 
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
-        # By topic and whether we publish it.
-        self._suspects: dict[tuple[str, bool], _Suspect] = {}
+        # By topic.
+        self._suspects: dict[str, _Suspect] = {}
+        self._outputs: dict[str, tuple[Any, QoSProfile]] = {}
+        self._output_problems: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def subscribe(
@@ -140,7 +142,7 @@ class Topics:
             callback_group=group,
             qos_overriding_options=QoSOverridingOptions(OVERRIDABLE),
             event_callbacks=SubscriptionEventCallbacks(
-                incompatible_qos=lambda event: self._suspect((name, False), qos, event),
+                incompatible_qos=lambda event: self._suspect(name, qos, event),
                 message_lost=None if lost is None else lambda event: lost(event.total_count_change),
             ),
         )
@@ -148,54 +150,73 @@ class Topics:
     def unsubscribe(self, subscription: Any) -> None:
         """Take a subscription down."""
         with self._lock:
-            self._suspects.pop((subscription.topic_name, False), None)
+            self._suspects.pop(subscription.topic_name, None)
         self._node.destroy_subscription(subscription)
 
     def advertise(self, kind: type, topic: str, qos: QoSProfile) -> Any:
         """Make a lifecycle publisher."""
-        name = self._node.resolve_topic_name(topic)
-        return self._node.create_lifecycle_publisher(
+        publisher: Any = self._node.create_lifecycle_publisher(
             kind,
             topic,
             qos,
             qos_overriding_options=QoSOverridingOptions(OVERRIDABLE),
-            # Without rclpy's own callback for each: the executor goes through all of them for every image.
-            event_callbacks=PublisherEventCallbacks(
-                incompatible_qos=lambda event: self._suspect((name, True), qos, event), use_default_callbacks=False
-            ),
+            # No events: the executor goes through all of them several times for every image.
+            event_callbacks=PublisherEventCallbacks(use_default_callbacks=False),
         )
+        with self._lock:
+            self._outputs[publisher.topic_name] = publisher, qos
+        return publisher
 
     def unadvertise(self, publisher: Any) -> None:
         """Take a publisher down."""
         with self._lock:
-            self._suspects.pop((publisher.topic_name, True), None)
+            self._outputs.pop(publisher.topic_name, None)
+            self._output_problems.pop(publisher.topic_name, None)
         self._node.destroy_lifecycle_publisher(publisher)
 
     def problems(self) -> dict[str, str]:
         """Topics with partners that do not match, in plain words; new ones are said in the log."""
         with self._lock:
             suspects = tuple(self._suspects.items())
-        for key, suspect in suspects:
-            words = self._explain(*key, suspect.qos)
+        for topic, suspect in suspects:
+            words = self._explain(topic, False, suspect.qos)
             if not words and time.monotonic() - suspect.since < UNEXPLAINED_S:
                 # The graph may hear of the other end only after the event.
                 words = suspect.said
             elif not words and not suspect.said:
                 words = f"a partner that is gone again did not match in {suspect.policy}"
             if words and words != suspect.said:
-                self._node.get_logger().warning(f"incompatible QoS on {key[0]}: {words}")
+                self._warn(topic, words)
             gone = not words and time.monotonic() - suspect.since >= UNEXPLAINED_S
             suspect.said = words
             if gone:
                 with self._lock:
-                    self._suspects.pop(key, None)
-        return {topic: suspect.said for (topic, _), suspect in suspects if suspect.said}
+                    self._suspects.pop(topic, None)
+        return {topic: suspect.said for topic, suspect in suspects if suspect.said} | self._look_at_outputs()
 
-    def _suspect(self, key: tuple[str, bool], qos: QoSProfile, event: Any) -> None:
+    def _look_at_outputs(self) -> dict[str, str]:
+        """Outputs with subscribers that do not match: those who subscribe and are not served."""
+        # Held throughout, so that no publisher goes away meanwhile.
+        with self._lock:
+            problems = {}
+            for topic, (publisher, qos) in self._outputs.items():
+                if self._node.count_subscribers(topic) > publisher.get_subscription_count():
+                    problems[topic] = self._explain(topic, True, qos)
+            problems = {topic: words for topic, words in problems.items() if words}
+            new = {topic: words for topic, words in problems.items() if words != self._output_problems.get(topic)}
+            self._output_problems = problems
+        for topic, words in new.items():
+            self._warn(topic, words)
+        return problems
+
+    def _warn(self, topic: str, words: str) -> None:
+        self._node.get_logger().warning(f"incompatible QoS on {topic}: {words}")
+
+    def _suspect(self, topic: str, qos: QoSProfile, event: Any) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
         with self._lock:
-            said = self._suspects[key].said if key in self._suspects else ""
-            self._suspects[key] = _Suspect(qos, policy, time.monotonic(), said)
+            said = self._suspects[topic].said if topic in self._suspects else ""
+            self._suspects[topic] = _Suspect(qos, policy, time.monotonic(), said)
 
     def _explain(self, topic: str, publishing: bool, ours: QoSProfile) -> str:
         """Who on the other end of a topic does not match, and why."""
