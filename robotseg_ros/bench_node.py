@@ -239,9 +239,13 @@ def run(arguments: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise ValueError(f"--node needs ROS 2, which is not installed here ({error})") from error
 
-    model = SteadyModel(load_model(arguments))
+    robotseg = load_model(arguments)
+    model, side = SteadyModel(robotseg), robotseg.model.config.image_size
     print(f"{hardware()}\n{versions()}, rclpy {rclpy_version()}")
-    print(f"{model.preset} on {model.device}, encoder {model.backend}; masks, overlay subscribed in another process\n")
+    print(
+        f"{model.preset} at {side} px on {model.device}, encoder {model.backend}; masks, overlay subscribed in another "
+        "process\n"
+    )
     stopwatch = Stopwatch()
     rclpy.init()
     with ExitStack() as stack:

@@ -12,6 +12,8 @@ import torch
 from small import SMALL, moving_frames, small_model
 from tiny import TINY
 
+from robotseg_core import cli
+from robotseg_core.bench_knobs import batches
 from robotseg_core.config import MAX_BATCH
 from robotseg_core.encoder_backend import OnnxEncoder, TorchEncoder
 from robotseg_core.stream import RobotSeg
@@ -115,3 +117,11 @@ def test_a_wrong_largest_batch_is_refused_before_anything_is_loaded():
     for wrong in (0, MAX_BATCH + 1):
         with pytest.raises(ValueError, match=f"encoder_batch is {wrong}, must be 1 to 8"):
             RobotSeg.load("nano", device="cpu", encoder_batch=wrong)
+
+
+def test_bench_tells_what_a_batch_is_worth(capsys):
+    batches(loaded("torch"), moving_frames(3), CAMERAS, 2)
+    said = capsys.readouterr().out
+    assert said.startswith("encoder (torch), 3 images: one by one ") and said.count("ratio") == 1
+    assert cli.main(["bench", "--batch", "9"]) == 2
+    assert "--batch is 9, must be 1 to 8" in capsys.readouterr().err
