@@ -95,12 +95,18 @@ class Handlers:
     def check_prompt(self, message):
         refused = self.inference.counters.prompts_refused
         self.camera._on_prompt(message)
+        self._apply_hints()
         return self.inference.counters.prompts_refused == refused
 
     def check_click(self, message):
         refused = self.inference.counters.prompts_refused
         self.camera._on_click(message)
+        self._apply_hints()
         return self.inference.counters.prompts_refused == refused
+
+    def _apply_hints(self):
+        # As the next image would; without it the queue is full after a few and refuses all others.
+        self.inference._apply_hints(0)
 
     def check_info(self, message):
         self.camera._on_info(message)
