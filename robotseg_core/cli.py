@@ -19,6 +19,7 @@ COMMANDS = {
     "engine": ("robotseg_core.engine", "build the TensorRT engine of the image encoder for this GPU"),
     "train": ("robotseg_core.train.command", "train a model on rendered or own data"),
     "finetune": ("robotseg_core.train.finetune", "adapt a model to videos of your own robot"),
+    "label": ("robotseg_core.train.self_labels", "turn videos without labels into training videos"),
     "ablate": ("robotseg_core.train.ablation", "what label-efficient training and its terms are worth"),
     "eval": ("robotseg_core.evaluation.command", "J&F and robustness of masks against ground truth in VRS layout"),
 }
