@@ -104,11 +104,10 @@ def _stream(stream: Stream, frames: Frames, writer: _Writer) -> None:
                 return
             except FrameError as error:
                 writer.skip(error.name)
-                continue
-            finally:
-                bar.update()
-            rgb = np.ascontiguousarray(bgr[..., ::-1])
-            writer.write(name, rgb, stream.step(rgb, stamp=round(writer.done * 1e9 / frames.rate_hz)))
+            else:
+                rgb = np.ascontiguousarray(bgr[..., ::-1])
+                writer.write(name, rgb, stream.step(rgb, stamp=round(writer.done * 1e9 / frames.rate_hz)))
+            bar.update()
 
 
 class _Writer:
