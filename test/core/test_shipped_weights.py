@@ -18,7 +18,7 @@ from robotseg_core.types import PARTS
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
 
-VAL_ROBOT, VAL_GRIPPER, DEMO_ROBOT = 0.65, 0.36, 0.75
+VAL_ROBOT, VAL_GRIPPER, DEMO_ROBOT = 0.69, 0.37, 0.75
 
 
 @pytest.fixture(scope="module")
