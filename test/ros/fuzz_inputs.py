@@ -4,12 +4,12 @@
 import math
 import struct
 import time
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import cv2
 import numpy as np
 from geometry_msgs.msg import PointStamped
+from plain_messages import File, Raw, scene
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from robotseg_core.types import PARTS
@@ -23,34 +23,9 @@ FLOATS32 = (0.0, -0.0, 1.0, -1.0, 3.5, 1e-45, 3.4e38, -3.4e38, math.inf, -math.i
 TEXTS = ("", "arm", "gripper", "robot", "Arm", "rgb8", "mono16", "32FC1", "jpeg", "png", "\u00e9\u4e2d", "x" * 300)
 
 
-@dataclass(frozen=True)
-class Raw:
-    """The fields of sensor_msgs/Image."""
-
-    height: int
-    width: int
-    encoding: str
-    step: int
-    data: Any
-    is_bigendian: int = 0
-
-
-@dataclass(frozen=True)
-class File:
-    """The fields of sensor_msgs/CompressedImage."""
-
-    data: Any
-    format: str = "jpeg"
-
-
-def scene(height=16, width=20):
-    rows, columns = np.mgrid[:height, :width]
-    return np.stack([rows * 9, columns * 7, (rows + columns) * 3], -1).astype(np.uint8)
-
-
 def valid_files():
     """Small sound pictures of every kind that OpenCV writes; those that the node refuses among them."""
-    rgb = scene()
+    rgb = scene(16, 20)
     kinds = [
         (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 90]),
         (".jpg", [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]),

@@ -2,28 +2,15 @@
 """The codec against images made by hand, pixel by pixel."""
 
 import array
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plain_messages import Raw
 
 from robotseg_ros.codec import ENCODINGS, MAX_SIDE, CodecError, Refusal, decode_rgb
-
-
-@dataclass(frozen=True)
-class Picture:
-    """The fields of sensor_msgs/Image."""
-
-    height: int
-    width: int
-    encoding: str
-    step: int
-    data: Any
-    is_bigendian: int = 0
-
 
 RGB = np.array([[[1, 2, 3], [40, 50, 60]], [[7, 8, 9], [100, 110, 120]]], np.uint8)
 ALPHA = np.full((2, 2, 1), 200, np.uint8)
@@ -33,7 +20,7 @@ GREY = np.array([[0, 255], [17, 99]], np.uint8)
 def picture(encoding, pixels, padding=0):
     rows = pixels.reshape(pixels.shape[0], -1)
     rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=77)
-    return Picture(pixels.shape[0], pixels.shape[1], encoding, rows.shape[1], rows.tobytes())
+    return Raw(pixels.shape[0], pixels.shape[1], encoding, rows.shape[1], rows.tobytes())
 
 
 BY_HAND = {
@@ -81,12 +68,12 @@ def test_yuv422_yuy2(padding):
 
 def test_data_of_a_ros_message_is_read_without_a_copy():
     data = array.array("B", RGB.tobytes())
-    decoded = decode_rgb(Picture(2, 2, "rgb8", 6, data))
+    decoded = decode_rgb(Raw(2, 2, "rgb8", 6, data))
     data[0] = 250
     assert decoded[0, 0, 0] == 250
 
 
-GOOD = Picture(2, 2, "rgb8", 6, RGB.tobytes())
+GOOD = Raw(2, 2, "rgb8", 6, RGB.tobytes())
 
 
 @pytest.mark.parametrize(
@@ -127,7 +114,7 @@ def test_malformed_images_are_refused_with_value_and_limit(fields, reason, words
     is_bigendian=st.integers(0, 2),
 )
 def test_anything_is_decoded_to_its_size_or_refused(height, width, encoding, step, size, is_bigendian):
-    image = Picture(height, width, encoding, step, bytes(size), is_bigendian)
+    image = Raw(height, width, encoding, step, bytes(size), is_bigendian)
     try:
         decoded = decode_rgb(image)
     except CodecError:

@@ -3,9 +3,7 @@
 
 import struct
 import zlib
-from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
 
 import cv2
 import numpy as np
@@ -13,22 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
+from plain_messages import File, scene
 
 from robotseg_ros.codec import CodecError, Refusal
 from robotseg_ros.compressed import MAX_PIXELS, MAX_SIDE, decode_compressed, encode_jpeg, encode_png
-
-
-@dataclass(frozen=True)
-class File:
-    """The fields of sensor_msgs/CompressedImage."""
-
-    data: Any
-    format: str = "jpeg"
-
-
-def scene(height=24, width=33):
-    rows, columns = np.mgrid[:height, :width]
-    return np.stack([rows * 9, columns * 7, (rows + columns) * 3], -1).astype(np.uint8)
 
 
 def pillow(rgb, kind, **options):
