@@ -39,7 +39,7 @@ $(VENV)/installed: $(VENV)/requirements $(INSTALLED)
 	touch $@
 
 demo: setup
-	$(BIN)/python -m robotseg_ros.demo "$(INPUT)" --out out/demo $(if $(VIEW),--view)
+	$(BIN)/python -m robotseg_ros.tools.demo "$(INPUT)" --out out/demo $(if $(VIEW),--view)
 
 # Everything that is there already is kept: an interrupted demo goes on, a finished one is scored again.
 TRAIN_DEMO := out/train_demo
@@ -68,20 +68,20 @@ fuzz: setup
 	$(BIN)/python test/ros/fuzz.py --inputs $(INPUTS)
 
 soak: setup
-	$(BIN)/python -m robotseg_ros.soak --frames $(FRAMES) --out out/soak
+	$(BIN)/python -m robotseg_ros.tools.soak --frames $(FRAMES) --out out/soak
 
 # Not in the environment: one test needs it, and it brings 30 packages.
 witness: setup
 	rm -rf build/witness
 	$(PIP) install --target build/witness --constraint constraints.txt 'transformers==5.*'
-	PYTHONPATH=build/witness $(BIN)/python -m pytest test/core/test_sam2_witness.py
+	PYTHONPATH=build/witness $(BIN)/python -m pytest test/core/model/test_sam2_witness.py
 
 # Bindings only, without TensorRT itself: 1 MB each.
 trt-conformance: setup
 	rm -rf build/tensorrt
 	$(PIP) download --no-deps --dest build/tensorrt 'tensorrt-cu12-bindings==10.13.*'
 	$(PIP) download --no-deps --dest build/tensorrt 'tensorrt-cu13-bindings==11.*'
-	ROBOTSEG_TRT_WHEELS=build/tensorrt $(BIN)/python -m pytest test/core/test_tensorrt.py
+	ROBOTSEG_TRT_WHEELS=build/tensorrt $(BIN)/python -m pytest test/core/backends/test_tensorrt.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info robotseg_ros/msg robotseg_ros/*.so

@@ -117,7 +117,9 @@ class PlatformDistribution(Distribution):
 
 setup(
     data_files=[],
-    packages=find_packages(include=["robotseg_core", "robotseg_core.*", PACKAGE]),
+    packages=find_packages(
+        include=["robotseg_core", "robotseg_core.*", PACKAGE, f"{PACKAGE}.*"], exclude=[f"{PACKAGE}.msg*"]
+    ),
     distclass=PlatformDistribution,
     cmdclass={"build": BuildWithMessages, "build_messages": BuildMessages},
 )

@@ -3,8 +3,8 @@
 
 from launch import LaunchDescription
 
-from robotseg_ros.launching import Argument, describe_node
-from robotseg_ros.shipped import config_file
+from robotseg_ros.common.launching import Argument, describe_node
+from robotseg_ros.common.shipped import config_file
 
 ARGUMENTS = (
     Argument("zones", str(config_file("zones.yaml")), "YAML file of the zones."),

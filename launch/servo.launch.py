@@ -3,7 +3,7 @@
 
 from launch import LaunchDescription
 
-from robotseg_ros.launching import Argument, aligned_depth, describe_node
+from robotseg_ros.common.launching import Argument, aligned_depth, describe_node
 
 ARGUMENTS = aligned_depth(Argument("mask", "/robotseg/gripper_mask", "Mask of the part to follow."))
 

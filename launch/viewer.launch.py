@@ -3,7 +3,7 @@
 
 from launch import LaunchDescription
 
-from robotseg_ros.launching import Argument, describe_node
+from robotseg_ros.common.launching import Argument, describe_node
 
 ARGUMENTS = (Argument("camera", "/camera/image_raw", "Image topic of the camera."),)
 

@@ -1,8 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
 """The streaming RobotSeg core: which pixels of every camera frame are the robot, its arm, its gripper.
 
-This package never imports ROS.  Entry points: :class:`robotseg_core.stream.RobotSeg` (load a model, open a
-stream) and :mod:`robotseg_core.types` (what a step returns).
+This package never imports ROS.  ``RobotSeg.load()`` loads a model, ``robotseg.stream()`` opens a stream, and
+``stream.step(frame)`` gives the masks of a frame.
 """
 
+from __future__ import annotations
+
+import importlib
+
 __version__ = "0.1.0"
+
+_WHERE = {
+    "RobotSeg": "robotseg_core.stream.robotseg",
+    "Stream": "robotseg_core.stream.stream",
+    "StreamPolicy": "robotseg_core.stream.policy",
+    **dict.fromkeys(
+        ("MaskPrompt", "PartMask", "PartMasks", "Prompt", "PromptKind", "State", "PARTS"), "robotseg_core.types"
+    ),
+}
+
+__all__ = [
+    "PARTS",
+    "MaskPrompt",
+    "PartMask",
+    "PartMasks",
+    "Prompt",
+    "PromptKind",
+    "RobotSeg",
+    "State",
+    "Stream",
+    "StreamPolicy",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Imported when used: what only reads masks does not wait for PyTorch."""
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_WHERE[name]), name)

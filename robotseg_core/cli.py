@@ -12,26 +12,29 @@ import cv2
 import yaml
 
 COMMANDS = {
-    "segment": ("robotseg_core.segment", "write the masks of an image, a video or a folder of frames"),
-    "bag": ("robotseg_ros.bag", "add mask topics to a recorded ROS 2 bag"),
-    "bench": ("robotseg_core.bench", "what a frame costs on this machine, stage by stage; --node: in the ROS node"),
-    "export": ("robotseg_core.export", "write the image encoder as an ONNX file"),
-    "engine": ("robotseg_core.engine", "build the TensorRT engine of the image encoder for this GPU"),
+    "segment": ("robotseg_core.files.segment", "write the masks of an image, a video or a folder of frames"),
+    "bag": ("robotseg_ros.tools.bag", "add mask topics to a recorded ROS 2 bag"),
+    "bench": (
+        "robotseg_core.bench.command",
+        "what a frame costs here, stage by stage; --node: in the ROS node",
+    ),
+    "export": ("robotseg_core.backends.export_command", "write the image encoder as an ONNX file"),
+    "engine": ("robotseg_core.backends.engine_command", "build the TensorRT engine of the image encoder for this GPU"),
     "train": ("robotseg_core.train.command", "train a model on rendered or own data"),
     "finetune": ("robotseg_core.train.finetune", "adapt a model to videos of your own robot"),
-    "label": ("robotseg_core.train.self_labels", "turn videos without labels into training videos"),
+    "label": ("robotseg_core.train.label_efficient.self_labels", "turn videos without labels into training videos"),
     "ablate": ("robotseg_core.train.ablation", "what label-efficient training and its terms are worth"),
     "eval": ("robotseg_core.evaluation.command", "J&F and robustness of masks against ground truth in VRS layout"),
 }
 """Commands with ``add_arguments`` and ``run``; modules are imported only when they are used."""
 
-NODE_BENCH = "robotseg_ros.bench_node"
+NODE_BENCH = "robotseg_ros.tools.bench_node"
 """``robotseg bench --node``; needs ROS."""
 
 FORWARDED = {
-    "fetch": ("robotseg_core.weight_files", "fetch a weight file, or say how a person gets it"),
-    "parity": ("robotseg_core.parity", "compare the base model with golden data of the reference"),
-    "synth": ("robotseg_core.synth.main", "render videos of robots with exact masks"),
+    "fetch": ("robotseg_core.weights.files", "fetch a weight file, or say how a person gets it"),
+    "parity": ("robotseg_core.parity.command", "compare the base model with golden data of the reference"),
+    "synth": ("robotseg_core.synth.command", "render videos of robots with exact masks"),
 }
 """Commands with a ``main(argv)`` of their own."""
 

@@ -6,13 +6,13 @@ from __future__ import annotations
 import importlib
 import sys
 
-from robotseg_ros.allocator import keep_image_memory
+from robotseg_ros.common.allocator import keep_image_memory
 
 NODES = {
-    "self_filter": ("robotseg_ros.self_filter", "SelfFilter"),
-    "servo": ("robotseg_ros.servo", "Servo"),
-    "safety_monitor": ("robotseg_ros.safety_monitor", "SafetyMonitor"),
-    "viewer": ("robotseg_ros.viewer", "Viewer"),
+    "self_filter": ("robotseg_ros.companions.self_filter", "SelfFilter"),
+    "servo": ("robotseg_ros.companions.servo", "Servo"),
+    "safety_monitor": ("robotseg_ros.companions.safety_monitor", "SafetyMonitor"),
+    "viewer": ("robotseg_ros.companions.viewer", "Viewer"),
 }
 """Module and class of each node; modules are imported only when they are used."""
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 import sys
 
-from robotseg_ros.allocator import keep_image_memory, keep_out_of_collections
-from robotseg_ros.model import ModelLoader, load_robotseg
+from robotseg_ros.common.allocator import keep_image_memory, keep_out_of_collections
+from robotseg_ros.common.model import ModelLoader, load_robotseg
 
 
 def main(load_model: ModelLoader = load_robotseg) -> int:
@@ -26,7 +26,7 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 
-    from robotseg_ros.segmenter import NODE_NAME, Segmenter
+    from robotseg_ros.segmenter.node import NODE_NAME, Segmenter
 
     # rclpy's handlers wake its executor and nothing else: until that spins, Ctrl-C must break off a model's loading.
     segmenter = None

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from robotseg_core.pictures import contact_sheet
+from robotseg_core.files.overlay import contact_sheet
 
 out = Path(sys.argv[1])
 cases = sorted((out / "eval" / "cases" / "stream").glob("*.png"))

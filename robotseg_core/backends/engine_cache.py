@@ -35,7 +35,7 @@ class EngineKey:
     Attributes:
         preset: name of the model's preset.
         size: side of the image, pixels.
-        precision: one of :data:`robotseg_core.onnx_graph.PRECISIONS`.
+        precision: one of :data:`robotseg_core.backends.onnx_graph.PRECISIONS`.
         batch: largest number of frames at once.
         weights: hash of weights and graph.
         tensorrt: version of TensorRT.

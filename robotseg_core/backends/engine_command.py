@@ -7,9 +7,9 @@ import argparse
 
 import torch
 
+from robotseg_core.backends.export_command import add_encoder_arguments, load_model
+from robotseg_core.backends.tensorrt_encoder import cuda_device, engine_key, import_tensorrt, load_or_build
 from robotseg_core.config import MAX_BATCH
-from robotseg_core.export import add_encoder_arguments, load_model
-from robotseg_core.tensorrt_encoder import cuda_device, engine_key, import_tensorrt, load_or_build
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,11 +7,11 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+from robotseg_core.backends.onnx_files import export_onnx
+from robotseg_core.backends.onnx_graph import PRECISIONS
 from robotseg_core.config import PRESETS
-from robotseg_core.encoder_backend import export_onnx
-from robotseg_core.model import RobotSegModel
-from robotseg_core.onnx_graph import PRECISIONS
-from robotseg_core.weights import load_weights
+from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.weights.load import load_weights
 
 
 def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:

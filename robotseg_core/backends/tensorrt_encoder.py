@@ -4,7 +4,7 @@
 Checked without one: the graph against PyTorch, every name and argument below against the bindings of TensorRT 10.13
 and 11, and the cache with a stand-in for TensorRT.  Building and running engines waits for whoever has a GPU.
 
-Networks are strongly typed: types are those of the ONNX graph (:mod:`robotseg_core.onnx_graph`).
+Networks are strongly typed: types are those of the ONNX graph (:mod:`robotseg_core.backends.onnx_graph`).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robotseg_core.encoder_backend import cached_onnx, encoder_hash, writable_cache_folder
-from robotseg_core.engine_cache import EngineError, EngineKey, cached_engine
-from robotseg_core.model import Features, RobotSegModel
-from robotseg_core.onnx_graph import check_precision
+from robotseg_core.backends.engine_cache import EngineError, EngineKey, cached_engine
+from robotseg_core.backends.onnx_files import cached_onnx, encoder_hash, writable_cache_folder
+from robotseg_core.backends.onnx_graph import check_precision
+from robotseg_core.model.robotseg_model import Features, RobotSegModel
 
 INPUT = "image"
 OUTPUTS = ("h4", "h8", "f16")

@@ -4,32 +4,22 @@
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, fields
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from tqdm import tqdm
 
-from robotseg_core.attention import product, uses_onednn
+from robotseg_core.bench.knobs import batches, early_and_late, knobs, random_base
+from robotseg_core.bench.measure import STAGES, full, hardware, measure, pictures, rate, versions
 from robotseg_core.config import MAX_BATCH, PRESETS
-from robotseg_core.segment import add_model_arguments, load_model
-from robotseg_core.stream import MAX_SIDE, PRECISIONS, RobotSeg, Stream
-from robotseg_core.stream_policy import NEVER, StreamPolicy
-from robotseg_core.types import PARTS, StageTimes
+from robotseg_core.model.attention import product, uses_onednn
+from robotseg_core.model_arguments import add_model_arguments, load_model
+from robotseg_core.stream.preprocess import MAX_SIDE
+from robotseg_core.stream.robotseg import PRECISIONS, RobotSeg
 
 REFERENCE_GFLOP = 3 * 1423
 """Three passes of the reference, one a part, at 1024 pixels with a full memory."""
 FRAMES = {"nano": 200, "base": 5}
 """Measured frames where nothing is said; base takes seconds a frame on a CPU."""
-STAGES = [f.name for f in fields(StageTimes)]
-FULL = StreamPolicy(lost_after=NEVER, refresh_after=0)
-"""A memory that is never dropped: without it a stream that sees no robot would skip half of its stages."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,84 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
 
 
-def hardware() -> str:
-    """Processor, usable cores and GPU of this machine."""
-    name = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo") as file:
-            name = next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{name}, {len(os.sched_getaffinity(0))} cores{gpu}"
-
-
-def rate(multiply: Callable[[torch.Tensor, torch.Tensor], object]) -> float:
-    """Rate of a 1024 x 1024 float32 matrix product on the CPU, GFLOP/s: a scale to compare machines by."""
-    a = torch.randn(1024, 1024)
-    times = []
-    for _ in range(20):
-        began = time.perf_counter()
-        multiply(a, a)
-        times.append(time.perf_counter() - began)
-    return 2 * 1024**3 / float(np.median(times)) / 1e9
-
-
-def versions() -> str:
-    """Versions that decide the speed."""
-    import onnxruntime
-
-    names = {
-        "Python": platform.python_version(),
-        "torch": torch.__version__,
-        "onnxruntime": onnxruntime.__version__,
-        "OpenCV": cv2.__version__,
-    }
-    return ", ".join(f"{name} {version}" for name, version in names.items())
-
-
-def pictures(width: int, height: int) -> list[NDArray[np.uint8]]:
-    """Smooth noise that moves: over a full memory the cost of a frame does not depend on what it shows."""
-    coarse = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
-    noise = np.asarray(cv2.resize(coarse, (2 * width, height)), np.uint8)
-    return [np.ascontiguousarray(noise[:, 8 * i : 8 * i + width]) for i in range(min(16, width // 8))]
-
-
-@dataclass(frozen=True)
-class Times:
-    """Milliseconds, [frames, stages + 1]: each stage, then the whole step."""
-
-    rows: NDArray[np.float64]
-
-    @property
-    def step(self) -> float:
-        """Median of the whole step, ms."""
-        return float(np.median(self.rows[:, -1]))
-
-
-def measure(stream: Stream, frames: list[NDArray[np.uint8]], count: int, *, warm_up: int = 1) -> Times:
-    """Step ``stream`` through ``count`` frames after ``warm_up`` others."""
-    rows = []
-    for i in tqdm(range(warm_up + count), unit="frame", desc=stream.robotseg.preset, leave=False, disable=None):
-        began = time.perf_counter()
-        times = stream.step(frames[i % len(frames)], i).stage_ms
-        if i >= warm_up:
-            rows.append([*(getattr(times, s) for s in STAGES), 1e3 * (time.perf_counter() - began)])
-    return Times(np.array(rows))
-
-
-def full(robotseg: RobotSeg, parts: tuple[str, ...] = PARTS, frames: int = 0) -> Stream:
-    """A stream with a full memory."""
-    stream = robotseg.stream(FULL, parts=parts)
-    stream.fill_memory(frames)
-    return stream
-
-
 def model_to_measure(arguments: argparse.Namespace) -> RobotSeg:
     """The model asked for; base without weights gets random ones, which cost the same."""
     if arguments.preset == "base" and arguments.weights is None:
-        from robotseg_core.bench_knobs import random_base
-
         return random_base(arguments)
     return load_model(
         arguments,
@@ -188,14 +103,12 @@ def run(arguments: argparse.Namespace) -> int:
         ratio = np.median(times.rows[-tenth:, -1]) / np.median(times.rows[:tenth, -1])
         print(f"last tenth over first tenth of the frames: {ratio:.3f}")
     if arguments.long or arguments.knobs or arguments.batch > 1:
-        from robotseg_core import bench_knobs
-
         if arguments.batch > 1:
-            bench_knobs.batches(robotseg, frames, arguments.batch, max(10, count // 2))
+            batches(robotseg, frames, arguments.batch, max(10, count // 2))
         if arguments.long:
-            bench_knobs.early_and_late(robotseg, frames)
+            early_and_late(robotseg, frames)
         if arguments.knobs:
-            bench_knobs.knobs(robotseg, arguments, frames, max(2, count // 2))
+            knobs(robotseg, arguments, frames, max(2, count // 2))
     return 0
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from robotseg_core.bench import full, measure
+from robotseg_core.bench.measure import full, measure
 from robotseg_core.config import BASE
-from robotseg_core.golden import load_golden_weights
-from robotseg_core.model import RobotSegModel
-from robotseg_core.stream import PRECISIONS, RobotSeg, check_precision, chosen_device
+from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.stream.robotseg import PRECISIONS, RobotSeg, check_precision, chosen_device
 from robotseg_core.types import PARTS
+from robotseg_core.weights.seeded import load_golden_weights
 
 SEED = 10
 MANY = 1000

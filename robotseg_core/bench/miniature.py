@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
+from robotseg_core.backends.torch_encoder import TorchEncoder
 from robotseg_core.config import NANO, ConvConfig, ConvStage, ModelConfig
-from robotseg_core.encoder_backend import TorchEncoder
-from robotseg_core.model import RobotSegModel
-from robotseg_core.stream import RobotSeg
+from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.stream.robotseg import RobotSeg
 
 SMALL = dataclasses.replace(
     NANO,

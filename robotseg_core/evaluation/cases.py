@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from robotseg_core.evaluation.metrics import Mask
 from robotseg_core.evaluation.scores import VideoScore
-from robotseg_core.pictures import COLOURS, OPACITY, contact_sheet
+from robotseg_core.files.overlay import COLOURS, OPACITY, contact_sheet
 
 COLOURS_OF_PARTS: dict[str, tuple[int, int, int]] = {"robot": (40, 200, 90), **COLOURS}
 """RGB; the robot's is seen where neither arm nor gripper is drawn over it."""

@@ -25,10 +25,10 @@ from robotseg_core.evaluation.report import (
 from robotseg_core.evaluation.robustness import DEFAULT_LIMIT, SWEPT, sweep
 from robotseg_core.evaluation.runner import Plan, run_video
 from robotseg_core.evaluation.scores import VideoScore
-from robotseg_core.segment import add_model_arguments, load_model
-from robotseg_core.stream import RobotSeg
+from robotseg_core.model_arguments import add_model_arguments, load_model
+from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import PARTS
-from robotseg_core.weight_files import WeightsError, find_weights, sha256_of
+from robotseg_core.weights.files import WeightsError, find_weights, sha256_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotseg_core.evaluation.metrics import Mask
-from robotseg_core.frames import IMAGE_SUFFIXES
-from robotseg_core.segment import FOLDERS
+from robotseg_core.files.frames import IMAGE_SUFFIXES
+from robotseg_core.files.mask_files import FOLDERS
 from robotseg_core.types import PARTS
 
 

@@ -2,8 +2,9 @@
 """How a part is started and followed in each protocol (SPEC 8, 10.2, 10.3).
 
 ``stream`` is what the node does: all parts together from the first frame, never prompted, arm and gripper disjoint.
-The others are the published ones, one part at a time through the plain :class:`~robotseg_core.session.Session`; they
-start on the first frame on which the part is in the truth, and answer nothing before it:
+The others are the published ones, one part at a time through the plain
+:class:`~robotseg_core.stream.session.Session`; they start on the first frame on which the part is in the truth, and
+answer nothing before it:
 
 ======== =======================================================================================================
 auto     the category alone
@@ -25,11 +26,11 @@ from torch.nn import functional as F
 
 from robotseg_core.evaluation.metrics import Mask, iou
 from robotseg_core.evaluation.prompts import Box, Click, ExactUser
-from robotseg_core.preprocess import frame_tensor
-from robotseg_core.session import Frame, Session
-from robotseg_core.session_memory import Output
-from robotseg_core.stream import RobotSeg
-from robotseg_core.structure import edges
+from robotseg_core.model.structure import edges
+from robotseg_core.stream.preprocess import frame_tensor
+from robotseg_core.stream.robotseg import RobotSeg
+from robotseg_core.stream.session import Frame, Session
+from robotseg_core.stream.session_memory import Output
 from robotseg_core.types import PARTS
 
 PROTOCOLS: tuple[str, ...] = ("stream", "auto", "1c", "3c", "bb", "mask", "oi")

@@ -14,8 +14,8 @@ from robotseg_core.evaluation.dataset import Video
 from robotseg_core.evaluation.metrics import Mask, iou
 from robotseg_core.evaluation.protocols import encode, mask_of, open_session
 from robotseg_core.evaluation.scores import number
-from robotseg_core.session import Session
-from robotseg_core.stream import RobotSeg
+from robotseg_core.stream.robotseg import RobotSeg
+from robotseg_core.stream.session import Session
 
 CASES: dict[str, tuple[int, int]] = {"1 frame": (2, 1), "3 frames": (2, 3), "5 frames": (2, 5), "first frame": (0, 1)}
 """Which frames get a wrong mask: the first one, counted from the part's first frame, and how many."""

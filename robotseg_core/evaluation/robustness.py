@@ -17,7 +17,7 @@ from robotseg_core.evaluation.perturb import OCCLUSION_STRENGTHS, PERTURBATIONS,
 from robotseg_core.evaluation.recovery import Disturbance, RecoveryRow, disturb, summarise_recovery
 from robotseg_core.evaluation.runner import Plan, run_video
 from robotseg_core.evaluation.scores import ObjectScore, Summary, summarise
-from robotseg_core.stream import RobotSeg
+from robotseg_core.stream.robotseg import RobotSeg
 
 MISSES: tuple[float, float, float] = (0.1, 0.25, 0.5)
 """How far prompts miss, as a part of the box's side."""

@@ -20,8 +20,8 @@ from robotseg_core.evaluation.prompts import ExactUser, ShakyUser
 from robotseg_core.evaluation.protocols import SessionTracker, StreamTracker, Tracker, Truth, encode
 from robotseg_core.evaluation.refine import refine
 from robotseg_core.evaluation.scores import FalsePixels, ObjectScore, VideoScore
-from robotseg_core.segment import FOLDERS, write_png
-from robotseg_core.stream import RobotSeg
+from robotseg_core.files.mask_files import FOLDERS, write_png
+from robotseg_core.stream.robotseg import RobotSeg
 
 Spoil = Callable[[str, int, NDArray[np.uint8], Truth], tuple[NDArray[np.uint8], Truth]]
 """Makes a frame harder: (name of the video, index, image, truth) -> (image, truth), neither changed in place."""

@@ -13,39 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from robotseg_core.encoder_backend import BACKENDS
-from robotseg_core.frames import FrameError, Frames, open_frames
-from robotseg_core.pictures import contact_sheet, overlay
-from robotseg_core.stream import RobotSeg, Stream
-from robotseg_core.types import PARTS, PartMasks
-
-FOLDERS = dict(zip(PARTS, ("000", "001", "002"), strict=True))
-"""Folder of each part in VRS layout (SPEC 10.1)."""
-
-
-def load_model(
-    arguments: argparse.Namespace, *, precision: str = "fp32", memory_frames: int | None = None, encoder_batch: int = 1
-) -> RobotSeg:
-    """The model that :func:`add_model_arguments` asks for; the rest as in :meth:`RobotSeg.load`."""
-    return RobotSeg.load(
-        arguments.preset,
-        device=arguments.device,
-        backend=arguments.backend,
-        weights=arguments.weights,
-        image_size=arguments.image_size,
-        precision=precision,
-        memory_frames=memory_frames,
-        encoder_batch=encoder_batch,
-    )
-
-
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments by which every command chooses its model."""
-    parser.add_argument("--preset", default="nano", help="nano (default) or base")
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
-    parser.add_argument("--backend", default="auto", choices=BACKENDS, help="of the encoder (default auto)")
-    parser.add_argument("--weights", default=None, help="weight file (default: the shipped weights of nano)")
-    parser.add_argument("--image-size", type=int, help="side of the model's input, pixels, a multiple of 32")
+from robotseg_core.files.frames import FrameError, Frames, open_frames
+from robotseg_core.files.mask_files import FOLDERS, write_png
+from robotseg_core.files.overlay import contact_sheet, overlay
+from robotseg_core.model_arguments import add_model_arguments, load_model
+from robotseg_core.stream.stream import Stream
+from robotseg_core.types import PartMasks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,18 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=Path, help="masks go to OUT/<name of input>/000|001|002/*.png")
     parser.add_argument("--no-video", action="store_true", help="do not write the overlay video")
     add_model_arguments(parser)
-
-
-def write_png(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write a PNG.
-
-    Raises:
-        OSError: the file cannot be written (disk full, no permission).
-    """
-    good, coded = cv2.imencode(".png", image)
-    if not good:
-        raise OSError(f"{path} cannot be encoded")
-    path.write_bytes(coded.tobytes())
 
 
 def run(arguments: argparse.Namespace) -> int:

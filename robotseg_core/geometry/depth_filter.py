@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.camera import Camera, CameraError
+from robotseg_core.geometry.camera import Camera, CameraError
 
 Depth = NDArray[np.uint16] | NDArray[np.float32]
 

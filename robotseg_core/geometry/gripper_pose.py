@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.camera import Camera, CameraError
-from robotseg_core.depth_filter import Depth, fit_mask, measured
+from robotseg_core.geometry.camera import Camera, CameraError
+from robotseg_core.geometry.depth_filter import Depth, fit_mask, measured
 
 PIXEL_VARIANCE = 1 / 12
 """Second moment of one pixel, a square: added, so that a line of pixels has a width."""

@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from robotseg_core.camera import Camera
-from robotseg_core.gripper_pose import ImagePose
+from robotseg_core.geometry.camera import Camera
+from robotseg_core.geometry.gripper_pose import ImagePose
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robotseg_core.attention import MLP, LayerNorm2d
 from robotseg_core.config import ModelConfig
-from robotseg_core.two_way_transformer import TwoWayTransformer
+from robotseg_core.model.attention import MLP, LayerNorm2d
+from robotseg_core.model.two_way_transformer import TwoWayTransformer
 
 ABSENT_LOGIT = -1024.0
 STABILITY_OFFSET, STABILITY_THRESHOLD = 0.05, 0.98

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robotseg_core.attention import RoPEAttention, linear, rope_table, rotate
 from robotseg_core.config import ModelConfig
-from robotseg_core.positions import sine_position_map
-from robotseg_core.structure import MultiScalePyramid, structure_gate
+from robotseg_core.model.attention import RoPEAttention, linear, rope_table, rotate
+from robotseg_core.model.positions import sine_position_map
+from robotseg_core.model.structure import MultiScalePyramid, structure_gate
 
 Keys = Callable[[], Tensor]
 """Gives the keys [B, L, e] of one cross attention, when it needs them: they are too large to hold for all."""

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robotseg_core.attention import LayerNorm2d, linear
 from robotseg_core.config import ModelConfig
+from robotseg_core.model.attention import LayerNorm2d, linear
 
 MASK_SCALE, MASK_BIAS = 20.0, -10.0
 

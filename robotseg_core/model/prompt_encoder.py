@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robotseg_core.attention import LayerNorm2d
 from robotseg_core.config import ModelConfig
+from robotseg_core.model.attention import LayerNorm2d
 
 
 class RandomPositionEncoding(nn.Module):

@@ -2,7 +2,7 @@
 """RobotSeg, the model: the boxes of the paper's figure, wired for a batch of parts that share one frame.
 
 A frame goes one way: image encoder -> memory attention (SEMA) -> prompt generator (RPG) -> mask decoder ->
-memory encoder.  The model holds weights only; what a stream remembers is in :mod:`robotseg_core.memory_bank`.
+memory encoder.  The model holds weights only; what a stream remembers is in :mod:`robotseg_core.stream.memory_bank`.
 
 Shape glossary: B parts (of one or several frames), N = g * g grid tokens, d model width, m memory width,
 k memory frames, n pointers, h = w = 4 g low-res logits.
@@ -17,15 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robotseg_core.attention import MLP, RoPEAttention
 from robotseg_core.config import HieraConfig, ModelConfig
-from robotseg_core.conv_encoder import ConvEncoder
-from robotseg_core.mask_decoder import Candidates, Choice, MaskDecoder, choose
-from robotseg_core.memory_attention import Keys, MemoryAttention
-from robotseg_core.memory_encoder import MemoryEncoder
-from robotseg_core.positions import sine_position_map, sine_time_code
-from robotseg_core.prompt_encoder import PromptEncoder
-from robotseg_core.robot_prompt_generator import RobotPromptGenerator, foreground_cells
+from robotseg_core.model.attention import MLP, RoPEAttention
+from robotseg_core.model.image_encoder_nano import ConvEncoder
+from robotseg_core.model.mask_decoder import Candidates, Choice, MaskDecoder, choose
+from robotseg_core.model.memory_attention import Keys, MemoryAttention
+from robotseg_core.model.memory_encoder import MemoryEncoder
+from robotseg_core.model.positions import sine_position_map, sine_time_code
+from robotseg_core.model.prompt_encoder import PromptEncoder
+from robotseg_core.model.robot_prompt_generator import RobotPromptGenerator, foreground_cells
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class RobotSegModel(nn.Module):
         d, m = config.d_model, config.mem_dim
         self.image_encoder: nn.Module
         if isinstance(config.encoder, HieraConfig):
-            from robotseg_core.image_encoder import HieraEncoder
+            from robotseg_core.model.image_encoder_base import HieraEncoder
 
             self.image_encoder = HieraEncoder(config.encoder, config.fpn_channels)
         else:

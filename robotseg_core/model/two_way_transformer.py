@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from robotseg_core.attention import MLP, Attention
 from robotseg_core.config import ModelConfig
+from robotseg_core.model.attention import MLP, Attention
 
 
 class TwoWayBlock(nn.Module):

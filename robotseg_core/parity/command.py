@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``robotseg parity``: does this model compute what the reference computes?  A table, and an exit code.
 
-Weights are made by the rule of :mod:`robotseg_core.golden`, so that no checkpoint is needed.
+Weights are made by the rule of :mod:`robotseg_core.weights.seeded`, so that no checkpoint is needed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robotseg_core.config import BASE, ModelConfig
-from robotseg_core.golden import golden_state_dict
-from robotseg_core.image_encoder import HieraEncoder
-from robotseg_core.model import RobotSegModel
-from robotseg_core.parity_compare import Row, frame_of, rows_of, worst_of
-from robotseg_core.parity_items import output_item, split_item
-from robotseg_core.parity_runs import (
+from robotseg_core.model.image_encoder_base import HieraEncoder
+from robotseg_core.model.positions import sine_position_map
+from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.parity.compare import Row, frame_of, rows_of, worst_of
+from robotseg_core.parity.items import output_item, split_item
+from robotseg_core.parity.runs import (
     PROMPT_SIDE,
     UNDECIDED_LOGIT,
     Prompts,
@@ -36,9 +36,9 @@ from robotseg_core.parity_runs import (
     parse_run,
     tipping_changes,
 )
-from robotseg_core.positions import sine_position_map
-from robotseg_core.preprocess import frame_tensor
-from robotseg_core.session import Frame, encode_frame
+from robotseg_core.stream.preprocess import frame_tensor
+from robotseg_core.stream.session import Frame, encode_frame
+from robotseg_core.weights.seeded import golden_state_dict
 
 DEFAULT_SEED = 10
 

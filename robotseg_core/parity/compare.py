@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.parity_items import split_item
+from robotseg_core.parity.items import split_item
 
 # Largest difference allowed in fp32 runs, by item (reference report, section e; items that it does not name have the
 # tolerance of what they are made of).

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from robotseg_core.mask_decoder import STABILITY_OFFSET
-from robotseg_core.model import RobotSegModel
-from robotseg_core.session import Frame
-from robotseg_core.session_memory import Output
+from robotseg_core.model.mask_decoder import STABILITY_OFFSET
+from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.stream.session import Frame
+from robotseg_core.stream.session_memory import Output
 
 
 def output_item(item: str, model: RobotSegModel, output: Output, frame: Frame) -> NDArray[Any]:

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from robotseg_core.golden import OBJECT_BIAS
-from robotseg_core.model import RobotSegModel
-from robotseg_core.session import Frame, Session
-from robotseg_core.session_memory import Output
+from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.stream.session import Frame, Session
+from robotseg_core.stream.session_memory import Output
 from robotseg_core.types import PARTS
+from robotseg_core.weights.seeded import OBJECT_BIAS
 
 PROMPT_SIDE = 256
 """Clicks, boxes and the prompt mask are given on a square of this side, whatever the frames' size."""

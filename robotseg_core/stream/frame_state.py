@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robotseg_core.model import Conditioned, Features
-from robotseg_core.stage_clock import StageClock
+from robotseg_core.model.robotseg_model import Conditioned, Features
+from robotseg_core.stream.stage_clock import StageClock
 
 
 @dataclass(frozen=True)

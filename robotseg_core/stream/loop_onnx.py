@@ -18,14 +18,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robotseg_core.encoder_backend import model_hash, session, writable_cache_folder, write_onnx
-from robotseg_core.memory_bank import Entry, MemoryBank
-from robotseg_core.model import Conditioned, Features, Memory, ProjectedKeys, RobotSegModel
-from robotseg_core.prompting import decode
-from robotseg_core.stage_clock import StageClock
-from robotseg_core.stream_frame import Answer
-from robotseg_core.structure import edges
-from robotseg_core.torch_loop import Loop, TorchLoop
+from robotseg_core.backends.onnx_files import model_hash, writable_cache_folder, write_onnx
+from robotseg_core.backends.onnxruntime_encoder import session
+from robotseg_core.model.robotseg_model import Conditioned, Features, Memory, ProjectedKeys, RobotSegModel
+from robotseg_core.model.structure import edges
+from robotseg_core.stream.frame_state import Answer
+from robotseg_core.stream.loop_torch import Loop, TorchLoop
+from robotseg_core.stream.memory_bank import Entry, MemoryBank
+from robotseg_core.stream.prompting import decode
+from robotseg_core.stream.stage_clock import StageClock
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ class OnnxLoop:
     def find(
         self, image: Tensor, features: Features, bank: MemoryBank, frame: int, classes: Tensor, clock: StageClock
     ) -> tuple[Conditioned, Answer]:
-        """See :class:`robotseg_core.torch_loop.Loop`; the decoder's time is part of the memory attention's."""
+        """See :class:`robotseg_core.stream.loop_torch.Loop`; the decoder's time is part of the memory attention's."""
         if not bank.started.any():
             return self._torch.find(image, features, bank, frame, classes, clock)
         values = (image, features.h4, features.h8, features.f16, *memory_inputs(bank.whole(frame)), classes)
@@ -162,7 +163,7 @@ class OnnxLoop:
         return Conditioned(out[4], out[5], out[6], None), Answer(*out[:4])
 
     def keep(self, features: Features, answer: Answer, binary: Tensor, clock: StageClock) -> Entry:
-        """See :class:`robotseg_core.torch_loop.Loop`; the prompt generator's time is part of the encoder's."""
+        """See :class:`robotseg_core.stream.loop_torch.Loop`; the prompt generator's time is part of the encoder's."""
         inputs = {
             "f16": features.f16,
             "logits": answer.logits,

@@ -10,12 +10,12 @@ from typing import Protocol
 
 from torch import Tensor
 
-from robotseg_core.memory_bank import Entry, MemoryBank
-from robotseg_core.model import Conditioned, Features, RobotSegModel
-from robotseg_core.prompting import decode
-from robotseg_core.stage_clock import StageClock
-from robotseg_core.stream_frame import Answer
-from robotseg_core.structure import edges
+from robotseg_core.model.robotseg_model import Conditioned, Features, RobotSegModel
+from robotseg_core.model.structure import edges
+from robotseg_core.stream.frame_state import Answer
+from robotseg_core.stream.memory_bank import Entry, MemoryBank
+from robotseg_core.stream.prompting import decode
+from robotseg_core.stream.stage_clock import StageClock
 
 
 class Loop(Protocol):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robotseg_core.config import ModelConfig
-from robotseg_core.model import Memory, ProjectedKeys
+from robotseg_core.model.robotseg_model import Memory, ProjectedKeys
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.session import Compat
+from robotseg_core.stream.session import Compat
 
 NEVER = 1 << 40
 """More frames than any camera gives."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from robotseg_core.structure import IMAGE_MEAN, IMAGE_STD
+from robotseg_core.model.structure import IMAGE_MEAN, IMAGE_STD
 
 MAX_SIDE = 8192
 """Largest side of a frame that a stream accepts, pixels."""

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from robotseg_core.mask_decoder import Candidates, Choice
-from robotseg_core.model import Conditioned, Features, RobotSegModel
+from robotseg_core.model.mask_decoder import Candidates, Choice
+from robotseg_core.model.robotseg_model import Conditioned, Features, RobotSegModel
 
 PROMPT_LOGIT = 10.0
 """Logit of a mask given by the user, inside; outside its negative."""

@@ -13,21 +13,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from robotseg_core.backends.choose import make_encoder
+from robotseg_core.backends.encoder import EncoderBackend
+from robotseg_core.backends.onnxruntime_encoder import OnnxEncoder
 from robotseg_core.config import MAX_BATCH, PRESETS
-from robotseg_core.encoder_backend import EncoderBackend, OnnxEncoder, make_encoder
-from robotseg_core.memory_bank import MemoryBank
-from robotseg_core.model import Features, RobotSegModel
-from robotseg_core.onnx_loop import make_loop
-from robotseg_core.part_stream import Stream
-from robotseg_core.preprocess import MAX_SIDE, check_frame, frame_tensor
-from robotseg_core.stage_clock import StageClock
-from robotseg_core.stream_frame import EncodedFrame
-from robotseg_core.stream_policy import POLICIES, StreamPolicy
-from robotseg_core.torch_loop import Loop, TorchLoop
+from robotseg_core.model.robotseg_model import Features, RobotSegModel
+from robotseg_core.stream.frame_state import EncodedFrame
+from robotseg_core.stream.loop_onnx import make_loop
+from robotseg_core.stream.loop_torch import Loop, TorchLoop
+from robotseg_core.stream.memory_bank import MemoryBank
+from robotseg_core.stream.policy import POLICIES, StreamPolicy
+from robotseg_core.stream.preprocess import check_frame, frame_tensor
+from robotseg_core.stream.stage_clock import StageClock
+from robotseg_core.stream.stream import Stream
 from robotseg_core.types import PARTS
-from robotseg_core.weights import load_weights
-
-__all__ = ["MAX_SIDE", "RobotSeg", "Stream", "StreamPolicy"]
+from robotseg_core.weights.load import load_weights
 
 PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Types of products by name; None: no change."""

@@ -2,8 +2,8 @@
 """One part through one video with every way of prompting: the state machine of the reference (SPEC 7, 8).
 
 This is the plain form, in which each rule can be read and checked against golden data frame by frame;
-:mod:`robotseg_core.stream` is the fast form for several parts at once.  Only what can be read again is kept, so a
-session may run for ever.
+:mod:`robotseg_core.stream.stream` is the fast form for several parts at once.  Only what can be read again is kept,
+so a session may run for ever.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from robotseg_core.holes import fill_holes
-from robotseg_core.model import Conditioned, Features, Memory, RobotSegModel
-from robotseg_core.prompting import Decoded, decode, decode_mask, fed_back, raw_frame
-from robotseg_core.session_memory import Output, SessionMemory, Trace
-from robotseg_core.structure import edges
+from robotseg_core.model.robotseg_model import Conditioned, Features, Memory, RobotSegModel
+from robotseg_core.model.structure import edges
+from robotseg_core.stream.holes import fill_holes
+from robotseg_core.stream.prompting import Decoded, decode, decode_mask, fed_back, raw_frame
+from robotseg_core.stream.session_memory import Output, SessionMemory, Trace
 
 Compat = Literal["reference", "fixed"]
 

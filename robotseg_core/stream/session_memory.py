@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from robotseg_core.config import ModelConfig
-from robotseg_core.mask_decoder import Candidates, Choice
-from robotseg_core.model import Conditioned, Memory
+from robotseg_core.model.mask_decoder import Candidates, Choice
+from robotseg_core.model.robotseg_model import Conditioned, Memory
 
 
 @dataclass(frozen=True)

@@ -2,41 +2,76 @@
 """One camera's frames through the model, all parts as one batch.
 
 A frame goes one way: preprocess, encoder, memory attention, prompt generator, decoder, masks, memory.
-:mod:`robotseg_core.session` is the plain form of the same rules, for one part.
+:mod:`robotseg_core.stream.session` is the plain form of the same rules, for one part.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robotseg_core.mask_decoder import ABSENT_LOGIT
-from robotseg_core.memory_bank import Entry, MemoryBank
-from robotseg_core.model import Conditioned, Features
-from robotseg_core.pending_prompts import PartPrompt, gather
-from robotseg_core.postprocess import part_masks
-from robotseg_core.prompting import decode, decode_mask, fed_back
-from robotseg_core.stage_clock import StageClock
-from robotseg_core.stream_frame import Answer, EncodedFrame, LastFrame
-from robotseg_core.stream_policy import StreamPolicy
-from robotseg_core.torch_loop import TorchLoop
+from robotseg_core.model.mask_decoder import ABSENT_LOGIT
+from robotseg_core.model.robotseg_model import Conditioned, Features, RobotSegModel
+from robotseg_core.stream.frame_state import Answer, EncodedFrame, LastFrame
+from robotseg_core.stream.loop_torch import Loop, TorchLoop
+from robotseg_core.stream.memory_bank import Entry, MemoryBank
+from robotseg_core.stream.pending_prompts import PartPrompt, gather
+from robotseg_core.stream.policy import StreamPolicy
+from robotseg_core.stream.postprocess import part_masks
+from robotseg_core.stream.prompting import decode, decode_mask, fed_back
+from robotseg_core.stream.stage_clock import StageClock
 from robotseg_core.types import PARTS, MaskPrompt, PartMask, PartMasks, Prompt, PromptKind, State
-
-if TYPE_CHECKING:
-    from robotseg_core.stream import RobotSeg
 
 ROBOT = -1
 """Row of the robot: always there, always the last."""
 
 
+class LoadedModel(Protocol):
+    """What a stream needs of the model that it shares with others; :class:`~robotseg_core.stream.robotseg.RobotSeg`.
+
+    Attributes:
+        model: the weights.
+        time_keys: what every time code adds to a frame's keys, [A, T, N, e].
+        memory_frames: frames that a frame looks up.
+    """
+
+    model: RobotSegModel
+    time_keys: Tensor
+    memory_frames: int
+
+    @property
+    def preset(self) -> str:
+        """Name of the preset."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Device of the model."""
+        ...
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """Within it, products are of the model's precision."""
+        ...
+
+    def encode_frames(self, frames: Sequence[NDArray[np.uint8]]) -> list[EncodedFrame]:
+        """Frames [H, W, 3] uint8 RGB through the encoder at once."""
+        ...
+
+    def loop(self, bank: MemoryBank) -> Loop:
+        """What runs after the encoder with a memory of this size."""
+        ...
+
+
 class Stream:
     """One camera's frames in order.  Not thread-safe: one thread steps a stream."""
 
-    def __init__(self, robotseg: RobotSeg, policy: StreamPolicy, parts: tuple[str, ...] = PARTS) -> None:
+    def __init__(self, robotseg: LoadedModel, policy: StreamPolicy, parts: tuple[str, ...] = PARTS) -> None:
         if "robot" not in parts or parts != tuple(part for part in PARTS if part in parts):
             raise ValueError(f"parts are {parts}, must be some of {PARTS} in this order, the robot among them")
         self.robotseg, self.policy, self.parts = robotseg, policy, parts

@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from robotseg_core.synth.catalog import RobotChoice, list_choices
-from robotseg_core.synth.own_robot import add_arguments, choice_from
-from robotseg_core.synth.placing import made_share
-from robotseg_core.synth.render import Renderer
-from robotseg_core.synth.robots import ARM, GRIPPER
+from robotseg_core.synth.rendering.render import Renderer
+from robotseg_core.synth.robots.catalog import RobotChoice, list_choices
+from robotseg_core.synth.robots.own_robot import add_arguments, choice_from
+from robotseg_core.synth.robots.robot import ARM, GRIPPER
+from robotseg_core.synth.scenes.placing import made_share
 from robotseg_core.synth.video import VideoOptions, render_video
 from robotseg_core.synth.vrs import finish, is_done, overlay, write_frame, write_sheet
 

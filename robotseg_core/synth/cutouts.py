@@ -25,16 +25,16 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from robotseg_core.synth.catalog import RobotChoice, list_choices
-from robotseg_core.synth.look import lift_shadows, light_scene, paint_robot
-from robotseg_core.synth.own_robot import add_arguments, choice_from
-from robotseg_core.synth.placing import choose_robots, made_share, place_robots
-from robotseg_core.synth.render import Picture, Renderer
-from robotseg_core.synth.robots import BACKGROUND, GRIPPER
-from robotseg_core.synth.room import Room, Thing
-from robotseg_core.synth.scene import Scene, build_scene, update
-from robotseg_core.synth.surroundings import CABLES, NOTHING, hold_thing, place_beside, things_beside
-from robotseg_core.synth.views import View, choose_view, pose_robot, third_person, wrist_view
+from robotseg_core.synth.rendering.render import Picture, Renderer
+from robotseg_core.synth.robots.catalog import RobotChoice, list_choices
+from robotseg_core.synth.robots.own_robot import add_arguments, choice_from
+from robotseg_core.synth.robots.robot import BACKGROUND, GRIPPER
+from robotseg_core.synth.scenes.look import lift_shadows, light_scene, paint_robot
+from robotseg_core.synth.scenes.placing import choose_robots, made_share, place_robots
+from robotseg_core.synth.scenes.room import Room, Thing
+from robotseg_core.synth.scenes.scene import Scene, build_scene, update
+from robotseg_core.synth.scenes.surroundings import CABLES, NOTHING, hold_thing, place_beside, things_beside
+from robotseg_core.synth.scenes.views import View, choose_view, pose_robot, third_person, wrist_view
 from robotseg_core.synth.vrs import overlay, write_sheet
 
 HANG = 0.06

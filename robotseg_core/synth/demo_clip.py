@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from robotseg_core.synth.catalog import RobotChoice
-from robotseg_core.synth.motion import spline, swept_points
-from robotseg_core.synth.render import Picture, Renderer
-from robotseg_core.synth.room import Room, RoomBuilder, place_things
-from robotseg_core.synth.scene import Scene, build_scene, update
-from robotseg_core.synth.views import look_at
+from robotseg_core.synth.rendering.motion import spline, swept_points
+from robotseg_core.synth.rendering.render import Picture, Renderer
+from robotseg_core.synth.robots.catalog import RobotChoice
+from robotseg_core.synth.scenes.room import Room, RoomBuilder, place_things
+from robotseg_core.synth.scenes.scene import Scene, build_scene, update
+from robotseg_core.synth.scenes.views import look_at
 from robotseg_core.synth.vrs import overlay, write_masks, write_sheet
 
 CHOICE = RobotChoice("kinova_gen3", "robotiq_2f85")

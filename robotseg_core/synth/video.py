@@ -10,20 +10,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.synth.backdrop import Backdrop, choose_backdrop
-from robotseg_core.synth.catalog import RobotChoice
-from robotseg_core.synth.codec import RollingShutter, VideoCodec
-from robotseg_core.synth.look import exposure, light_scene, paint_robot
-from robotseg_core.synth.motion import joint_path, swept_points
-from robotseg_core.synth.occluder import place_occluder
-from robotseg_core.synth.placing import choose_robots, place_robots
-from robotseg_core.synth.post import CameraLook
-from robotseg_core.synth.render import Picture, Renderer
-from robotseg_core.synth.room import Room, place_things
-from robotseg_core.synth.scene import Scene, build_scene, update
-from robotseg_core.synth.surroundings import CABLES, hold_thing, room_around
-from robotseg_core.synth.track import CameraTrack, aim, pan, place_camera
-from robotseg_core.synth.views import Extent, View, choose_view, measure
+from robotseg_core.synth.rendering.backdrop import Backdrop, choose_backdrop
+from robotseg_core.synth.rendering.camera_effects import CameraLook
+from robotseg_core.synth.rendering.motion import joint_path, swept_points
+from robotseg_core.synth.rendering.occluder import place_occluder
+from robotseg_core.synth.rendering.render import Picture, Renderer
+from robotseg_core.synth.rendering.sensor import RollingShutter, VideoCodec
+from robotseg_core.synth.rendering.track import CameraTrack, aim, pan, place_camera
+from robotseg_core.synth.robots.catalog import RobotChoice
+from robotseg_core.synth.scenes.look import exposure, light_scene, paint_robot
+from robotseg_core.synth.scenes.placing import choose_robots, place_robots
+from robotseg_core.synth.scenes.room import Room, place_things
+from robotseg_core.synth.scenes.scene import Scene, build_scene, update
+from robotseg_core.synth.scenes.surroundings import CABLES, hold_thing, room_around
+from robotseg_core.synth.scenes.views import Extent, View, choose_view, measure
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class VideoOptions:
         empty: fraction of videos without a robot.
         two: fraction of the others with two robots.
         photo: fraction with a photograph behind, when there are photos.
-        procedural: fraction of robots that do not exist (:func:`~robotseg_core.synth.catalog.sample_made`).
+        procedural: fraction of robots that do not exist (:func:`~robotseg_core.synth.robots.catalog.sample_made`).
         shutter: fraction with motion blur.
         leaves: fraction in which the camera turns away from the robot or towards it.
         rolling: fraction with a rolling shutter.

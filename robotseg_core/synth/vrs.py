@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.synth.robots import ARM, BACKGROUND, GRIPPER
+from robotseg_core.synth.robots.robot import ARM, BACKGROUND, GRIPPER
 
 PART_FOLDERS: tuple[str, str, str] = ("000", "001", "002")
 """Folders of arm, gripper and robot."""

@@ -23,20 +23,20 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from robotseg_core.backends.torch_encoder import TorchEncoder
 from robotseg_core.config import NANO, ConvConfig, ModelConfig
-from robotseg_core.encoder_backend import TorchEncoder
 from robotseg_core.evaluation.dataset import Video, choose, read_root
 from robotseg_core.evaluation.runner import Plan, run_video
 from robotseg_core.evaluation.scores import summarise
-from robotseg_core.model import RobotSegModel
-from robotseg_core.stream import RobotSeg
-from robotseg_core.train.augment import AugmentConfig
-from robotseg_core.train.data import DataConfig
+from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.stream.robotseg import RobotSeg
+from robotseg_core.train.data.augment import AugmentConfig
+from robotseg_core.train.data.sources import DataConfig
 from robotseg_core.train.pretrained import start_from
 from robotseg_core.train.settings import LetWeights, Phase, TrainConfig
 from robotseg_core.train.trainer import Trainer
 from robotseg_core.types import PARTS
-from robotseg_core.weight_files import find_weights
+from robotseg_core.weights.files import find_weights
 
 TRUNK_STAGES = len(NANO.encoder.stages) if isinstance(NANO.encoder, ConvConfig) else 0
 

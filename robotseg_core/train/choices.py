@@ -28,11 +28,11 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from robotseg_core.config import NANO, ModelConfig
-from robotseg_core.preprocess import normalise
+from robotseg_core.stream.preprocess import normalise
 from robotseg_core.train.ablation import TRUNK_STAGES, spread
-from robotseg_core.train.augment import AugmentConfig
 from robotseg_core.train.command import read_config, use_all_cores
-from robotseg_core.train.data import STORE_SIZE, DataConfig, VideoStore, read_rgb
+from robotseg_core.train.data.augment import AugmentConfig
+from robotseg_core.train.data.sources import STORE_SIZE, DataConfig, VideoStore, read_rgb
 from robotseg_core.train.losses import part_masks
 from robotseg_core.train.objective import Objective
 from robotseg_core.train.settings import Phase, TrainConfig

@@ -16,13 +16,13 @@ import torch
 import yaml
 
 from robotseg_core.config import PRESETS
-from robotseg_core.model import RobotSegModel
-from robotseg_core.train.augment import AugmentConfig
-from robotseg_core.train.data import DataConfig
+from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.train.data.augment import AugmentConfig
+from robotseg_core.train.data.sources import DataConfig
 from robotseg_core.train.distributed import World
 from robotseg_core.train.settings import LetWeights, Phase, TrainConfig
 from robotseg_core.train.trainer import Trainer
-from robotseg_core.weights import save_safetensors
+from robotseg_core.weights.load import save_safetensors
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,15 +11,15 @@ import argparse
 from pathlib import Path
 
 from robotseg_core.config import PRESETS
-from robotseg_core.segment import FOLDERS
-from robotseg_core.train.augment import AugmentConfig
+from robotseg_core.files.mask_files import FOLDERS
 from robotseg_core.train.command import export, use_all_cores
-from robotseg_core.train.data import DataConfig
+from robotseg_core.train.data.augment import AugmentConfig
+from robotseg_core.train.data.sources import DataConfig
 from robotseg_core.train.distributed import World
 from robotseg_core.train.settings import Phase, TrainConfig
 from robotseg_core.train.trainer import Trainer
-from robotseg_core.weight_files import find_weights
-from robotseg_core.weights import read_state_dict
+from robotseg_core.weights.files import find_weights
+from robotseg_core.weights.load import read_state_dict
 
 PARTS_NEEDED = ("arm", "gripper")
 

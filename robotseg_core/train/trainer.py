@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from robotseg_core.config import ConvConfig, ModelConfig
-from robotseg_core.conv_encoder import ConvEncoder
-from robotseg_core.train.batches import Batch, BatchStream, ClipSource
+from robotseg_core.model.image_encoder_nano import ConvEncoder
 from robotseg_core.train.curves import Curves, plot_curve
-from robotseg_core.train.data import MixedClips
+from robotseg_core.train.data.batches import Batch, BatchStream, ClipSource
+from robotseg_core.train.data.sources import MixedClips
 from robotseg_core.train.distributed import World
-from robotseg_core.train.first_frames import FirstFrameClips
-from robotseg_core.train.frame_features import make_extractor
+from robotseg_core.train.label_efficient.first_frames import FirstFrameClips
+from robotseg_core.train.label_efficient.frame_features import make_extractor
 from robotseg_core.train.objective import Objective
 from robotseg_core.train.pretrained import lite0_file, load_lite0, start_from
 from robotseg_core.train.settings import Phase, TrainConfig

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from robotseg_core.model import Conditioned, Features, Memory, RobotSegModel
-from robotseg_core.prompting import PROMPT_LOGIT, Decoded, decode, fed_back
+from robotseg_core.model.robotseg_model import Conditioned, Features, Memory, RobotSegModel
+from robotseg_core.stream.prompting import PROMPT_LOGIT, Decoded, decode, fed_back
+from robotseg_core.train.data.prompts import CORRECTIONS, Mode, Points, box, click, correction
 from robotseg_core.train.losses import PARTS
-from robotseg_core.train.prompts import CORRECTIONS, Mode, Points, box, click, correction
 
 
 def competing(decoded: Decoded) -> slice:

@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from robotseg_core.weight_files import WeightsError, expected_sha256, find_weights, sha256_of
+from robotseg_core.weights.files import WeightsError, expected_sha256, find_weights, sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def load_weights(model: nn.Module, source: str | Path, *, allow_partial: bool = 
 
     Args:
         model: whose state dict names and shapes count; values are converted to its types.
-        source: path, preset (``nano``, ``base``) or name of a known file (:mod:`robotseg_core.weight_files`).
+        source: path, preset (``nano``, ``base``) or name of a known file (:mod:`robotseg_core.weights.files`).
         allow_partial: accept a file with any missing or unexpected keys.  Without it only a SAM 2.1 checkpoint
             may be incomplete: what RobotSeg adds keeps its initialisation, and is useless until trained.
 

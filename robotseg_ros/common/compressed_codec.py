@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_ros.codec import MAX_SIDE, CodecError, Refusal
+from robotseg_ros.common.image_codec import MAX_SIDE, CodecError, Refusal
 
 MAX_PIXELS = 32 * 2**20
 """Largest decoded picture, pixels (96 MiB as RGB)."""

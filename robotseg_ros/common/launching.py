@@ -11,7 +11,7 @@ from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from robotseg_ros.shipped import PROFILE_VARIABLE, config_file
+from robotseg_ros.common.shipped import PROFILE_VARIABLE, config_file
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.postprocess import part_mask
+from robotseg_core.stream.postprocess import part_mask
 from robotseg_core.types import PARTS, PartMasks
 
 BALANCED = "balanced"

@@ -13,7 +13,7 @@ from std_msgs.msg import Header
 
 from robotseg_core import types as core
 from robotseg_ros import msg as messages
-from robotseg_ros.model import Model
+from robotseg_ros.common.model import Model
 
 MAX_UINT32 = 2**32 - 1
 LABELS = {"background": 0, "arm": 1, "gripper": 2}

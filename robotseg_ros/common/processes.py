@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import IO
 
-from robotseg_ros.shipped import PROFILE_VARIABLE, config_file
+from robotseg_ros.common.shipped import PROFILE_VARIABLE, config_file
 
 STOP_TIMEOUT_S = 10.0
 

@@ -14,11 +14,11 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from robotseg_core.depth_filter import Depth
-from robotseg_ros.calibration import Calibration
-from robotseg_ros.codec import CodecError
-from robotseg_ros.depth_codec import decode_depth, decode_mask
-from robotseg_ros.fixed_parameters import FixedParameters
+from robotseg_core.geometry.depth_filter import Depth
+from robotseg_ros.common.fixed_parameters import FixedParameters
+from robotseg_ros.common.image_codec import CodecError
+from robotseg_ros.companions.calibration import Calibration
+from robotseg_ros.companions.depth_codec import decode_depth, decode_mask
 
 # Serves subscribers of both kinds.
 RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from robotseg_core.depth_filter import Depth
-from robotseg_ros.codec import MAX_SIDE, CodecError, ImageLike, Refusal
+from robotseg_core.geometry.depth_filter import Depth
+from robotseg_ros.common.image_codec import MAX_SIDE, CodecError, ImageLike, Refusal
 
 DEPTH_TYPES: dict[str, type[np.uint16] | type[np.float32]] = {
     "16UC1": np.uint16,

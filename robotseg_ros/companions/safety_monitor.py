@@ -20,14 +20,14 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Bool, Header
 
+from robotseg_core.geometry.zones import Caution, Event, EventKind, ZoneMonitor, load_plan
 from robotseg_core.types import State
-from robotseg_core.zones import Caution, Event, EventKind, ZoneMonitor, load_plan
-from robotseg_ros.codec import CodecError
-from robotseg_ros.depth_codec import decode_mask
-from robotseg_ros.fixed_parameters import FixedParameters
-from robotseg_ros.messages import stamp_ns
+from robotseg_ros.common.fixed_parameters import FixedParameters
+from robotseg_ros.common.image_codec import CodecError
+from robotseg_ros.common.messages import stamp_ns
+from robotseg_ros.common.shipped import config_file
+from robotseg_ros.companions.depth_codec import decode_mask
 from robotseg_ros.msg import PartMasks, SafetyState
-from robotseg_ros.shipped import config_file
 
 NODE_NAME = "safety_monitor"
 WAITING = 8

@@ -17,13 +17,13 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from robotseg_core.camera import CameraError
-from robotseg_core.depth_filter import Depth, cut_out, to_points
-from robotseg_core.stamp_match import Match, StampMatcher
-from robotseg_ros.aligned_depth import LOG_PERIOD_S, RELIABLE, AlignedDepthNode, AlignedInputs
-from robotseg_ros.depth_codec import to_depth_image
-from robotseg_ros.fixed_parameters import FixedParameters
-from robotseg_ros.messages import stamp_ns, to_image
+from robotseg_core.geometry.camera import CameraError
+from robotseg_core.geometry.depth_filter import Depth, cut_out, to_points
+from robotseg_core.geometry.stamp_match import Match, StampMatcher
+from robotseg_ros.common.fixed_parameters import FixedParameters
+from robotseg_ros.common.messages import stamp_ns, to_image
+from robotseg_ros.companions.aligned_depth import LOG_PERIOD_S, RELIABLE, AlignedDepthNode, AlignedInputs
+from robotseg_ros.companions.depth_codec import to_depth_image
 
 NODE_NAME = "self_filter"
 DROP, UNKNOWN = "drop", "unknown"

@@ -16,12 +16,12 @@ from rclpy.node import Node
 from sensor_msgs.msg import RegionOfInterest
 from std_msgs.msg import Header
 
-from robotseg_core.depth_filter import Depth
-from robotseg_core.gripper_pose import ImagePose, Place, Uncertainty, locate, measure
-from robotseg_core.stamp_match import Match, StampMatcher
-from robotseg_ros.aligned_depth import LOG_PERIOD_S, RELIABLE, AlignedDepthNode, AlignedInputs
-from robotseg_ros.fixed_parameters import FixedParameters
-from robotseg_ros.messages import stamp_ns
+from robotseg_core.geometry.depth_filter import Depth
+from robotseg_core.geometry.gripper_pose import ImagePose, Place, Uncertainty, locate, measure
+from robotseg_core.geometry.stamp_match import Match, StampMatcher
+from robotseg_ros.common.fixed_parameters import FixedParameters
+from robotseg_ros.common.messages import stamp_ns
+from robotseg_ros.companions.aligned_depth import LOG_PERIOD_S, RELIABLE, AlignedDepthNode, AlignedInputs
 from robotseg_ros.msg import GripperPose
 
 NODE_NAME = "servo"

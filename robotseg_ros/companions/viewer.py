@@ -17,8 +17,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from robotseg_core.types import PARTS, State
-from robotseg_ros.fixed_parameters import FixedParameters
-from robotseg_ros.messages import stamp_ns
+from robotseg_ros.common.fixed_parameters import FixedParameters
+from robotseg_ros.common.messages import stamp_ns
 from robotseg_ros.msg import PartMasks
 
 try:

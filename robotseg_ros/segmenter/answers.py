@@ -13,10 +13,10 @@ from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 
 from robotseg_core.types import PartMasks, State
-from robotseg_ros.camera_log import CameraLog
-from robotseg_ros.counters import Counters
-from robotseg_ros.parameters import LiveOptions
-from robotseg_ros.publishers import Answer, Publishers
+from robotseg_ros.common.camera_log import CameraLog
+from robotseg_ros.segmenter.counters import Counters
+from robotseg_ros.segmenter.parameters import LiveOptions
+from robotseg_ros.segmenter.publishers import Answer, Publishers
 
 
 class Answers:

@@ -13,13 +13,13 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 
 from robotseg_ros import msg as ros_msg
-from robotseg_ros import qos
-from robotseg_ros.inference import Inference, LastImage
-from robotseg_ros.messages import to_prompt
-from robotseg_ros.parameters import CameraOptions, LiveOptions
-from robotseg_ros.prompts import Hint, check_inside, click_prompt, click_stamp
-from robotseg_ros.publishers import Publishers
-from robotseg_ros.worker import FairWorker
+from robotseg_ros.common import qos
+from robotseg_ros.common.messages import to_prompt
+from robotseg_ros.segmenter.hints import Hint, check_inside, click_prompt, click_stamp
+from robotseg_ros.segmenter.inference import Inference, LastImage
+from robotseg_ros.segmenter.parameters import CameraOptions, LiveOptions
+from robotseg_ros.segmenter.publishers import Publishers
+from robotseg_ros.segmenter.worker import FairWorker
 
 REPLAY_DEPTH = 8
 """Images of a recording that wait in the node; further ones wait in the middleware, and then at the sender."""

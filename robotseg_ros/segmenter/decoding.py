@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
-from robotseg_ros.codec import decode_rgb
-from robotseg_ros.compressed import decode_compressed
-from robotseg_ros.messages import stamp_ns
+from robotseg_ros.common.compressed_codec import decode_compressed
+from robotseg_ros.common.image_codec import decode_rgb
+from robotseg_ros.common.messages import stamp_ns
 
 LOOP_NS = 1_000_000_000
 """Live, a stamp that goes back by more than this begins a new sequence, as when a bag is played again."""

@@ -13,9 +13,9 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile
 
 from robotseg_core.types import State
-from robotseg_ros.camera import Camera
-from robotseg_ros.model import Model
-from robotseg_ros.qos import PublisherEventCallbacks, Topics
+from robotseg_ros.common.model import Model
+from robotseg_ros.common.qos import PublisherEventCallbacks, Topics
+from robotseg_ros.segmenter.camera_topics import Camera
 
 TOPIC = "/diagnostics"
 PERIOD_S = 1.0

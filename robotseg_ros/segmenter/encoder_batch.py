@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_ros.model import Model
-from robotseg_ros.worker import Turn
+from robotseg_ros.common.model import Model
+from robotseg_ros.segmenter.worker import Turn
 
 
 class EncoderBatch:

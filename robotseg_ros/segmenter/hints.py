@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
 
 from robotseg_core.types import Prompt, PromptKind
-from robotseg_ros.messages import stamp_ns
+from robotseg_ros.common.messages import stamp_ns
 
 MAX_IMAGES = 32
 MAX_BYTES = 64 * 2**20

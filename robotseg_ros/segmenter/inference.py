@@ -15,17 +15,17 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from robotseg_ros.answers import Answers
-from robotseg_ros.camera_log import CameraLog
-from robotseg_ros.codec import CodecError
-from robotseg_ros.counters import Counters
-from robotseg_ros.decoding import Decoded, Sequence, decode
-from robotseg_ros.mask_policy import apply_policy
-from robotseg_ros.messages import stamp_ns
-from robotseg_ros.model import Stream
-from robotseg_ros.parameters import LiveOptions
-from robotseg_ros.prompts import Hint, PromptError, RecentImages
-from robotseg_ros.publishers import Answer, Publishers
+from robotseg_ros.common.camera_log import CameraLog
+from robotseg_ros.common.image_codec import CodecError
+from robotseg_ros.common.mask_policy import apply_policy
+from robotseg_ros.common.messages import stamp_ns
+from robotseg_ros.common.model import Stream
+from robotseg_ros.segmenter.answers import Answers
+from robotseg_ros.segmenter.counters import Counters
+from robotseg_ros.segmenter.decoding import Decoded, Sequence, decode
+from robotseg_ros.segmenter.hints import Hint, PromptError, RecentImages
+from robotseg_ros.segmenter.parameters import LiveOptions
+from robotseg_ros.segmenter.publishers import Answer, Publishers
 
 MAX_WAITING_PROMPTS = 32
 

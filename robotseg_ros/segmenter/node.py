@@ -10,16 +10,16 @@ from typing import Any
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.validate_topic_name import validate_topic_name
 
-from robotseg_ros.camera import Camera
-from robotseg_ros.diagnostics import Diagnostics
-from robotseg_ros.encoder_batch import EncoderBatch
-from robotseg_ros.inference import Inference
-from robotseg_ros.model import Model, ModelLoader, load_robotseg
-from robotseg_ros.parameters import CameraOptions, LiveOptions, Parameters, SegmenterOptions
-from robotseg_ros.publishers import Publishers
-from robotseg_ros.qos import Topics
-from robotseg_ros.watch import Watch
-from robotseg_ros.worker import FairWorker
+from robotseg_ros.common.model import Model, ModelLoader, load_robotseg
+from robotseg_ros.common.qos import Topics
+from robotseg_ros.segmenter.camera_topics import Camera
+from robotseg_ros.segmenter.diagnostics import Diagnostics
+from robotseg_ros.segmenter.encoder_batch import EncoderBatch
+from robotseg_ros.segmenter.inference import Inference
+from robotseg_ros.segmenter.parameters import CameraOptions, LiveOptions, Parameters, SegmenterOptions
+from robotseg_ros.segmenter.publishers import Publishers
+from robotseg_ros.segmenter.watch import Watch
+from robotseg_ros.segmenter.worker import FairWorker
 
 NODE_NAME = "robotseg"
 STOP_TIMEOUT_S = 1.0

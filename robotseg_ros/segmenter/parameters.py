@@ -20,8 +20,8 @@ from rclpy.parameter import Parameter
 
 from robotseg_core.config import MAX_BATCH
 from robotseg_core.types import PARTS
-from robotseg_ros.mask_policy import BALANCED, POLICIES
-from robotseg_ros.model import ModelOptions
+from robotseg_ros.common.mask_policy import BALANCED, POLICIES
+from robotseg_ros.common.model import ModelOptions
 
 KEEP = "keep"
 REMOVE = "remove"
@@ -78,7 +78,7 @@ class LiveOptions:
     Attributes:
         max_age: seconds from the stamp of an image after which its result is not published as current; 0: no limit.
         stale_after: seconds without a usable image until STALE is published.
-        mask_policy: one of :data:`robotseg_ros.mask_policy.POLICIES`.
+        mask_policy: one of :data:`robotseg_ros.common.mask_policy.POLICIES`.
         mask_margin: image pixels by which the policy grows or shrinks.
         masked_image: ``keep`` or ``remove``.
         click_part: what a click of a viewer is on.

@@ -15,13 +15,14 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from robotseg_core import pictures
+from robotseg_core.files import overlay as pictures
 from robotseg_core.types import PARTS, PartMasks, State
-from robotseg_ros import compressed, messages, qos
 from robotseg_ros import msg as ros_msg
-from robotseg_ros.mask_policy import BALANCED
-from robotseg_ros.model import Model
-from robotseg_ros.parameters import KEEP, CameraOptions, LiveOptions
+from robotseg_ros.common import compressed_codec as compressed
+from robotseg_ros.common import messages, qos
+from robotseg_ros.common.mask_policy import BALANCED
+from robotseg_ros.common.model import Model
+from robotseg_ros.segmenter.parameters import KEEP, CameraOptions, LiveOptions
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from robotseg_ros.counters import Counters
+from robotseg_ros.segmenter.counters import Counters
 
 log = logging.getLogger(__name__)
 

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from robotseg_core.segment import add_model_arguments, load_model
-from robotseg_core.stream import RobotSeg
+from robotseg_core.model_arguments import add_model_arguments, load_model
+from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import PARTS
-from robotseg_ros.bag_messages import BagMessages, image_topics
-from robotseg_ros.codec import CodecError
+from robotseg_ros.common.image_codec import CodecError
+from robotseg_ros.tools.bag_messages import BagMessages, image_topics
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from rosbags.interfaces import MessageDefinitionFormat
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from robotseg_core.stream import RobotSeg
+from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import PartMask, PartMasks
-from robotseg_ros.codec import decode_rgb
-from robotseg_ros.compressed import decode_compressed
-from robotseg_ros.mask_policy import BALANCED
-from robotseg_ros.shipped import message_file
+from robotseg_ros.common.compressed_codec import decode_compressed
+from robotseg_ros.common.image_codec import decode_rgb
+from robotseg_ros.common.mask_policy import BALANCED
+from robotseg_ros.common.shipped import message_file
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection

@@ -18,14 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.bench import hardware, versions
-from robotseg_core.postprocess import part_mask
-from robotseg_core.segment import add_model_arguments, load_model
-from robotseg_core.stream import RobotSeg, StreamPolicy
-from robotseg_core.stream_frame import EncodedFrame
+from robotseg_core.bench.measure import hardware, versions
+from robotseg_core.model_arguments import add_model_arguments, load_model
+from robotseg_core.stream.frame_state import EncodedFrame
+from robotseg_core.stream.policy import StreamPolicy
+from robotseg_core.stream.postprocess import part_mask
+from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import PARTS, PartMask, PartMasks, Prompt, State
-from robotseg_ros.allocator import keep_image_memory, keep_out_of_collections
-from robotseg_ros.processes import stop, use_private_domain
+from robotseg_ros.common.allocator import keep_image_memory, keep_out_of_collections
+from robotseg_ros.common.processes import stop, use_private_domain
 
 SIZES = ("640x480", "1280x720")
 CORE = ("resize", "inference", "upsample")
@@ -154,8 +155,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measured_parts(stopwatch: Stopwatch) -> Iterator[tuple[Any, str, Callable[..., Any]]]:
     """What is replaced while measuring: (owner, name, timed function)."""
-    from robotseg_core import part_stream, pictures, stream
-    from robotseg_ros import inference, publishers
+    from robotseg_core.files import overlay as pictures
+    from robotseg_core.stream import robotseg as stream
+    from robotseg_core.stream import stream as part_stream
+    from robotseg_ros.segmenter import inference, publishers
 
     for owner, name, part in (
         (inference, "decode", "decode"),
@@ -186,7 +189,7 @@ def play(executor: Any, size: str, frames: int, rate_hz: float) -> dict[str, Any
     Raises:
         RuntimeError: it failed.
     """
-    command = [sys.executable, "-m", "robotseg_ros.measuring_camera", "--size", size, "--frames", str(frames)]
+    command = [sys.executable, "-m", "robotseg_ros.tools.measuring_camera", "--size", size, "--frames", str(frames)]
     camera = subprocess.Popen(
         [*command, "--rate", str(rate_hz)], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -235,7 +238,7 @@ def run(arguments: argparse.Namespace) -> int:
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.parameter import Parameter
 
-        from robotseg_ros.segmenter import Segmenter
+        from robotseg_ros.segmenter.node import Segmenter
     except ModuleNotFoundError as error:
         raise ValueError(f"--node needs ROS 2, which is not installed here ({error})") from error
 

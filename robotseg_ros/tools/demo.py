@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from robotseg_core.frames import IMAGE_SUFFIXES, InputError, open_frames
-from robotseg_ros import processes
-from robotseg_ros.allocator import keep_image_memory
-from robotseg_ros.player import Played
-from robotseg_ros.shipped import config_file
+from robotseg_core.files.frames import IMAGE_SUFFIXES, InputError, open_frames
+from robotseg_ros.common import processes
+from robotseg_ros.common.allocator import keep_image_memory
+from robotseg_ros.common.shipped import config_file
+from robotseg_ros.tools.player import Played
 
 CAMERA = "/camera/image_raw"
 SEGMENTER = (sys.executable, "-m", "robotseg_ros.run_segmenter")
@@ -76,7 +76,7 @@ def run_demo(options: DemoOptions) -> str:
     processes.use_private_domain()
     keep_image_memory()
 
-    player = [sys.executable, "-m", "robotseg_ros.player", options.input, "--topic", CAMERA]
+    player = [sys.executable, "-m", "robotseg_ros.tools.player", options.input, "--topic", CAMERA]
     if source.live:
         player += ["--seconds", str(CAMERA_SECONDS)]
     segmenter = [*options.segmenter, "--ros-args", "--params-file", str(config_file("robotseg.yaml"))]
@@ -122,8 +122,8 @@ def _record(
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
 
-    from robotseg_ros.demo_report import summarise, write_contact_sheet, write_summary, write_video
-    from robotseg_ros.recorder import PictureFolder, Recorder
+    from robotseg_ros.tools.demo_report import summarise, write_contact_sheet, write_summary, write_video
+    from robotseg_ros.tools.recorder import PictureFolder, Recorder
 
     for name in RESULTS:
         (options.out / name).unlink(missing_ok=True)
@@ -207,7 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         Exit status: 0, or 1 when masks were not seen to come.
     """
-    parser = argparse.ArgumentParser(prog="python -m robotseg_ros.demo", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m robotseg_ros.tools.demo", description=__doc__)
     parser.add_argument("input", help="video file, folder of images or /dev/videoN")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for the results")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")

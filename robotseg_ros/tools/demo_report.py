@@ -12,10 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from robotseg_core.pictures import contact_sheet
+from robotseg_core.files.overlay import contact_sheet
 from robotseg_core.types import PARTS, State
-from robotseg_ros.player import Played
-from robotseg_ros.recorder import Answer, PictureFolder
+from robotseg_ros.tools.player import Played
+from robotseg_ros.tools.recorder import Answer, PictureFolder
 
 SHEET_PICTURES = 12
 

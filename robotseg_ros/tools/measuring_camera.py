@@ -20,7 +20,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from robotseg_ros.messages import stamp_ns, to_image
+from robotseg_ros.common.messages import stamp_ns, to_image
 
 CAMERA = "/camera/image_raw"
 MASKS = ("arm_mask", "gripper_mask", "robot_mask")
@@ -161,7 +161,7 @@ def play(camera: MeasuringCamera, latencies: list[float], frames: int, rate_hz: 
 
 def main(arguments: list[str] | None = None) -> int:
     """Send images; the last line on standard output is a JSON object with what was measured."""
-    from robotseg_ros.allocator import keep_image_memory
+    from robotseg_ros.common.allocator import keep_image_memory
 
     keep_image_memory()
     parser = argparse.ArgumentParser(prog="measuring_camera", description=__doc__)

@@ -11,8 +11,8 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
-from robotseg_core.frames import Frames, InputError, open_frames
-from robotseg_ros.allocator import keep_image_memory
+from robotseg_core.files.frames import Frames, InputError, open_frames
+from robotseg_ros.common.allocator import keep_image_memory
 
 SUBSCRIBER_TIMEOUT_S = 60.0
 LINGER_S = 0.5
@@ -69,7 +69,7 @@ def _play(source: Frames, options: Any, stamps: IO[str] | None) -> Played:
     from sensor_msgs.msg import Image
     from std_msgs.msg import Header
 
-    from robotseg_ros.messages import stamp_ns, to_image
+    from robotseg_ros.common.messages import stamp_ns, to_image
 
     node = rclpy.create_node("player")
     qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)

@@ -20,8 +20,8 @@ from sensor_msgs.msg import Image
 
 from robotseg_core.types import PARTS
 from robotseg_ros import msg as ros_msg
-from robotseg_ros.compressed import encode_jpeg
-from robotseg_ros.messages import stamp_ns
+from robotseg_ros.common.compressed_codec import encode_jpeg
+from robotseg_ros.common.messages import stamp_ns
 
 log = logging.getLogger(__name__)
 

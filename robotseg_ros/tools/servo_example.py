@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Visual servoing closed over ROS: a simulated camera in an arm's hand goes to where it has seen a gripper before.
 
-    python -m robotseg_ros.servo_example --masks model --out out/servo
+    python -m robotseg_ros.tools.servo_example --masks model --out out/servo
 
 Segmenter and servo node run as processes; this one simulates the camera, publishes its images, waits for the gripper
 of each image and moves the camera.  ``--masks truth`` publishes the simulator's masks in the segmenter's stead.
@@ -27,14 +27,14 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from robotseg_core.gripper_pose import ImagePose
-from robotseg_core.servoing import STANDSTILL, Goal, Law, camera_velocity
-from robotseg_ros import processes
-from robotseg_ros.depth_codec import decode_mask, to_depth_image
-from robotseg_ros.messages import stamp_ns, to_image
+from robotseg_core.geometry.gripper_pose import ImagePose
+from robotseg_core.geometry.servoing import STANDSTILL, Goal, Law, camera_velocity
+from robotseg_ros.common import processes
+from robotseg_ros.common.messages import stamp_ns, to_image
+from robotseg_ros.companions.depth_codec import decode_mask, to_depth_image
 from robotseg_ros.msg import GripperPose
-from robotseg_ros.servo_plot import Record, Step, write_pictures, write_plot
-from robotseg_ros.servo_scene import ServoScene, Shot, Target
+from robotseg_ros.tools.servo_plot import Record, Step, write_pictures, write_plot
+from robotseg_ros.tools.servo_scene import ServoScene, Shot, Target
 
 CAMERA = "/camera/image_raw"
 DEPTH = "/camera/depth"
@@ -186,7 +186,9 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         Exit status: 0, or 1 when the loop could not be closed.
     """
-    parser = argparse.ArgumentParser(prog="python -m robotseg_ros.servo_example", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m robotseg_ros.tools.servo_example", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--masks", choices=("model", "truth"), default="model", help="whose masks (default: model)")
     parser.add_argument("--frames", type=int, default=100, help="of 0.1 s each (default: 100)")
     parser.add_argument("--out", type=Path, default=Path("out/servo"), help="folder for plot, pictures and figures")

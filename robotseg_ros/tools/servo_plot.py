@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.camera import Camera
-from robotseg_core.gripper_pose import ImagePose
-from robotseg_core.pictures import contact_sheet
-from robotseg_core.servoing import Goal, half_turn
-from robotseg_ros.servo_scene import Shot
+from robotseg_core.files.overlay import contact_sheet
+from robotseg_core.geometry.camera import Camera
+from robotseg_core.geometry.gripper_pose import ImagePose
+from robotseg_core.geometry.servoing import Goal, half_turn
+from robotseg_ros.tools.servo_scene import Shot
 
 NEAR_M, NEAR_RAD = 0.02, math.radians(5)
 """How near the goal counts as arrived."""

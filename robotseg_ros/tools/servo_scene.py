@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 import robotseg_core.synth  # noqa: F401  # isort: skip
 import mujoco  # isort: skip
 
-from robotseg_core.camera import Camera
-from robotseg_core.servoing import Velocity
-from robotseg_ros.shipped import config_file
+from robotseg_core.geometry.camera import Camera
+from robotseg_core.geometry.servoing import Velocity
+from robotseg_ros.common.shipped import config_file
 
 SEED_POSTURE = (0.0, -0.6, 1.9, 0.3, 0.0, 0.0)
 """Joints of the carrier from which a posture for a view is searched, radians."""
@@ -188,8 +188,8 @@ def _labels(model: mujoco.MjModel, gripper_roots: list[str]) -> NDArray[np.uint8
 
 def _replace_target(spec: mujoco.MjSpec, target: Target) -> list[str]:
     """Put a robot of a robots folder in the place of the built-in one; returns the names of its gripper's bodies."""
-    from robotseg_core.synth.catalog import RobotChoice
-    from robotseg_core.synth.robots import load_robot
+    from robotseg_core.synth.robots.catalog import RobotChoice
+    from robotseg_core.synth.robots.robot import load_robot
 
     robot = load_robot(target.robots, RobotChoice(target.arm, target.gripper))
     spec.delete(spec.body("target"))
@@ -199,7 +199,7 @@ def _replace_target(spec: mujoco.MjSpec, target: Target) -> list[str]:
 
 
 def _take_home_posture(model: mujoco.MjModel, data: mujoco.MjData, target: Target) -> None:
-    from robotseg_core.synth.catalog import read_robot
+    from robotseg_core.synth.robots.catalog import read_robot
 
     home = read_robot(target.robots / "arms" / target.arm).home
     joints = [j for j in range(model.njnt) if model.joint(j).name.startswith("target/")]

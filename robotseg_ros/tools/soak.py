@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many frames through the node: memory, threads, file descriptors and latency have to stay as they are.
 
-    python -m robotseg_ros.soak --frames 100000 --out out/soak
+    python -m robotseg_ros.tools.soak --frames 100000 --out out/soak
 
 The node runs in a process of its own, with a small model of random weights behind the real stream; camera and
 listener are this process.  Writes ``soak.csv`` (a row for every 500 frames) and ``soak.png``; the exit status is 1
@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from robotseg_ros.allocator import keep_image_memory
-from robotseg_ros.model import Model, ModelOptions
+from robotseg_ros.common.allocator import keep_image_memory
+from robotseg_ros.common.model import Model, ModelOptions
 
 ROW_FRAMES = 500
 """Frames a row of the table."""
@@ -71,7 +71,7 @@ def load_small(options: ModelOptions) -> Model:
     """A model with random weights that always sees a robot, whatever the options."""
     import torch
 
-    from robotseg_core.small import small_model, small_robotseg
+    from robotseg_core.bench.miniature import small_model, small_robotseg
 
     torch.set_num_threads(1)
     return small_robotseg(small_model())
@@ -143,10 +143,10 @@ def soak(frames: int, width: int, height: int, table: Path) -> list[Row]:
     import rclpy
     from tqdm import tqdm
 
-    from robotseg_ros.measuring_camera import MeasuringCamera, percentiles
-    from robotseg_ros.processes import start, stop
+    from robotseg_ros.common.processes import start, stop
+    from robotseg_ros.tools.measuring_camera import MeasuringCamera, percentiles
 
-    command = [sys.executable, "-m", "robotseg_ros.soak", "node", "--ros-args", "-p", "autostart:=true"]
+    command = [sys.executable, "-m", "robotseg_ros.tools.soak", "node", "--ros-args", "-p", "autostart:=true"]
     context = rclpy.Context()
     rclpy.init(context=context)
     latencies: list[float] = []
@@ -209,7 +209,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("out/soak"), help="folder for soak.csv and soak.png")
     options = parser.parse_args(arguments)
     width, height = (int(side) for side in options.size.split("x"))
-    from robotseg_ros.processes import use_private_domain
+    from robotseg_ros.common.processes import use_private_domain
 
     # Also where a shell has started it in the background: then Ctrl-C is ignored, and SIGTERM would leave the node.
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,9 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 import torch
 
 # The models of these tests are so small that a second thread costs more than it brings.

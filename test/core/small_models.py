@@ -9,10 +9,10 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core import small
+from robotseg_core.bench import miniature as small
 from robotseg_core.config import ModelConfig
-from robotseg_core.model import RobotSegModel
-from robotseg_core.stream import RobotSeg
+from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.stream.robotseg import RobotSeg
 
 SMALL: ModelConfig = dataclasses.replace(small.SMALL, max_pointers=4)
 

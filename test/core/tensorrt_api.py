@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-SOURCE = Path(__file__).parents[2] / "robotseg_core" / "tensorrt_encoder.py"
+SOURCE = Path(__file__).parents[2] / "robotseg_core" / "backends" / "tensorrt_encoder.py"
 
 OBJECTS = {
     "builder": "Builder",

@@ -8,11 +8,12 @@ import dataclasses
 import cv2
 import numpy as np
 import pytest
-from small import moving_frames, small_robotseg
-from tiny import TINY
+from small_models import moving_frames, small_robotseg
+from tiny_base import TINY
 
-from robotseg_core import bench_knobs, cli
-from robotseg_core.stream import RobotSeg
+from robotseg_core import cli
+from robotseg_core.bench import knobs as bench_knobs
+from robotseg_core.stream.robotseg import RobotSeg
 
 
 @pytest.fixture(autouse=True)

@@ -42,6 +42,14 @@ def test_no_module_names_ros(file):
 def test_stream_and_commands_load_where_ros_is_not():
     names = [
         f"robotseg_core.{name}"
-        for name in ("stream", "cli", "segment", "bench", "evaluation.command", "frames", "pictures")
+        for name in (
+            "stream",
+            "cli",
+            "files.segment",
+            "bench.command",
+            "evaluation.command",
+            "files.frames",
+            "files.overlay",
+        )
     ]
     subprocess.run([sys.executable, "-c", BLOCK.format(ros=ROS), *names], check=True, timeout=300)

@@ -74,7 +74,7 @@ def node():
     import rclpy
     from fake_model import FakeModel
 
-    from robotseg_ros.segmenter import Segmenter
+    from robotseg_ros.segmenter.node import Segmenter
 
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=random.SystemRandom().randrange(1, 100))

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 from std_msgs.msg import Header
 
-from robotseg_ros.inference import Inference
-from robotseg_ros.messages import stamp_ns, to_image
-from robotseg_ros.parameters import LiveOptions
+from robotseg_ros.common.messages import stamp_ns, to_image
+from robotseg_ros.segmenter.inference import Inference
+from robotseg_ros.segmenter.parameters import LiveOptions
 
 SECOND = 1_000_000_000
 

@@ -10,16 +10,16 @@ import numpy as np
 from geometry_msgs.msg import PointStamped
 from sensor_msgs.msg import Image
 
-from robotseg_core.camera import Camera as Pinhole
-from robotseg_core.camera import CameraError
+from robotseg_core.geometry.camera import Camera as Pinhole
+from robotseg_core.geometry.camera import CameraError
 from robotseg_core.types import PARTS, PartMask, PartMasks, Prompt, StageTimes, State
-from robotseg_ros.camera import Camera
-from robotseg_ros.codec import CodecError, decode_rgb
-from robotseg_ros.compressed import MAX_PIXELS, decode_compressed
-from robotseg_ros.inference import Inference
-from robotseg_ros.parameters import CameraOptions, LiveOptions
-from robotseg_ros.prompts import PromptError, click_prompt
-from robotseg_ros.worker import FairWorker
+from robotseg_ros.common.compressed_codec import MAX_PIXELS, decode_compressed
+from robotseg_ros.common.image_codec import CodecError, decode_rgb
+from robotseg_ros.segmenter.camera_topics import Camera
+from robotseg_ros.segmenter.hints import PromptError, click_prompt
+from robotseg_ros.segmenter.inference import Inference
+from robotseg_ros.segmenter.parameters import CameraOptions, LiveOptions
+from robotseg_ros.segmenter.worker import FairWorker
 
 
 def check_raw(image):

@@ -13,7 +13,7 @@ from plain_messages import File, Raw, scene
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from robotseg_core.types import PARTS
-from robotseg_ros.codec import ENCODINGS, MAX_SIDE
+from robotseg_ros.common.image_codec import ENCODINGS, MAX_SIDE
 from robotseg_ros.msg import Prompt as PromptMessage
 
 CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "yuv422_yuy2": 2}

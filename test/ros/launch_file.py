@@ -40,7 +40,7 @@ def evaluate(arguments, environment):
         sys.path.remove(STAND_IN)
         stand_ins = [name for name in sys.modules if name.partition(".")[0] in ("launch", "launch_ros")]
         # It holds on to the stand-in, where the genuine packages may be meant next.
-        for name in [*stand_ins, "robotseg_ros.launching"]:
+        for name in [*stand_ins, "robotseg_ros.common.launching"]:
             del sys.modules[name]
     assert not context.given, f"unknown arguments {sorted(context.given)}"
     (node,) = (entity for entity in entities if hasattr(entity, "command"))

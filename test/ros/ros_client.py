@@ -12,9 +12,9 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from robotseg_ros.messages import stamp_ns, to_image
+from robotseg_ros.common.messages import stamp_ns, to_image
 from robotseg_ros.msg import PartMasks, Prompt
-from robotseg_ros.segmenter import Segmenter
+from robotseg_ros.segmenter.node import Segmenter
 
 TIMEOUT_S = 60.0
 IMAGES = ("arm_mask", "gripper_mask", "robot_mask", "masked_image", "overlay")

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.synth.motion import spline
+from robotseg_core.synth.rendering.motion import spline
 
 
 @dataclass(frozen=True)

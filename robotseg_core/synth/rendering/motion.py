@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.synth.robots import GRIPPER
-from robotseg_core.synth.scene import Scene, update
-from robotseg_core.synth.views import geom_points, pose_robot
+from robotseg_core.synth.robots.robot import GRIPPER
+from robotseg_core.synth.scenes.scene import Scene, update
+from robotseg_core.synth.scenes.views import geom_points, pose_robot
 
 Path_ = NDArray[np.float64]
 

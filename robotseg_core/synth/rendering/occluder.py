@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.synth.render import Renderer
-from robotseg_core.synth.room import HIDDEN_Z, Thing
-from robotseg_core.synth.scene import Scene, update
-from robotseg_core.synth.track import CameraTrack, check_view
+from robotseg_core.synth.rendering.render import Renderer
+from robotseg_core.synth.rendering.track import CameraTrack, check_view
+from robotseg_core.synth.scenes.room import HIDDEN_Z, Thing
+from robotseg_core.synth.scenes.scene import Scene, update
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.synth.robots import ARM, BACKGROUND, GRIPPER
+from robotseg_core.synth.robots.robot import ARM, BACKGROUND, GRIPPER
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.synth.motion import spline
-from robotseg_core.synth.render import Picture
+from robotseg_core.synth.rendering.motion import spline
+from robotseg_core.synth.rendering.render import Picture
 
 BLOCK = 8
 

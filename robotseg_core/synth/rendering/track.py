@@ -9,12 +9,12 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.synth.motion import spline
-from robotseg_core.synth.render import Renderer
-from robotseg_core.synth.robots import BACKGROUND, GRIPPER
-from robotseg_core.synth.room import Room
-from robotseg_core.synth.scene import Scene, update
-from robotseg_core.synth.views import CameraPose, Extent, View, measure, third_person, wrist_view
+from robotseg_core.synth.rendering.motion import spline
+from robotseg_core.synth.rendering.render import Renderer
+from robotseg_core.synth.robots.robot import BACKGROUND, GRIPPER
+from robotseg_core.synth.scenes.room import Room
+from robotseg_core.synth.scenes.scene import Scene, update
+from robotseg_core.synth.scenes.views import CameraPose, Extent, View, measure, third_person, wrist_view
 
 WRIST_SHARE = (0.03, 0.45)
 """Least and most of the first frame that the gripper covers in a video of a wrist camera."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robotseg_core.synth.procedural_link import LinkStyle
-from robotseg_core.synth.shapes import Builder
+from robotseg_core.synth.robots.procedural_link import LinkStyle
+from robotseg_core.synth.robots.shapes import Builder
 
 X, Y, Z = np.eye(3)
 

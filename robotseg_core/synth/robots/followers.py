@@ -14,8 +14,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.synth.robots import ARM, Robot
-from robotseg_core.synth.shapes import GEOM, Vector, bezier, unit
+from robotseg_core.synth.robots.robot import ARM, Robot
+from robotseg_core.synth.robots.shapes import GEOM, Vector, bezier, unit
 
 SEGMENTS = 12
 HIDDEN = np.array([0.0, 0.0, -60.0])

@@ -6,7 +6,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from robotseg_core.synth.shapes import Builder, bezier, lathe, solid, sweep
+from robotseg_core.synth.robots.shapes import Builder, bezier, lathe, solid, sweep
 
 X, Y, Z = np.eye(3)
 

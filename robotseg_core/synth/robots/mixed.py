@@ -10,8 +10,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.synth.procedural_link import Link, LinkStyle, build_link
-from robotseg_core.synth.shapes import Builder, across, unit
+from robotseg_core.synth.robots.procedural_link import Link, LinkStyle, build_link
+from robotseg_core.synth.robots.shapes import Builder, across, unit
 
 MESH = mujoco.mjtGeom.mjGEOM_MESH
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from robotseg_core.synth.catalog import OwnRobot, RobotChoice
-from robotseg_core.synth.own_urdf import read_urdf
+from robotseg_core.synth.robots.catalog import OwnRobot, RobotChoice
+from robotseg_core.synth.robots.own_urdf import read_urdf
 
 
 @dataclass(frozen=True)

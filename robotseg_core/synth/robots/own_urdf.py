@@ -10,7 +10,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from robotseg_core.synth.shapes import GEOM
+from robotseg_core.synth.robots.shapes import GEOM
 
 MESH_TYPES: tuple[str, ...] = (".stl", ".obj", ".msh")
 JOINT_TYPES = {

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from robotseg_core.synth.arm_families import FAMILIES, sample_chain, sample_style
-from robotseg_core.synth.procedural_link import Link, LinkStyle, build_link
-from robotseg_core.synth.shapes import Builder, across, lathe, solid, unit
+from robotseg_core.synth.robots.arm_families import FAMILIES, sample_chain, sample_style
+from robotseg_core.synth.robots.procedural_link import Link, LinkStyle, build_link
+from robotseg_core.synth.robots.shapes import Builder, across, lathe, solid, unit
 
 X, Y, Z = np.eye(3)
 HINGE, SLIDE = mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE

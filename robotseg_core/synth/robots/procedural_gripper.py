@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from robotseg_core.synth.gripper_parts import add_adapters, add_camera, add_finger, add_palm
-from robotseg_core.synth.shapes import Builder, across, bezier, lathe, solid, sweep
+from robotseg_core.synth.robots.gripper_parts import add_adapters, add_camera, add_finger, add_palm
+from robotseg_core.synth.robots.shapes import Builder, across, bezier, lathe, solid, sweep
 
 X, Y, Z = np.eye(3)
 HINGE, SLIDE = mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from robotseg_core.synth.shapes import Builder, Points, Vector, across, bezier, lathe, solid, sweep, unit
+from robotseg_core.synth.robots.shapes import Builder, Points, Vector, across, bezier, lathe, solid, sweep, unit
 
 
 @dataclass(frozen=True)

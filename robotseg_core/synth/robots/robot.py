@@ -10,11 +10,11 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.synth.catalog import PROCEDURAL, OwnRobot, RobotChoice, RobotFile, read_robot
-from robotseg_core.synth.mixed import body_boxes, reproportion, reskin
-from robotseg_core.synth.own_robot import gripper_roots, read_joints, read_own
-from robotseg_core.synth.procedural_arm import MadeArm, build_arm
-from robotseg_core.synth.procedural_gripper import build_gripper
+from robotseg_core.synth.robots.catalog import PROCEDURAL, OwnRobot, RobotChoice, RobotFile, read_robot
+from robotseg_core.synth.robots.mixed import body_boxes, reproportion, reskin
+from robotseg_core.synth.robots.own_robot import gripper_roots, read_joints, read_own
+from robotseg_core.synth.robots.procedural_arm import MadeArm, build_arm
+from robotseg_core.synth.robots.procedural_gripper import build_gripper
 
 BACKGROUND, ARM, GRIPPER = 0, 1, 2
 """Values of a label image.  The part ``robot`` is every pixel that is not BACKGROUND."""

@@ -16,7 +16,7 @@ Points = Sequence[float] | NDArray[Any]
 GEOM = mujoco.mjtGeom
 
 ROLES: tuple[str, ...] = ("primary", "second", "joint", "cap", "metal", "dark", "accent")
-"""Materials of a generated robot.  A livery gives each role its colour (:mod:`robotseg_core.synth.livery`)."""
+"""Materials of a generated robot.  A livery gives each role its colour (:mod:`robotseg_core.synth.robots.livery`)."""
 
 
 @dataclass(frozen=True)

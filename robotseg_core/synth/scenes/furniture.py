@@ -6,7 +6,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from robotseg_core.synth.shapes import Builder, lathe, solid
+from robotseg_core.synth.robots.shapes import Builder, lathe, solid
 
 X, Y, Z = np.eye(3)
 

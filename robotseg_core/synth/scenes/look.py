@@ -9,10 +9,10 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.synth.catalog import PROCEDURAL
-from robotseg_core.synth.livery import ROLE_ORDER, sample_livery
-from robotseg_core.synth.robots import GRIPPER, Robot
-from robotseg_core.synth.scene import Scene
+from robotseg_core.synth.robots.catalog import PROCEDURAL
+from robotseg_core.synth.robots.livery import ROLE_ORDER, sample_livery
+from robotseg_core.synth.robots.robot import GRIPPER, Robot
+from robotseg_core.synth.scenes.scene import Scene
 
 INDUSTRIAL: tuple[tuple[float, float, float], ...] = (
     (0.92, 0.92, 0.90),

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import mujoco
 import numpy as np
 
-from robotseg_core.synth.livery import ROLE_ORDER, sample_livery
-from robotseg_core.synth.shapes import Builder, Vector, bezier, lathe, solid, sweep
+from robotseg_core.synth.robots.livery import ROLE_ORDER, sample_livery
+from robotseg_core.synth.robots.shapes import Builder, Vector, bezier, lathe, solid, sweep
 
 X, Y, Z = np.eye(3)
 Size = tuple[float, float]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from robotseg_core.synth.shapes import Builder, Vector, bezier, lathe, solid, sweep, unit
+from robotseg_core.synth.robots.shapes import Builder, Vector, bezier, lathe, solid, sweep, unit
 
 X, Y, Z = np.eye(3)
 SKIN: tuple[tuple[float, float, float], ...] = (

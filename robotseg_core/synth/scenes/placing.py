@@ -9,8 +9,8 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from robotseg_core.synth.catalog import RobotChoice, embodiment, sample_made
-from robotseg_core.synth.scene import Scene
+from robotseg_core.synth.robots.catalog import RobotChoice, embodiment, sample_made
+from robotseg_core.synth.scenes.scene import Scene
 
 
 def made_share(asked: float | None, robots: Path | None, own: bool, test_arms: bool = False) -> float:

@@ -9,13 +9,13 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.synth import textures
-from robotseg_core.synth.furniture import add_furniture, add_stand
-from robotseg_core.synth.look import random_colour
-from robotseg_core.synth.machines import ON_FLOORS, ON_TABLES, dressed_builder
-from robotseg_core.synth.people import add_hand, add_person, people_builder
-from robotseg_core.synth.scene import Scene, add_texture
-from robotseg_core.synth.small_things import add_small
+from robotseg_core.synth.scenes import textures
+from robotseg_core.synth.scenes.furniture import add_furniture, add_stand
+from robotseg_core.synth.scenes.look import random_colour
+from robotseg_core.synth.scenes.machines import ON_FLOORS, ON_TABLES, dressed_builder
+from robotseg_core.synth.scenes.people import add_hand, add_person, people_builder
+from robotseg_core.synth.scenes.scene import Scene, add_texture
+from robotseg_core.synth.scenes.small_things import add_small
 
 GEOM = mujoco.mjtGeom
 HIDDEN_Z = -50.0
@@ -52,7 +52,7 @@ class Room:
         table: the table, or None.
         things: to be placed with :func:`place_things`.
         held: a thing for the gripper, or None.
-        occluder: a thing for :mod:`robotseg_core.synth.occluder` to put before the camera, or None.
+        occluder: a thing for :mod:`robotseg_core.synth.rendering.occluder` to put before the camera, or None.
         clear: how far from the middle a camera may stand, metres.
     """
 

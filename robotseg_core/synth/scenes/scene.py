@@ -11,10 +11,10 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.synth.catalog import RobotChoice
-from robotseg_core.synth.followers import Follower, add_cable, lay_cable
-from robotseg_core.synth.robots import ARM, Robot, find_robot, load_robot
-from robotseg_core.synth.wear import noise_texture, wear_texture
+from robotseg_core.synth.robots.catalog import RobotChoice
+from robotseg_core.synth.robots.followers import Follower, add_cable, lay_cable
+from robotseg_core.synth.robots.robot import ARM, Robot, find_robot, load_robot
+from robotseg_core.synth.scenes.wear import noise_texture, wear_texture
 
 CAMERA = "synth_camera"
 LIGHTS = 3

@@ -8,8 +8,8 @@ from typing import Protocol
 import mujoco
 import numpy as np
 
-from robotseg_core.synth import textures
-from robotseg_core.synth.shapes import GEOM
+from robotseg_core.synth.robots.shapes import GEOM
+from robotseg_core.synth.scenes import textures
 
 Size = tuple[float, float]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from robotseg_core.synth.catalog import RobotChoice, is_mobile
-from robotseg_core.synth.followers import hold
-from robotseg_core.synth.room import HIDDEN_Z, Room, RoomBuilder, Thing
-from robotseg_core.synth.scene import Scene, update
-from robotseg_core.synth.views import Extent, measure
+from robotseg_core.synth.robots.catalog import RobotChoice, is_mobile
+from robotseg_core.synth.robots.followers import hold
+from robotseg_core.synth.scenes.room import HIDDEN_Z, Room, RoomBuilder, Thing
+from robotseg_core.synth.scenes.scene import Scene, update
+from robotseg_core.synth.scenes.views import Extent, measure
 
 CABLES = 0.3
 """How often a robot carries loose cables."""

@@ -10,8 +10,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.synth.robots import GRIPPER, Robot
-from robotseg_core.synth.scene import Scene, update
+from robotseg_core.synth.robots.robot import GRIPPER, Robot
+from robotseg_core.synth.scenes.scene import Scene, update
 
 Vector = NDArray[np.float64]
 

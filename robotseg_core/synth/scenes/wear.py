@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.synth.textures import fractal
+from robotseg_core.synth.scenes.textures import fractal
 
 WORDS = ("R-", "MX", "UNIT", "CELL", "KG", "AX", "LAB", "ROBO", "TECH", "ARM", "SN", "2.5", "10", "CE", "400V", "DYNA")
 

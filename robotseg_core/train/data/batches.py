@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robotseg_core.train.data import Clip
+from robotseg_core.train.data.prompts import NUMBERS
+from robotseg_core.train.data.sources import Clip
 from robotseg_core.train.losses import PARTS
-from robotseg_core.train.prompts import NUMBERS
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """images uint8 [B, T, 3, S, S], labels uint8 [B, T, S, S], uniform numbers of the prompts float32 [B, 3, NUMBERS]."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from robotseg_core.train.augment import AugmentConfig, augment_clip, paste_over
+from robotseg_core.train.data.augment import AugmentConfig, augment_clip, paste_over
 
 Clip = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 

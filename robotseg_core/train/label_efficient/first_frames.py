@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from robotseg_core.train.augment import AugmentConfig, augment_clip
-from robotseg_core.train.data import (
+from robotseg_core.train.data.augment import AugmentConfig, augment_clip
+from robotseg_core.train.data.sources import (
     STORE_SIZE,
     Clip,
     DataConfig,
@@ -25,8 +25,8 @@ from robotseg_core.train.data import (
     read_label,
     read_rgb,
 )
-from robotseg_core.train.frame_features import FeatureExtractor
-from robotseg_core.train.pseudo_masks import harden, propagate
+from robotseg_core.train.label_efficient.frame_features import FeatureExtractor
+from robotseg_core.train.label_efficient.pseudo_masks import harden, propagate
 
 
 class FirstFrameStore(VideoStore):

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from robotseg_core.conv_encoder import ConvEncoder
-from robotseg_core.model import RobotSegModel
-from robotseg_core.preprocess import normalise
+from robotseg_core.model.image_encoder_nano import ConvEncoder
+from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.stream.preprocess import normalise
 
 ENCODER_SIDE = 512
 """Side of the square picture that the model's own encoder sees, pixels: 32 x 32 patches."""

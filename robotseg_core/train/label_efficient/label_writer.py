@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.pictures import contact_sheet, overlay
-from robotseg_core.segment import FOLDERS, write_png
+from robotseg_core.files.mask_files import FOLDERS, write_png
+from robotseg_core.files.overlay import contact_sheet, overlay
 from robotseg_core.types import PartMasks
 
 SHORTEST = 4

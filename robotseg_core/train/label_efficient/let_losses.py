@@ -2,7 +2,7 @@
 """LET, label-efficient training: what a palindrome teaches whose first frame alone is labelled (SPEC 9.4).
 
 The clip runs forth and back, so that its last frame is the first one and has its true mask.  In between there are
-pseudo masks at best (:mod:`robotseg_core.train.pseudo_masks`).  All masks are compared at the image's size S.
+pseudo masks at best (see ``pseudo_masks``).  All masks are compared at the image's size S.
 
 Shape glossary: R rows (parts of clips), M candidates, S image side, g = S / 16, d model width.  Terms are means over
 the rows; rows whose first frame lacks the part teach the object score alone.
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from robotseg_core.prompting import Decoded
-from robotseg_core.structure import centre_sample
+from robotseg_core.model.structure import centre_sample
+from robotseg_core.stream.prompting import Decoded
 from robotseg_core.train.losses import dice_loss, focal_loss, mask_iou, structure_loss
 from robotseg_core.train.settings import LetWeights
 from robotseg_core.train.unroll import FrameResult, competing

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from robotseg_core.frames import IMAGE_SUFFIXES, FrameError, Frames, InputError, open_frames
-from robotseg_core.segment import add_model_arguments, load_model
-from robotseg_core.stream import RobotSeg
-from robotseg_core.train.label_writer import SHORTEST, LabelWriter
+from robotseg_core.files.frames import IMAGE_SUFFIXES, FrameError, Frames, InputError, open_frames
+from robotseg_core.model_arguments import add_model_arguments, load_model
+from robotseg_core.stream.robotseg import RobotSeg
+from robotseg_core.train.label_efficient.label_writer import SHORTEST, LabelWriter
 
 
 @dataclass(frozen=True, kw_only=True)

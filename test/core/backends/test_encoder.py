@@ -3,9 +3,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small import SMALL, small_model
+from small_models import SMALL, small_model
 
-from robotseg_core.encoder_backend import OnnxEncoder, TorchEncoder, cached_onnx, make_encoder
+from robotseg_core.backends.choose import make_encoder
+from robotseg_core.backends.onnx_files import cached_onnx
+from robotseg_core.backends.onnxruntime_encoder import OnnxEncoder
+from robotseg_core.backends.torch_encoder import TorchEncoder
 
 
 @pytest.fixture
@@ -45,7 +48,7 @@ def test_auto_falls_back_to_torch_and_says_so(cache, monkeypatch, caplog):
     def broken(*_: object) -> None:
         raise ImportError("no onnxruntime here")
 
-    monkeypatch.setattr("robotseg_core.encoder_backend.OnnxEncoder", broken)
+    monkeypatch.setattr("robotseg_core.backends.choose.OnnxEncoder", broken)
     assert make_encoder(small_model(), "auto", torch.device("cpu"), 1).name == "torch"
     assert "no onnxruntime here" in caplog.text
     with pytest.raises(ImportError):

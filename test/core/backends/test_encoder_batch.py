@@ -9,14 +9,15 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 import torch
-from small import SMALL, moving_frames, small_model
-from tiny import TINY
+from small_models import SMALL, moving_frames, small_model
+from tiny_base import TINY
 
 from robotseg_core import cli
-from robotseg_core.bench_knobs import batches
+from robotseg_core.backends.onnxruntime_encoder import OnnxEncoder
+from robotseg_core.backends.torch_encoder import TorchEncoder
+from robotseg_core.bench.knobs import batches
 from robotseg_core.config import MAX_BATCH
-from robotseg_core.encoder_backend import OnnxEncoder, TorchEncoder
-from robotseg_core.stream import RobotSeg
+from robotseg_core.stream.robotseg import RobotSeg
 
 CPU = torch.device("cpu")
 CAMERAS = 3

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small import small_model
+from small_models import small_model
 
-from robotseg_core.engine_cache import MAGIC, EngineError, EngineKey, cached_engine, read_engine, write_engine
-from robotseg_core.tensorrt_encoder import load_or_build
+from robotseg_core.backends.engine_cache import MAGIC, EngineError, EngineKey, cached_engine, read_engine, write_engine
+from robotseg_core.backends.tensorrt_encoder import load_or_build
 
 KEY = EngineKey("nano", 320, "fp16", 2, "0123456789abcdef", "10.13.3.9", "NVIDIA H200 NVL", "9.0")
 
@@ -130,7 +130,7 @@ def test_two_processes_build_one_engine(tmp_path):
     program = f"""
 import sys, time
 from pathlib import Path
-from robotseg_core.engine_cache import EngineKey, cached_engine
+from robotseg_core.backends.engine_cache import EngineKey, cached_engine
 def build():
     time.sleep(1)
     with open({str(tmp_path / "builds")!r}, "a") as file:

@@ -22,17 +22,18 @@ import pytest
 import tensorrt_api
 import torch
 from onnx import TensorProto, shape_inference
-from small import SMALL, small_model
-from tiny import TINY
+from small_models import SMALL, small_model
+from tiny_base import TINY
 
 from robotseg_core import cli
+from robotseg_core.backends.choose import make_encoder, tensorrt_or_torch
+from robotseg_core.backends.engine_cache import EngineError
+from robotseg_core.backends.onnx_files import export_onnx
+from robotseg_core.backends.onnx_graph import PRECISIONS
+from robotseg_core.backends.tensorrt_encoder import import_tensorrt
 from robotseg_core.config import NANO
-from robotseg_core.encoder_backend import export_onnx, make_encoder, tensorrt_or_torch
-from robotseg_core.engine_cache import EngineError
-from robotseg_core.model import RobotSegModel
-from robotseg_core.onnx_graph import PRECISIONS
-from robotseg_core.tensorrt_encoder import import_tensorrt
-from robotseg_core.weights import save_safetensors
+from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.weights.load import save_safetensors
 
 TOLERANCE = {"fp32": 1e-5, "fp16": 5e-3}
 """Largest difference from PyTorch in float32, as a share of the largest value of a map."""

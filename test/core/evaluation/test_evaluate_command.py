@@ -8,13 +8,13 @@ import json
 import cv2
 import numpy as np
 import pytest
-from small import moving_frames, small_robotseg
+from small_models import moving_frames, small_robotseg
 
 from robotseg_core import cli
 from robotseg_core.evaluation import runner
 from robotseg_core.evaluation.dataset import choose, embodiment, read_root
 from robotseg_core.evaluation.protocols import PROTOCOLS
-from robotseg_core.stream import RobotSeg
+from robotseg_core.stream.robotseg import RobotSeg
 
 SHAPE = (60, 80)
 

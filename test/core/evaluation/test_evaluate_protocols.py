@@ -8,18 +8,18 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from small import moving_frames, small_robotseg
-from tiny import TINY
+from small_models import moving_frames, small_robotseg
+from tiny_base import TINY
 
-from robotseg_core.encoder_backend import TorchEncoder
+from robotseg_core.backends.torch_encoder import TorchEncoder
 from robotseg_core.evaluation import protocols
 from robotseg_core.evaluation.metrics import iou
 from robotseg_core.evaluation.prompts import Click, ExactUser, ShakyUser
 from robotseg_core.evaluation.protocols import SessionTracker, encode, mask_of, open_session
 from robotseg_core.evaluation.refine import guided_filter, refine
-from robotseg_core.model import RobotSegModel
-from robotseg_core.session_memory import Output
-from robotseg_core.stream import RobotSeg
+from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.stream.robotseg import RobotSeg
+from robotseg_core.stream.session_memory import Output
 
 SHAPE = (64, 64)
 ROBOTSEG = small_robotseg()

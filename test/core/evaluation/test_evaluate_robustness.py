@@ -8,7 +8,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from small import moving_frames, small_robotseg
+from small_models import moving_frames, small_robotseg
 from test_evaluate_command import box, write_video
 
 from robotseg_core import cli
@@ -16,8 +16,8 @@ from robotseg_core.evaluation import recovery
 from robotseg_core.evaluation.dataset import read_root
 from robotseg_core.evaluation.perturb import PERTURBATIONS, occlude
 from robotseg_core.evaluation.recovery import CASES, Disturbance, disturb, summarise_recovery
-from robotseg_core.session import Session
-from robotseg_core.stream import RobotSeg
+from robotseg_core.stream.robotseg import RobotSeg
+from robotseg_core.stream.session import Session
 
 IMAGE = moving_frames(1)[0]
 

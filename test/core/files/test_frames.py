@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from robotseg_core.frames import InputError, open_frames
+from robotseg_core.files.frames import InputError, open_frames
 
 
 def test_folder_is_played_in_the_order_of_its_names(tmp_path):

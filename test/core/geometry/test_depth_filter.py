@@ -5,8 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
-from robotseg_core.camera import Camera, CameraError
-from robotseg_core.depth_filter import cut_out, to_points
+from robotseg_core.geometry.camera import Camera, CameraError
+from robotseg_core.geometry.depth_filter import cut_out, to_points
 
 CAMERA = Camera(40, 30, 50.0, 60.0, 19.5, 14.5)
 

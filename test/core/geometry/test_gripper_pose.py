@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from robotseg_core.camera import Camera, CameraError
-from robotseg_core.gripper_pose import Uncertainty, locate, measure
+from robotseg_core.geometry.camera import Camera, CameraError
+from robotseg_core.geometry.gripper_pose import Uncertainty, locate, measure
 
 CAMERA = Camera(160, 120, 150.0, 140.0, 80.0, 60.0)
 EXACT = Uncertainty(depth_constant=0.0, depth_quadratic=0.0, edge=0.0, least_measured=0.0)

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from robotseg_core.camera import Camera
-from robotseg_core.gripper_pose import NOWHERE, measure
-from robotseg_core.servoing import STANDSTILL, Goal, Law, camera_velocity, feature_error, half_turn
+from robotseg_core.geometry.camera import Camera
+from robotseg_core.geometry.gripper_pose import NOWHERE, measure
+from robotseg_core.geometry.servoing import STANDSTILL, Goal, Law, camera_velocity, feature_error, half_turn
 
 CAMERA = Camera(320, 240, 300.0, 300.0, 159.5, 119.5)
 # A bent bar in the plane z = 0 of the world, metres: no symmetry helps.

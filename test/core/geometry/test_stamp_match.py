@@ -3,7 +3,7 @@
 
 import random
 
-from robotseg_core.stamp_match import StampMatcher
+from robotseg_core.geometry.stamp_match import StampMatcher
 
 MS = 1_000_000
 

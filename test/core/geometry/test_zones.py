@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from robotseg_core.geometry.zones import Caution, EventKind, Verdict, Zone, ZoneError, ZoneMonitor, ZonePlan, load_plan
 from robotseg_core.types import State
-from robotseg_core.zones import Caution, EventKind, Verdict, Zone, ZoneError, ZoneMonitor, ZonePlan, load_plan
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 ZONE = Zone("door", ((60, 0), (99, 0), (99, 79), (60, 79)), enter=50, leave=20)
 PLAN = ZonePlan(100, 80, (ZONE, Zone("table", ((0, 60), (40, 60), (40, 79), (0, 79)))))
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from robotseg_core import attention
-from robotseg_core.attention import Attention, RoPEAttention, attend, rope_table, rotate
+from robotseg_core.model import attention
+from robotseg_core.model.attention import Attention, RoPEAttention, attend, rope_table, rotate
 
 
 def test_attend_equals_pytorch_also_in_slices(monkeypatch):

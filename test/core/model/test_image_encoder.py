@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import TINY as TINY_MODEL
+from tiny_base import TINY as TINY_MODEL
 
+from robotseg_core.backends.onnx_files import export_onnx
 from robotseg_core.config import BASE, HieraConfig
-from robotseg_core.encoder_backend import export_onnx
-from robotseg_core.golden import load_golden_weights
-from robotseg_core.image_encoder import HieraEncoder, from_windows, to_windows
-from robotseg_core.model import RobotSegModel
+from robotseg_core.model.image_encoder_base import HieraEncoder, from_windows, to_windows
+from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.weights.seeded import load_golden_weights
 
 TINY = HieraConfig(embed_dim=8)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import torch
 
-from robotseg_core.mask_decoder import ABSENT_LOGIT, Candidates, choose
+from robotseg_core.model.mask_decoder import ABSENT_LOGIT, Candidates, choose
 
 
 def candidates(ious, object_logit=1.0, first=None):

@@ -3,9 +3,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from small import SMALL
+from small_models import SMALL
 
-from robotseg_core.robot_prompt_generator import RobotPromptGenerator, foreground_cells
+from robotseg_core.model.robot_prompt_generator import RobotPromptGenerator, foreground_cells
 
 
 def naive_seeds(cells, count):

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from robotseg_core.config import BASE
-from robotseg_core.golden import load_golden_weights
-from robotseg_core.mask_decoder import Candidates
-from robotseg_core.model import RobotSegModel
+from robotseg_core.model.mask_decoder import Candidates
+from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.weights.seeded import load_golden_weights
 
 transformers = pytest.importorskip("transformers", reason="the witness of the SAM 2 parts is the package transformers")
 

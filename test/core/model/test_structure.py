@@ -4,11 +4,11 @@ from __future__ import annotations
 import dataclasses
 
 import torch
-from small import SMALL
+from small_models import SMALL
 from torch.nn import functional as F
 
-from robotseg_core.preprocess import normalise
-from robotseg_core.structure import centre_sample, edges, real_edges, structure_gate
+from robotseg_core.model.structure import centre_sample, edges, real_edges, structure_gate
+from robotseg_core.stream.preprocess import normalise
 
 
 def test_gate_equals_the_large_map_it_stands_for():

@@ -5,17 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import TINY
+from tiny_base import TINY
 
-from robotseg_core import parity
 from robotseg_core.config import BASE
-from robotseg_core.golden import golden_tensor
-from robotseg_core.model import RobotSegModel
-from robotseg_core.parity import Parity
-from robotseg_core.parity_items import output_item
-from robotseg_core.parity_runs import DEFAULT_PROMPTS, Prompts, drive, parse_run, tipping_changes
+from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.parity import command as parity
+from robotseg_core.parity.command import Parity
+from robotseg_core.parity.items import output_item
+from robotseg_core.parity.runs import DEFAULT_PROMPTS, Prompts, drive, parse_run, tipping_changes
+from robotseg_core.weights.seeded import golden_tensor
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 REFERENCE = ROOT.parent / "shared" / "reference"
 needs_reference = pytest.mark.skipif(
     not (REFERENCE / "goldens.npz").is_file(), reason="the golden data of the reference (../shared/reference) is absent"

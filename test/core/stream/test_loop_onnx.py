@@ -8,14 +8,14 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from small import SMALL, moving_frames, small_model
+from small_models import SMALL, moving_frames, small_model
 
-from robotseg_core import onnx_loop
-from robotseg_core.encoder_backend import TorchEncoder
-from robotseg_core.onnx_loop import OnnxLoop
-from robotseg_core.stream import RobotSeg
-from robotseg_core.stream_policy import REFERENCE
-from robotseg_core.torch_loop import TorchLoop
+from robotseg_core.backends.torch_encoder import TorchEncoder
+from robotseg_core.stream import loop_onnx as onnx_loop
+from robotseg_core.stream.loop_onnx import OnnxLoop
+from robotseg_core.stream.loop_torch import TorchLoop
+from robotseg_core.stream.policy import REFERENCE
+from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import Prompt, PromptKind
 
 POLICY = dataclasses.replace(REFERENCE, compat="fixed")

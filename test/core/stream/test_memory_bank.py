@@ -3,9 +3,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from small import SMALL
+from small_models import SMALL
 
-from robotseg_core.memory_bank import Entry, MemoryBank
+from robotseg_core.stream.memory_bank import Entry, MemoryBank
 
 ALL, NONE = np.ones(3, bool), np.zeros(3, bool)
 

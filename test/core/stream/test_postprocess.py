@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from robotseg_core.postprocess import part_mask, part_masks, split_parts
+from robotseg_core.stream.postprocess import part_mask, part_masks, split_parts
 
 
 def test_parts_are_disjoint_and_robot_is_their_union():

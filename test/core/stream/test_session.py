@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 import torch
-from tiny import TINY
+from tiny_base import TINY
 
-from robotseg_core.golden import OBJECT_BIAS, load_golden_weights
-from robotseg_core.model import RobotSegModel
-from robotseg_core.session import Frame, Session, encode_frame
+from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.stream.session import Frame, Session, encode_frame
+from robotseg_core.weights.seeded import OBJECT_BIAS, load_golden_weights
 
 
 @pytest.fixture(scope="module")

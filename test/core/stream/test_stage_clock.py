@@ -6,8 +6,8 @@ import itertools
 import pytest
 import torch
 
-from robotseg_core import stage_clock
-from robotseg_core.stage_clock import StageClock
+from robotseg_core.stream import stage_clock
+from robotseg_core.stream.stage_clock import StageClock
 
 
 class FakeEvent:

@@ -7,15 +7,16 @@ import resource
 import numpy as np
 import pytest
 import torch
-from small import SMALL, moving_frames, small_robotseg
+from small_models import SMALL, moving_frames, small_robotseg
 
-from robotseg_core import torch_loop
-from robotseg_core.model import Memory
-from robotseg_core.pending_prompts import PartPrompt, gather
-from robotseg_core.postprocess import part_masks
-from robotseg_core.preprocess import frame_tensor
-from robotseg_core.stream import MAX_SIDE, Stream, StreamPolicy
-from robotseg_core.structure import edges
+from robotseg_core.model.robotseg_model import Memory
+from robotseg_core.model.structure import edges
+from robotseg_core.stream import loop_torch as torch_loop
+from robotseg_core.stream.pending_prompts import PartPrompt, gather
+from robotseg_core.stream.policy import StreamPolicy
+from robotseg_core.stream.postprocess import part_masks
+from robotseg_core.stream.preprocess import MAX_SIDE, frame_tensor
+from robotseg_core.stream.stream import Stream
 from robotseg_core.types import PARTS, Prompt, PromptKind, State
 
 ANY = StreamPolicy(max_coverage=1.0, min_coverage=0.0, max_border=1.0)

@@ -9,18 +9,18 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 import torch
-from tiny import TINY
+from tiny_base import TINY
 
-from robotseg_core import part_stream
-from robotseg_core.encoder_backend import TorchEncoder
-from robotseg_core.golden import OBJECT_BIAS, load_golden_weights
-from robotseg_core.model import RobotSegModel
-from robotseg_core.preprocess import frame_tensor
-from robotseg_core.session import Frame, Session, encode_frame
-from robotseg_core.session_memory import Output
-from robotseg_core.stream import RobotSeg, StreamPolicy
-from robotseg_core.stream_policy import REFERENCE
+from robotseg_core.backends.torch_encoder import TorchEncoder
+from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.stream import stream as part_stream
+from robotseg_core.stream.policy import REFERENCE, StreamPolicy
+from robotseg_core.stream.preprocess import frame_tensor
+from robotseg_core.stream.robotseg import RobotSeg
+from robotseg_core.stream.session import Frame, Session, encode_frame
+from robotseg_core.stream.session_memory import Output
 from robotseg_core.types import PARTS, MaskPrompt, Prompt, PromptKind, State
+from robotseg_core.weights.seeded import OBJECT_BIAS, load_golden_weights
 
 FIXED = replace(REFERENCE, compat="fixed")
 SIZE = 128

@@ -12,17 +12,18 @@ import pytest
 pytest.importorskip("robotseg_core.synth")  # chooses the OpenGL driver before mujoco is imported
 mujoco = pytest.importorskip("mujoco", reason="the renderer needs mujoco: install the 'synth' extra")
 
-from robotseg_core.synth import cutouts, main  # noqa: E402
-from robotseg_core.synth.catalog import TEST_ARMS, RobotChoice, list_choices  # noqa: E402
-from robotseg_core.synth.motion import spline  # noqa: E402
-from robotseg_core.synth.render import Renderer, find_specks, shrink_picture  # noqa: E402
-from robotseg_core.synth.robots import ARM, BACKGROUND, GRIPPER  # noqa: E402
-from robotseg_core.synth.scene import build_scene, update  # noqa: E402
+from robotseg_core.synth import command as main  # noqa: E402
+from robotseg_core.synth import cutouts  # noqa: E402
+from robotseg_core.synth.rendering.motion import spline  # noqa: E402
+from robotseg_core.synth.rendering.render import Renderer, find_specks, shrink_picture  # noqa: E402
+from robotseg_core.synth.robots.catalog import TEST_ARMS, RobotChoice, list_choices  # noqa: E402
+from robotseg_core.synth.robots.robot import ARM, BACKGROUND, GRIPPER  # noqa: E402
+from robotseg_core.synth.scenes.scene import build_scene, update  # noqa: E402
+from robotseg_core.synth.scenes.views import look_at, measure  # noqa: E402
 from robotseg_core.synth.video import VideoOptions, render_video  # noqa: E402
-from robotseg_core.synth.views import look_at, measure  # noqa: E402
 from robotseg_core.synth.vrs import part_masks  # noqa: E402
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 ROBOTS = Path(os.environ.get("ROBOTSEG_ROBOTS", REPO.parent / "shared" / "robots"))
 SIZE = (128, 96)
 

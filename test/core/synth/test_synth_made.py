@@ -11,25 +11,26 @@ import pytest
 pytest.importorskip("robotseg_core.synth")
 mujoco = pytest.importorskip("mujoco", reason="the renderer needs mujoco: install the 'synth' extra")
 
-from robotseg_core.synth import cutouts, main  # noqa: E402
-from robotseg_core.synth.catalog import PROCEDURAL, TEST_ARMS, RobotChoice, list_choices, sample_made  # noqa: E402
-from robotseg_core.synth.codec import RollingShutter, VideoCodec  # noqa: E402
-from robotseg_core.synth.livery import sample_livery  # noqa: E402
-from robotseg_core.synth.look import exposure, paint_robot  # noqa: E402
-from robotseg_core.synth.machines import ON_FLOORS, ON_TABLES, dressed_builder  # noqa: E402
-from robotseg_core.synth.people import add_hand, add_person, people_builder  # noqa: E402
-from robotseg_core.synth.placing import choose_robots, made_share  # noqa: E402
-from robotseg_core.synth.procedural_arm import FAMILIES, build_arm  # noqa: E402
-from robotseg_core.synth.procedural_gripper import KINDS, build_gripper  # noqa: E402
-from robotseg_core.synth.render import Picture, Renderer  # noqa: E402
-from robotseg_core.synth.robots import ARM, BACKGROUND, GRIPPER  # noqa: E402
-from robotseg_core.synth.scene import build_scene, update  # noqa: E402
-from robotseg_core.synth.shapes import lathe, solid  # noqa: E402
-from robotseg_core.synth.surroundings import NOTHING, hold_thing, place_beside, room_around, things_beside  # noqa: E402
-from robotseg_core.synth.track import CameraTrack, pan  # noqa: E402
-from robotseg_core.synth.views import CameraPose, look_at, measure, pose_robot  # noqa: E402
+from robotseg_core.synth import command as main  # noqa: E402
+from robotseg_core.synth import cutouts  # noqa: E402
+from robotseg_core.synth.rendering.render import Picture, Renderer  # noqa: E402
+from robotseg_core.synth.rendering.sensor import RollingShutter, VideoCodec  # noqa: E402
+from robotseg_core.synth.rendering.track import CameraTrack, pan  # noqa: E402
+from robotseg_core.synth.robots.catalog import PROCEDURAL, TEST_ARMS, RobotChoice, list_choices, sample_made  # noqa: E402
+from robotseg_core.synth.robots.livery import sample_livery  # noqa: E402
+from robotseg_core.synth.robots.procedural_arm import FAMILIES, build_arm  # noqa: E402
+from robotseg_core.synth.robots.procedural_gripper import KINDS, build_gripper  # noqa: E402
+from robotseg_core.synth.robots.robot import ARM, BACKGROUND, GRIPPER  # noqa: E402
+from robotseg_core.synth.robots.shapes import lathe, solid  # noqa: E402
+from robotseg_core.synth.scenes.look import exposure, paint_robot  # noqa: E402
+from robotseg_core.synth.scenes.machines import ON_FLOORS, ON_TABLES, dressed_builder  # noqa: E402
+from robotseg_core.synth.scenes.people import add_hand, add_person, people_builder  # noqa: E402
+from robotseg_core.synth.scenes.placing import choose_robots, made_share  # noqa: E402
+from robotseg_core.synth.scenes.scene import build_scene, update  # noqa: E402
+from robotseg_core.synth.scenes.surroundings import NOTHING, hold_thing, place_beside, room_around, things_beside  # noqa: E402
+from robotseg_core.synth.scenes.views import CameraPose, look_at, measure, pose_robot  # noqa: E402
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 ROBOTS = Path(os.environ.get("ROBOTSEG_ROBOTS", REPO.parent / "shared" / "robots"))
 needs_robots = pytest.mark.skipif(
     not (ROBOTS / "arms").is_dir(), reason=f"no robot models in {ROBOTS}: set ROBOTSEG_ROBOTS to the robots folder"

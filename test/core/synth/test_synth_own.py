@@ -10,14 +10,15 @@ import pytest
 pytest.importorskip("robotseg_core.synth")
 mujoco = pytest.importorskip("mujoco", reason="the renderer needs mujoco: install the 'synth' extra")
 
-from robotseg_core.synth import cutouts, main  # noqa: E402
-from robotseg_core.synth.catalog import OwnRobot, RobotChoice  # noqa: E402
-from robotseg_core.synth.own_robot import read_joints  # noqa: E402
-from robotseg_core.synth.render import Renderer  # noqa: E402
-from robotseg_core.synth.robots import ARM, BACKGROUND, GRIPPER  # noqa: E402
-from robotseg_core.synth.scene import build_scene, update  # noqa: E402
+from robotseg_core.synth import command as main  # noqa: E402
+from robotseg_core.synth import cutouts  # noqa: E402
+from robotseg_core.synth.rendering.render import Renderer  # noqa: E402
+from robotseg_core.synth.robots.catalog import OwnRobot, RobotChoice  # noqa: E402
+from robotseg_core.synth.robots.own_robot import read_joints  # noqa: E402
+from robotseg_core.synth.robots.robot import ARM, BACKGROUND, GRIPPER  # noqa: E402
+from robotseg_core.synth.scenes.scene import build_scene, update  # noqa: E402
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 ROBOTS = Path(os.environ.get("ROBOTSEG_ROBOTS", REPO.parent / "shared" / "robots"))
 NOWHERE = Path("no_such_folder")
 

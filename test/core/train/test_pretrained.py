@@ -6,16 +6,16 @@ import dataclasses
 import pytest
 import torch
 from safetensors.torch import save_file
-from small import SMALL
+from small_models import SMALL
 from torch.nn import functional as F
 
 from robotseg_core.config import NANO, ConvConfig
-from robotseg_core.conv_encoder import ConvTrunk
-from robotseg_core.model import RobotSegModel
-from robotseg_core.preprocess import normalise
-from robotseg_core.structure import IMAGE_MEAN
+from robotseg_core.model.image_encoder_nano import ConvTrunk
+from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.model.structure import IMAGE_MEAN
+from robotseg_core.stream.preprocess import normalise
 from robotseg_core.train import pretrained
-from robotseg_core.weight_files import WeightsError
+from robotseg_core.weights.files import WeightsError
 
 
 def random_state(config: ConvConfig) -> dict[str, torch.Tensor]:

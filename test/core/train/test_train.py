@@ -8,20 +8,20 @@ import sys
 import numpy as np
 import pytest
 import torch
-from small import SMALL
-from tiny import TINY
+from small_models import SMALL
+from tiny_base import TINY
 from train_videos import make_videos
 
-from robotseg_core.model import RobotSegModel
+from robotseg_core.model.robotseg_model import RobotSegModel
 from robotseg_core.train.command import export, read_config
 from robotseg_core.train.curves import Curves
-from robotseg_core.train.data import DataConfig
+from robotseg_core.train.data.prompts import NUMBERS
+from robotseg_core.train.data.sources import DataConfig
 from robotseg_core.train.losses import PARTS, dice_loss, focal_loss, mask_iou, part_targets, structure_loss
 from robotseg_core.train.objective import Objective
-from robotseg_core.train.prompts import NUMBERS
 from robotseg_core.train.settings import Phase, TrainConfig
 from robotseg_core.train.trainer import Trainer
-from robotseg_core.weights import ADDED_TO_SAM2, load_weights
+from robotseg_core.weights.load import ADDED_TO_SAM2, load_weights
 
 
 def test_losses_of_hand_made_cases():

@@ -13,9 +13,9 @@ from train_videos import make_videos
 
 from robotseg_core.config import NANO
 from robotseg_core.train import choices
-from robotseg_core.train.augment import AugmentConfig
 from robotseg_core.train.choices import CHOICES, FALSE_PIXELS, Recipe
-from robotseg_core.train.data import DataConfig, VideoStore
+from robotseg_core.train.data.augment import AugmentConfig
+from robotseg_core.train.data.sources import DataConfig, VideoStore
 from robotseg_core.train.objective import Objective
 
 RECIPE = Recipe(NANO, DataConfig(videos=("v",), cutouts="c", cutout_share=0.5, photo_share=0.1), AugmentConfig(), 192)

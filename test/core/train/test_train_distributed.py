@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import TINY
+from tiny_base import TINY
 from train_videos import make_videos
 
-from robotseg_core import image_encoder
-from robotseg_core.train.augment import AugmentConfig
-from robotseg_core.train.data import DataConfig
+from robotseg_core.model import image_encoder_base as image_encoder
+from robotseg_core.train.data.augment import AugmentConfig
+from robotseg_core.train.data.sources import DataConfig
 from robotseg_core.train.distributed import World
 from robotseg_core.train.settings import Phase, TrainConfig
 from robotseg_core.train.trainer import Trainer

@@ -7,16 +7,16 @@ import json
 import pytest
 import torch
 from safetensors import safe_open
-from small import SMALL
+from small_models import SMALL
 from train_videos import make_videos
 
 from robotseg_core.cli import main
 from robotseg_core.config import PRESETS
-from robotseg_core.model import RobotSegModel
+from robotseg_core.model.robotseg_model import RobotSegModel
 from robotseg_core.train import ablation
 from robotseg_core.train.finetune import configure, labelled_throughout, phases
 from robotseg_core.train.pretrained import start_from
-from robotseg_core.weights import save_safetensors
+from robotseg_core.weights.load import save_safetensors
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from robotseg_core import weight_files
 from robotseg_core.config import BASE
-from robotseg_core.model import RobotSegModel
-from robotseg_core.weight_files import KNOWN_FILES, WeightFile, WeightsError, download, find_weights
-from robotseg_core.weights import ADDED_TO_SAM2, load_weights, save_safetensors
+from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.weights import files as weight_files
+from robotseg_core.weights.files import KNOWN_FILES, WeightFile, WeightsError, download, find_weights
+from robotseg_core.weights.load import ADDED_TO_SAM2, load_weights, save_safetensors
 
 
 class Toy(nn.Module):

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from robotseg_core.evaluation.metrics import iou
-from robotseg_core.frames import open_frames
-from robotseg_core.segment import FOLDERS
-from robotseg_core.stream import RobotSeg
+from robotseg_core.files.frames import open_frames
+from robotseg_core.files.mask_files import FOLDERS
+from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import PARTS
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SHARED = ROOT.parent / "shared"
 
 VAL_ROBOT, VAL_GRIPPER, DEMO_ROBOT = 0.69, 0.37, 0.75

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image as PillowImage
 from plain_messages import File, scene
 
-from robotseg_ros.codec import CodecError, Refusal
-from robotseg_ros.compressed import MAX_PIXELS, MAX_SIDE, decode_compressed, encode_jpeg, encode_png
+from robotseg_ros.common.compressed_codec import MAX_PIXELS, MAX_SIDE, decode_compressed, encode_jpeg, encode_png
+from robotseg_ros.common.image_codec import CodecError, Refusal
 
 
 def pillow(rgb, kind, **options):

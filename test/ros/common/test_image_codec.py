@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_messages import Raw
 
-from robotseg_ros.codec import ENCODINGS, MAX_SIDE, CodecError, Refusal, decode_rgb
+from robotseg_ros.common.image_codec import ENCODINGS, MAX_SIDE, CodecError, Refusal, decode_rgb
 
 RGB = np.array([[[1, 2, 3], [40, 50, 60]], [[7, 8, 9], [100, 110, 120]]], np.uint8)
 ALPHA = np.full((2, 2, 1), 200, np.uint8)

@@ -15,9 +15,9 @@ from fake_model import robot_picture
 from ros_client import Client, wait_until
 from sensor_msgs.msg import Image
 
-from robotseg_ros import shipped
+from robotseg_ros.common import shipped
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent
 DEFAULTS = {
     "camera": "/camera/image_raw",

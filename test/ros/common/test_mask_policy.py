@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from robotseg_core.types import PARTS, PartMasks, StageTimes, State
-from robotseg_ros.mask_policy import BALANCED, EXCLUSIVE, INCLUSIVE, POLICIES, apply_policy
+from robotseg_ros.common.mask_policy import BALANCED, EXCLUSIVE, INCLUSIVE, POLICIES, apply_policy
 
 
 def result_of(labels):

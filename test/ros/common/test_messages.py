@@ -13,7 +13,7 @@ from ros_client import Spinner, wait_until
 from std_msgs.msg import Header
 
 from robotseg_core.types import PromptKind
-from robotseg_ros import messages
+from robotseg_ros.common import messages
 from robotseg_ros.msg import PartMasks, Prompt
 
 

@@ -9,10 +9,10 @@ import pytest
 import yaml
 from companion import Running
 
-from robotseg_ros import shipped
+from robotseg_ros.common import shipped
 from robotseg_ros.run_node import NODES
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 # Not what a test may use: a fixed port, and a path that is empty where the shipped file is meant.
 OWN = {"viewer": {"port": 0}, "safety_monitor": {"zones": ""}}
 

@@ -15,10 +15,10 @@ from ros_client import wait_until
 from sensor_msgs.msg import Image
 from std_msgs.msg import Bool
 
-from robotseg_core.zones import ZoneError
-from robotseg_ros.messages import to_image
+from robotseg_core.geometry.zones import ZoneError
+from robotseg_ros.common.messages import to_image
+from robotseg_ros.companions.safety_monitor import SafetyMonitor
 from robotseg_ros.msg import PartMask, PartMasks, SafetyState
-from robotseg_ros.safety_monitor import SafetyMonitor
 
 ZONES = """
 image: {width: 64, height: 48}

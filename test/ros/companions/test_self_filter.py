@@ -9,10 +9,10 @@ from rclpy.parameter import Parameter
 from ros_client import pixels, wait_until
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
-from robotseg_ros.codec import CodecError
-from robotseg_ros.depth_codec import decode_depth, decode_mask, to_depth_image
-from robotseg_ros.messages import stamp_ns, to_image
-from robotseg_ros.self_filter import SelfFilter
+from robotseg_ros.common.image_codec import CodecError
+from robotseg_ros.common.messages import stamp_ns, to_image
+from robotseg_ros.companions.depth_codec import decode_depth, decode_mask, to_depth_image
+from robotseg_ros.companions.self_filter import SelfFilter
 
 MS = 1_000_000
 T0 = 1_700_000_000_000_000_000

@@ -10,10 +10,10 @@ from geometry_msgs.msg import PointStamped, PoseWithCovarianceStamped
 from ros_client import wait_until
 from sensor_msgs.msg import CameraInfo, Image
 
-from robotseg_ros.depth_codec import to_depth_image
-from robotseg_ros.messages import to_image
+from robotseg_ros.common.messages import to_image
+from robotseg_ros.companions.depth_codec import to_depth_image
+from robotseg_ros.companions.servo import NO_ORIENTATION, Servo
 from robotseg_ros.msg import GripperPose
-from robotseg_ros.servo import NO_ORIENTATION, Servo
 
 T0 = 1_700_000_000_000_000_000
 MASK = np.zeros((30, 40), np.uint8)

@@ -18,15 +18,15 @@ from companion import Peer, Running, header
 from ros_client import wait_until
 from sensor_msgs.msg import Image
 
-from robotseg_ros.messages import to_image
+from robotseg_ros.common.messages import to_image
 from robotseg_ros.msg import PartMask, PartMasks
 
 pytest.importorskip("foxglove", reason="the viewer needs the extra 'view'")
 websockets = pytest.importorskip("websockets", reason="the test looks through a websocket client")
 
-from robotseg_ros.viewer import Viewer  # noqa: E402
+from robotseg_ros.companions.viewer import Viewer  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 T0 = 1_700_000_000_000_000_000
 CAMERA = "/camera/image_raw"
 MASKS = [f"/robotseg/{part}_mask" for part in ("arm", "gripper", "robot")]

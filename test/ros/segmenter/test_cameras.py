@@ -11,7 +11,7 @@ from ros_client import wait_until
 from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import SetBool, Trigger
 
-from robotseg_ros.messages import stamp_ns, to_image
+from robotseg_ros.common.messages import stamp_ns, to_image
 from robotseg_ros.msg import PartMasks, Prompt
 
 SECOND = 1_000_000_000

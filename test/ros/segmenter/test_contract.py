@@ -11,7 +11,7 @@ from fake_model import FakeModel, robot_picture
 from rclpy.parameter import Parameter
 from ros_client import pixels, wait_until
 
-from robotseg_ros.messages import stamp_ns
+from robotseg_ros.common.messages import stamp_ns
 from robotseg_ros.msg import PartMasks
 
 SECOND = 1_000_000_000

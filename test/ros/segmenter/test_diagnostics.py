@@ -9,10 +9,10 @@ from fake_model import FakeModel, robot_picture
 from ros_client import wait_until
 
 from robotseg_core.types import State
-from robotseg_ros.counters import MAX_LATENCIES, Latencies, Rate
-from robotseg_ros.diagnostics import LEVELS, memory_mib
-from robotseg_ros.messages import to_image
+from robotseg_ros.common.messages import to_image
 from robotseg_ros.msg import Prompt
+from robotseg_ros.segmenter.counters import MAX_LATENCIES, Latencies, Rate
+from robotseg_ros.segmenter.diagnostics import LEVELS, memory_mib
 
 SECOND = 1_000_000_000
 

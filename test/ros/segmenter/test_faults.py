@@ -9,8 +9,8 @@ from fake_model import FakeModel, robot_picture
 from fault_session import Session
 
 from robotseg_core.types import State
-from robotseg_ros.model import ModelOptions, load_robotseg
-from robotseg_ros.soak import load_small
+from robotseg_ros.common.model import ModelOptions, load_robotseg
+from robotseg_ros.tools.soak import load_small
 
 SECOND = 1_000_000_000
 
@@ -200,7 +200,7 @@ def good_weights(path, wrong_shape=False):
     from safetensors.torch import save_file
 
     from robotseg_core.config import NANO
-    from robotseg_core.model import RobotSegModel
+    from robotseg_core.model.robotseg_model import RobotSegModel
 
     state = {name: tensor.contiguous() for name, tensor in RobotSegModel(NANO).state_dict().items()}
     if wrong_shape:

@@ -17,9 +17,9 @@ from rclpy.node import Node
 from ros_client import Spinner, pixels, wait_until
 from sensor_msgs.msg import Image
 
-from robotseg_ros.messages import stamp_ns, to_image
+from robotseg_ros.common.messages import stamp_ns, to_image
 from robotseg_ros.msg import PartMasks
-from robotseg_ros.recorder import PictureFolder
+from robotseg_ros.tools.recorder import PictureFolder
 
 SECOND = 1_000_000_000
 CAMERA = """
@@ -28,7 +28,7 @@ sys.path.insert(0, sys.argv[1])
 from fake_model import robot_picture
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
-from robotseg_ros.messages import to_image
+from robotseg_ros.common.messages import to_image
 rclpy.init()
 node = rclpy.create_node("camera")
 camera = node.create_publisher(Image, "/camera/image_raw", 5)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from robotseg_core import types
-from robotseg_ros.codec import ENCODINGS
+from robotseg_ros.common.image_codec import ENCODINGS
 from robotseg_ros.msg import Prompt
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")

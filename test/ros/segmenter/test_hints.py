@@ -7,7 +7,7 @@ from geometry_msgs.msg import PointStamped
 from sensor_msgs.msg import CameraInfo
 
 from robotseg_core.types import Prompt, PromptKind
-from robotseg_ros.prompts import PromptError, RecentImages, check_inside, click_prompt
+from robotseg_ros.segmenter.hints import PromptError, RecentImages, check_inside, click_prompt
 
 SECOND = 1_000_000_000
 

@@ -17,7 +17,7 @@ from lifecycle_msgs.srv import ChangeState
 from rclpy.lifecycle import TransitionCallbackReturn
 from ros_client import wait_until
 
-from robotseg_ros.diagnostics import memory_mib
+from robotseg_ros.segmenter.diagnostics import memory_mib
 
 HERE = Path(__file__).resolve().parent
 SECOND = 1_000_000_000

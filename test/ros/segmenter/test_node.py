@@ -106,8 +106,8 @@ def test_slow_model_works_on_the_newest_image_and_counts_the_others(client, star
 
 def test_nothing_is_composed_that_nobody_subscribes_to(client, start_segmenter, monkeypatch):
     composed = []
-    from robotseg_core import pictures
-    from robotseg_ros import messages
+    from robotseg_core.files import overlay as pictures
+    from robotseg_ros.common import messages
 
     to_image = messages.to_image
     start_segmenter(FakeModel())

@@ -11,7 +11,7 @@ from ros_client import wait_until
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
-from robotseg_ros.messages import to_image
+from robotseg_ros.common.messages import to_image
 from robotseg_ros.msg import PartMasks
 
 SECOND = 1_000_000_000

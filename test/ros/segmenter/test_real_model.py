@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from ros_client import IMAGES, pixels
 
-from robotseg_ros.messages import stamp_ns
-from robotseg_ros.model import ModelOptions, load_robotseg
+from robotseg_ros.common.messages import stamp_ns
+from robotseg_ros.common.model import ModelOptions, load_robotseg
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 STAMP = 1_700_000_000_123_456_789
 
 

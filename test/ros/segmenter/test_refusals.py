@@ -8,8 +8,9 @@ import pytest
 from fake_model import FakeModel, robot_picture
 from ros_client import malformed, wait_until
 
-from robotseg_ros import camera_log, inference
+from robotseg_ros.common import camera_log
 from robotseg_ros.msg import PartMasks
+from robotseg_ros.segmenter import inference
 
 SECOND = 1_000_000_000
 

@@ -12,10 +12,10 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from ros_client import wait_until
 from sensor_msgs.msg import Image
 
-from robotseg_ros.messages import stamp_ns, to_image
-from robotseg_ros.model import ModelOptions, load_robotseg
+from robotseg_ros.common.messages import stamp_ns, to_image
+from robotseg_ros.common.model import ModelOptions, load_robotseg
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SECOND = 1_000_000_000
 CAMERA = "/camera/image_raw"
 RECORDED = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)

@@ -11,10 +11,10 @@ from fake_model import FakeModel, robot_picture
 from ros_client import wait_until
 
 from robotseg_core.types import State
-from robotseg_ros import segmenter
-from robotseg_ros.messages import to_image
-from robotseg_ros.model import ModelOptions, load_robotseg
-from robotseg_ros.worker import FairWorker
+from robotseg_ros.common.messages import to_image
+from robotseg_ros.common.model import ModelOptions, load_robotseg
+from robotseg_ros.segmenter import node as segmenter
+from robotseg_ros.segmenter.worker import FairWorker
 
 SECOND = 1_000_000_000
 CAMERAS = ["wrist", "front", "back"]

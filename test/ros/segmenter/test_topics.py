@@ -13,8 +13,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_client import pixels, wait_until
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from robotseg_ros import compressed
-from robotseg_ros.messages import stamp_ns, to_compressed
+from robotseg_ros.common import compressed_codec as compressed
+from robotseg_ros.common.messages import stamp_ns, to_compressed
 from robotseg_ros.msg import LabelInfo
 
 SECOND = 1_000_000_000

@@ -8,8 +8,8 @@ from fake_model import FakeModel, robot_picture
 from rclpy.lifecycle import TransitionCallbackReturn
 from ros_client import wait_until
 
-from robotseg_ros import segmenter
-from robotseg_ros.camera import Camera
+from robotseg_ros.segmenter import node as segmenter
+from robotseg_ros.segmenter.camera_topics import Camera
 
 SECOND = 1_000_000_000
 

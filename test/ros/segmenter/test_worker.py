@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from ros_client import wait_until
 
-from robotseg_ros.watch import Watch
-from robotseg_ros.worker import FairWorker
+from robotseg_ros.segmenter.watch import Watch
+from robotseg_ros.segmenter.worker import FairWorker
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from small import moving_frames, small_robotseg
+from small_models import moving_frames, small_robotseg
 
 pytest.importorskip("rosbags", reason="bags need the extra 'bag'")
 
@@ -15,10 +15,10 @@ from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from robotseg_core import cli
-from robotseg_core.stream import RobotSeg
+from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import PARTS, State
-from robotseg_ros import bag
-from robotseg_ros.bag_messages import BagMessages
+from robotseg_ros.tools import bag
+from robotseg_ros.tools.bag_messages import BagMessages
 
 TYPES = get_typestore(Stores.ROS2_HUMBLE)
 RAW, COMPRESSED, TEXT = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "std_msgs/msg/String"
@@ -202,7 +202,7 @@ def test_missing_rosbags_is_named(recorded, tmp_path, capsys, monkeypatch):
 
 def test_no_ros_is_loaded():
     code = (
-        "import sys, robotseg_ros.bag, robotseg_ros.bag_messages; "
+        "import sys, robotseg_ros.tools.bag, robotseg_ros.tools.bag_messages; "
         "sys.exit(any(name.partition('.')[0] in ('rclpy', 'sensor_msgs') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=300).returncode == 0

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from fake_model import robot_picture
 
-from robotseg_core.frames import FOLDER_RATE_HZ, InputError, open_frames
-from robotseg_core.pictures import contact_sheet
-from robotseg_ros import demo, demo_report
-from robotseg_ros.demo import DemoError, DemoOptions, main, run_demo
-from robotseg_ros.demo_report import write_contact_sheet, write_video
-from robotseg_ros.recorder import PictureFolder
+from robotseg_core.files.frames import FOLDER_RATE_HZ, InputError, open_frames
+from robotseg_core.files.overlay import contact_sheet
+from robotseg_ros.tools import demo, demo_report
+from robotseg_ros.tools.demo import DemoError, DemoOptions, main, run_demo
+from robotseg_ros.tools.demo_report import write_contact_sheet, write_video
+from robotseg_ros.tools.recorder import PictureFolder
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_segmenter.py")))
 RESULTS = {"summary.json", "overlay.mp4", "contact_sheet.png"}
 FRAMES = 15

@@ -13,9 +13,9 @@ from fake_model import FakeModel, robot_picture
 from ros_client import wait_until
 
 from robotseg_core.types import State
-from robotseg_ros import bench_node, soak
-from robotseg_ros.measuring_camera import MASKS, MeasuringCamera
-from robotseg_ros.model import ModelOptions
+from robotseg_ros.common.model import ModelOptions
+from robotseg_ros.tools import bench_node, soak
+from robotseg_ros.tools.measuring_camera import MASKS, MeasuringCamera
 
 
 def rows(growth=0.0, **changes):

@@ -12,13 +12,13 @@ import pytest
 pytest.importorskip("robotseg_core.synth")  # chooses the OpenGL driver before mujoco is imported
 pytest.importorskip("mujoco", reason="the example needs mujoco: install the 'synth' extra")
 
-from robotseg_core.gripper_pose import Uncertainty, locate, measure  # noqa: E402
-from robotseg_core.servoing import Goal, Law, Velocity, camera_velocity  # noqa: E402
-from robotseg_ros import servo_example  # noqa: E402
-from robotseg_ros.servo_plot import Record, Step, write_pictures, write_plot  # noqa: E402
-from robotseg_ros.servo_scene import ServoScene, Target  # noqa: E402
+from robotseg_core.geometry.gripper_pose import Uncertainty, locate, measure  # noqa: E402
+from robotseg_core.geometry.servoing import Goal, Law, Velocity, camera_velocity  # noqa: E402
+from robotseg_ros.tools import servo_example  # noqa: E402
+from robotseg_ros.tools.servo_plot import Record, Step, write_pictures, write_plot  # noqa: E402
+from robotseg_ros.tools.servo_scene import ServoScene, Target  # noqa: E402
 
-ROBOTS = Path(__file__).resolve().parents[3] / "shared" / "robots"
+ROBOTS = Path(__file__).resolve().parents[4] / "shared" / "robots"
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import pytest
 import torch
 from train_videos import make_videos
 
-from robotseg_core.train import data as train_data
-from robotseg_core.train.augment import AugmentConfig
-from robotseg_core.train.batches import BatchStream
-from robotseg_core.train.data import STORE_SIZE, CutoutStore, DataConfig, MixedClips
+from robotseg_core.train.data import sources as train_data
+from robotseg_core.train.data.augment import AugmentConfig
+from robotseg_core.train.data.batches import BatchStream
+from robotseg_core.train.data.prompts import NUMBERS
+from robotseg_core.train.data.sources import STORE_SIZE, CutoutStore, DataConfig, MixedClips
 from robotseg_core.train.losses import PARTS
-from robotseg_core.train.prompts import NUMBERS
 
 
 def clips(tmp_path, *, augment=None, length=2):

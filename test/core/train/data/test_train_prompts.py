@@ -4,10 +4,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from small import SMALL, small_model
+from small_models import SMALL, small_model
 
-from robotseg_core.model import Features
-from robotseg_core.train.prompts import NUMBERS, box, click, correction, draw_mode, pick_cell
+from robotseg_core.model.robotseg_model import Features
+from robotseg_core.train.data.prompts import NUMBERS, box, click, correction, draw_mode, pick_cell
 from robotseg_core.train.unroll import decode_first, give_mask, repeat_parts
 
 
@@ -111,7 +111,7 @@ def test_a_click_or_a_box_is_followed_by_three_corrections(mode, passes, points,
 
 
 def test_a_given_mask_is_what_a_session_makes_of_it():
-    from robotseg_core.session import Session, encode_frame
+    from robotseg_core.stream.session import Session, encode_frame
 
     model = small_model()
     image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))

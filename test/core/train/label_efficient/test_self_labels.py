@@ -6,16 +6,16 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from small import moving_frames, small_model, small_robotseg
+from small_models import moving_frames, small_model, small_robotseg
 
 from robotseg_core.cli import main
-from robotseg_core.postprocess import part_mask
-from robotseg_core.stream import RobotSeg
-from robotseg_core.train.data import VideoStore
+from robotseg_core.stream.postprocess import part_mask
+from robotseg_core.stream.robotseg import RobotSeg
+from robotseg_core.train.data.sources import VideoStore
 from robotseg_core.train.finetune import labelled_throughout
-from robotseg_core.train.first_frames import FirstFrameStore
-from robotseg_core.train.frame_features import EncoderFeatures
-from robotseg_core.train.self_labels import LabelConfig, judge
+from robotseg_core.train.label_efficient.first_frames import FirstFrameStore
+from robotseg_core.train.label_efficient.frame_features import EncoderFeatures
+from robotseg_core.train.label_efficient.self_labels import LabelConfig, judge
 from robotseg_core.types import PartMasks, StageTimes, State
 
 HEIGHT, WIDTH = 60, 80

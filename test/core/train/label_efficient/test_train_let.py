@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from robotseg_core.mask_decoder import Candidates, choose
-from robotseg_core.prompting import Decoded
-from robotseg_core.train.let_losses import cycle_loss, embed, let_losses, patch_loss, semantic_loss
+from robotseg_core.model.mask_decoder import Candidates, choose
+from robotseg_core.stream.prompting import Decoded
+from robotseg_core.train.label_efficient.let_losses import cycle_loss, embed, let_losses, patch_loss, semantic_loss
 from robotseg_core.train.losses import structure_loss
 from robotseg_core.train.settings import LetWeights, Phase
 from robotseg_core.train.unroll import FrameResult, competing

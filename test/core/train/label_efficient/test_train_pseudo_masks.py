@@ -6,15 +6,15 @@ import math
 import numpy as np
 import pytest
 import torch
-from small import small_model
+from small_models import small_model
 from torch.nn import functional as F
 from train_videos import make_videos
 
-from robotseg_core.train.augment import AugmentConfig
-from robotseg_core.train.data import DataConfig
-from robotseg_core.train.first_frames import FirstFrameClips, FirstFrameStore, palindrome
-from robotseg_core.train.frame_features import DinoFeatures, EncoderFeatures, make_extractor
-from robotseg_core.train.pseudo_masks import carry, harden, neighbours, propagate
+from robotseg_core.train.data.augment import AugmentConfig
+from robotseg_core.train.data.sources import DataConfig
+from robotseg_core.train.label_efficient.first_frames import FirstFrameClips, FirstFrameStore, palindrome
+from robotseg_core.train.label_efficient.frame_features import DinoFeatures, EncoderFeatures, make_extractor
+from robotseg_core.train.label_efficient.pseudo_masks import carry, harden, neighbours, propagate
 
 
 def test_neighbours_lie_within_a_disk():

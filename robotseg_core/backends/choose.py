@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which backend runs the image encoder: the one asked for, or the best one here."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+
+from robotseg_core.backends.encoder import BACKENDS, EncoderBackend
+from robotseg_core.backends.onnx_graph import check_precision
+from robotseg_core.backends.onnxruntime_encoder import OnnxEncoder
+from robotseg_core.backends.tensorrt_encoder import TensorRTEncoder
+from robotseg_core.backends.torch_encoder import TorchEncoder
+from robotseg_core.model.robotseg_model import RobotSegModel
+
+log = logging.getLogger(__name__)
+
+
+def tensorrt_or_torch(
+    model: RobotSegModel, device: torch.device, precision: str = "fp32", *, batch: int = 1, trt: Any = None
+) -> EncoderBackend:
+    """TensorRT where it works, else torch in float32, said in the log; arguments as of ``TensorRTEncoder``."""
+    try:
+        return TensorRTEncoder(model, device, precision, batch=batch, trt=trt)
+    except Exception as error:
+        log.warning("TensorRT cannot be used (%s); the encoder runs in PyTorch, in float32", error)
+        return TorchEncoder(model, device)
+
+
+def make_encoder(
+    model: RobotSegModel,
+    backend: str,
+    device: torch.device,
+    threads: int,
+    *,
+    precision: str = "fp32",
+    batch: int = 1,
+) -> EncoderBackend:
+    """The backend by name.
+
+    Args:
+        model: whose encoder runs.
+        backend: one of :data:`BACKENDS`; ``auto`` takes ONNX Runtime on a CPU and TensorRT on CUDA where they are
+            installed, else torch.
+        device: of the model.
+        threads: for ONNX Runtime.
+        precision: in which TensorRT computes, ``fp32`` or ``fp16``; the other backends know ``fp32`` only.
+        batch: frames at once that it must take; the others than TensorRT take any number.
+
+    Raises:
+        ValueError: unknown backend or precision, or the two or the device do not go together.
+    """
+    check_precision(precision)
+    if backend not in BACKENDS:
+        raise ValueError(f"backend is {backend!r}, must be one of {BACKENDS}")
+    if backend == "onnxruntime" and device.type != "cpu":
+        raise ValueError(f"backend 'onnxruntime' runs on the CPU here, device is {device}")
+    if backend == "tensorrt" and device.type != "cuda":
+        raise ValueError(f"backend 'tensorrt' runs on CUDA devices, device is {device}")
+    if precision != "fp32" and (backend in ("torch", "onnxruntime") or device.type != "cuda"):
+        raise ValueError(f"precision is {precision!r}, which only backend 'tensorrt' on a CUDA device knows")
+    if backend == "tensorrt":
+        return TensorRTEncoder(model, device, precision, batch=batch)
+    if backend == "auto" and device.type == "cuda":
+        return tensorrt_or_torch(model, device, precision, batch=batch)
+    if backend == "torch" or device.type != "cpu":
+        return TorchEncoder(model, device)
+    try:
+        return OnnxEncoder(model, threads)
+    except Exception as error:
+        if backend == "onnxruntime":
+            raise
+        log.warning("ONNX Runtime cannot be used (%s); the encoder runs in PyTorch", error)
+        return TorchEncoder(model, device)

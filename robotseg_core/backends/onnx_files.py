@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exported graphs on disk: written whole or not at all, and found again by the hash of what they were made from."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from robotseg_core.backends.encoder import EncoderGraph
+from robotseg_core.backends.onnx_graph import check_precision, folded, to_half
+from robotseg_core.model.image_encoder_base import PATCH_STRIDE, HieraTrunk
+from robotseg_core.model.robotseg_model import RobotSegModel
+
+log = logging.getLogger(__name__)
+
+GRAPH_VERSION = 3
+"""Raised when the export changes, so that no graph or engine of before is taken from the cache."""
+
+
+def cache_folder() -> Path:
+    """Where exported encoders are kept: ``$XDG_CACHE_HOME/robotseg``, by default ``~/.cache/robotseg``."""
+    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(root) / "robotseg"
+
+
+def encoder_hash(model: RobotSegModel) -> str:
+    """Hash of everything that determines the exported encoder: weights, size, PyTorch version."""
+    return _hash(model, (model.image_encoder, model.sam_mask_decoder.conv_s0, model.sam_mask_decoder.conv_s1))
+
+
+def model_hash(model: RobotSegModel) -> str:
+    """The same of the whole model."""
+    return _hash(model, (model,))
+
+
+def _hash(model: RobotSegModel, modules: tuple[nn.Module, ...]) -> str:
+    digest = hashlib.sha256(f"{model.config} {torch.__version__} {GRAPH_VERSION}".encode())
+    for module in modules:
+        for key, value in module.state_dict().items():
+            digest.update(key.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def writable_cache_folder() -> Path:
+    """The cache folder, made if need be; a temporary one where it cannot be written to, said in the log."""
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        folder = Path(tempfile.mkdtemp(prefix="robotseg_"))
+        log.warning("cache folder %s is not writable; the encoder is exported to %s", cache_folder(), folder)
+    return folder
+
+
+def cached_onnx(model: RobotSegModel, precision: str = "fp32") -> Path:
+    """Path of the exported encoder; exported now if it is not there yet."""
+    kind = "" if precision == "fp32" else f"_{precision}"
+    name = f"encoder_{model.config.name}_{model.config.image_size}{kind}_{encoder_hash(model)}.onnx"
+    path = writable_cache_folder() / name
+    if not path.exists():
+        export_onnx(model, path, precision)
+    return path
+
+
+def export_onnx(model: RobotSegModel, path: Path, precision: str = "fp32") -> None:
+    """Write the encoder as ONNX; the file appears complete or not at all.
+
+    Inputs and outputs are float32 in every precision; all sizes but the number of frames are fixed.
+
+    Raises:
+        ValueError: unknown precision, or a weight that float16 cannot hold.
+    """
+    check_precision(precision)
+    size = model.config.image_size
+    graph = EncoderGraph(model).float().cpu()
+    trunk = getattr(graph.image_encoder, "trunk", None)
+    if isinstance(trunk, HieraTrunk):
+        # A constant of the graph: TensorRT has no bicubic resize.  (The trunk's own cache does not outlive the
+        # exporter's change of mode; the trunk is a copy of ours.)
+        code = trunk.position(size // PATCH_STRIDE, size // PATCH_STRIDE)
+        trunk.position = lambda height, width: code  # type: ignore[method-assign]
+    # Two frames, so that nothing is taken for fixed because it is 1.
+    example = (torch.zeros(2, 3, size, size),)
+    write_onnx(graph, example, ["image"], ["h4", "h8", "f16"], path, batched=True, half=precision == "fp16")
+
+
+def write_onnx(
+    graph: nn.Module,
+    example: tuple[Tensor, ...],
+    inputs: list[str],
+    outputs: list[str],
+    path: Path,
+    *,
+    batched: bool = False,
+    half: bool = False,
+) -> None:
+    """Trace ``graph`` on an example and write it; the file appears complete or not at all.
+
+    ``batched``: the first axis of all inputs and outputs is of any length; otherwise shapes are those of the example.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        # The exporter records PyTorch's own operators, which inference mode replaces (robotseg_core.model.attention).
+        with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
+            # The TorchScript exporter announces its successor; it needs no further package and its graph is checked
+            # against PyTorch in the tests.
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                graph,
+                tuple(x.clone() for x in example),
+                str(partial),
+                input_names=inputs,
+                output_names=outputs,
+                dynamic_axes={name: {0: "batch"} for name in (*inputs, *outputs)} if batched else None,
+                opset_version=17,
+                dynamo=False,
+            )
+        exported = folded(partial)
+        if half:
+            to_half(exported)
+        partial.write_bytes(exported.SerializeToString())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What nodes and tools share: messages, codecs, QoS, parameters, launching, processes."""
