@@ -90,7 +90,9 @@ class Scene:
 def to_device(array: NDArray[np.generic], device: torch.device) -> Tensor:
     """Without waiting for the device, where that is possible."""
     tensor = torch.from_numpy(array)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def centres(size: int, device: torch.device) -> Tensor:

@@ -96,7 +96,7 @@ class RowMemory:
     :class:`robotseg_core.stream.memory_bank.MemoryBank` with gradients.
     """
 
-    def __init__(self, model: RobotSegModel, rows: int, device: torch.device, generator: torch.Generator) -> None:
+    def __init__(self, model: RobotSegModel, rows: int, device: torch.device, generator: torch.Generator | None) -> None:
         self.model = model
         # -1: not begun.
         self.start = torch.full((rows,), -1, device=device)
@@ -202,7 +202,7 @@ class Follower:
         edges: list[Tensor],
         rows: Rows,
         what: Program,
-        generator: torch.Generator,
+        generator: torch.Generator | None,
         *,
         memory: bool = True,
     ) -> None:

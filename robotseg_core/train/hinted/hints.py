@@ -28,7 +28,7 @@ def visible(coverage: Tensor) -> Tensor:
     return coverage.sum((1, 2)) > 2.0
 
 
-def click(coverage: Tensor, generator: torch.Generator, *, central: float = 0.5) -> Tensor:
+def click(coverage: Tensor, generator: torch.Generator | None, *, central: float = 0.5) -> Tensor:
     """A point on each row's target, [N, 1, 2]: anywhere, or with probability ``central`` well inside."""
     on = inside(coverage)
     u = torch.rand(len(coverage), 2, device=coverage.device, generator=generator)
@@ -41,7 +41,7 @@ def click(coverage: Tensor, generator: torch.Generator, *, central: float = 0.5)
     return pick_cell(where | nothing[:, None, None], u[:, 0], STRIDE)
 
 
-def box(coverage: Tensor, generator: torch.Generator) -> Tensor:
+def box(coverage: Tensor, generator: torch.Generator | None) -> Tensor:
     """The box of each row's target with noise, [N, 2, 2] corners."""
     on = inside(coverage)
     h, w = on.shape[-2:]
@@ -70,7 +70,7 @@ def labelled(coords: Tensor, labels: Tensor, valid: Tensor) -> Points:
     return coords, torch.where(valid[:, None], labels, -1)
 
 
-def points(hint: str, coverage: Tensor, off: Tensor, generator: torch.Generator) -> Points:
+def points(hint: str, coverage: Tensor, off: Tensor, generator: torch.Generator | None) -> Points:
     """The points of a hint: one click, box, three clicks, or one beside (``off`` [N, h, w] is what it is on)."""
     device, rows = coverage.device, len(coverage)
     valid = visible(coverage)
@@ -95,7 +95,7 @@ def points(hint: str, coverage: Tensor, off: Tensor, generator: torch.Generator)
     return coords, torch.where(valid[:, None], label, -1)
 
 
-def wrong_mask(coverage: Tensor, off: Tensor, generator: torch.Generator) -> tuple[Tensor, Points]:
+def wrong_mask(coverage: Tensor, off: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Points]:
     """A mask that has too much or too little, and the click that mends it: logits [N, 1, h, w] and one point.
 
     Too much: what is in ``off`` [N, h, w] as well.  Too little: one side of the target is missing.
@@ -120,7 +120,7 @@ def wrong_mask(coverage: Tensor, off: Tensor, generator: torch.Generator) -> tup
     return logits, (coords, torch.where(wrong[:, None], label, -1))
 
 
-def correction(found: Tensor, coverage: Tensor, generator: torch.Generator) -> Points:
+def correction(found: Tensor, coverage: Tensor, generator: torch.Generator | None) -> Points:
     """A click into the error of ``found`` [N, h, w] bool, as often as not in its middle; no point where there is none."""
     truth = coverage > 0.5
     error = found ^ truth

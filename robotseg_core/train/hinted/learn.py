@@ -32,7 +32,6 @@ class SizedModels:
 
     Args:
         model: whose weights they are.
-        memory_format: of the convolutions' weights.
     """
 
     def __init__(self, model: RobotSegModel) -> None:
@@ -142,23 +141,32 @@ class Learner(nn.Module):
         self.model = RobotSegModel(config)
         self.sized = SizedModels(self.model)
         self.dense, self.structure = dense, structure
+        self.memory_format = torch.channels_last
         self.dense_head = nn.ModuleList(nn.Conv2d(c, len(CATEGORIES), 1) for c in config.fpn_channels)
         self.register_buffer("mean", torch.tensor(IMAGE_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGE_STD).view(3, 1, 1), persistent=False)
 
-    def view(self, clips: Clips, what: Program, pool: Pool) -> tuple[Tensor, Rows]:
+    def view(
+        self, clips: Clips, what: Program, pool: Pool, generator: torch.Generator | None
+    ) -> tuple[Tensor, Rows]:
         """Photographed frames [B * T, 3, S, S] in 0 to 1 and what is asked of the rows."""
         with torch.no_grad():
             scene = compose(clips, pool, what.size)
-            return photograph(scene.images, clips, what), rows_of_clips(clips, scene, what)
+            return photograph(scene.images, clips, what, generator), rows_of_clips(clips, scene, what)
 
     def follow(
-        self, images: Tensor, rows: Rows, what: Program, generator: torch.Generator, *, memory: bool = True
+        self,
+        images: Tensor,
+        rows: Rows,
+        what: Program,
+        generator: torch.Generator | None,
+        *,
+        memory: bool = True,
     ) -> tuple[Followed, tuple[Tensor, ...]]:
         """Frames through the model -> answers, and the encoder's maps."""
         model = self.sized[what.size]
         length = rows.truth.shape[1]
-        x = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        x = ((images - self.mean) / self.std).contiguous(memory_format=self.memory_format)
         maps = model.image_encoder(x)
         edge = edges(x, model.config)
         decoder = model.sam_mask_decoder
@@ -201,7 +209,7 @@ class Learner(nn.Module):
         total = torch.zeros((), device=coverage.device)
         for head, found, stride, weight in zip(self.dense_head, maps, (1, 2, 4), (1.0, 0.25, 0.25), strict=True):
             target = F.avg_pool2d(coverage, stride) if stride > 1 else coverage
-            logits = head(F.relu(found)).float()
+            logits = head(F.relu(found.float()))
             bce = (F.binary_cross_entropy_with_logits(logits, target, reduction="none") * known).mean()
             p = logits.sigmoid() * known
             target = target * known
@@ -210,8 +218,11 @@ class Learner(nn.Module):
             total = total + weight * (6 * bce + dice.mean())
         return total
 
-    def forward(self, clips: Clips, what: Program, pool: Pool, generator: torch.Generator) -> dict[str, Tensor]:
-        """Losses by name of composed clips."""
-        images, rows = self.view(clips, what, pool)
-        followed, maps = self.follow(images, rows, what, generator)
-        return self.losses(followed, maps, rows)
+    def forward(
+        self, clips: Clips, what: Program, pool: Pool, generator: torch.Generator | None, *, mixed: bool
+    ) -> tuple[dict[str, Tensor], int]:
+        """Losses by name of composed clips, and the number of frames; ``mixed``: bfloat16 where it does no harm."""
+        images, rows = self.view(clips, what, pool, generator)
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=mixed):
+            followed, maps = self.follow(images, rows, what, generator)
+        return self.losses(followed, maps, rows), len(images)

@@ -81,13 +81,12 @@ def compressed(x: Tensor, strength: Tensor) -> Tensor:
     return (matrix.T @ found @ matrix).transpose(3, 4).reshape(x.shape)
 
 
-def photograph(images: Tensor, clips: Clips, what: Program) -> Tensor:
-    """Composed frames [B * T, 3, S, S] in 0 to 1 -> as a camera sees them, 0 to 1."""
+def photograph(images: Tensor, clips: Clips, what: Program, generator: torch.Generator | None) -> Tensor:
+    """Composed frames [B * T, 3, S, S] in 0 to 1 -> as a camera sees them, 0 to 1; ``generator`` is of the noise."""
     device, size = images.device, what.size
     tone, switch = to_device(clips.tone, device).flatten(0, 1).split(TONES, 1)
     bad = to_device(clips.bad, device).flatten()[:, None, None, None]
     jpeg, blur = to_device(clips.jpeg, device), to_device(clips.blur, device)
-    generator = torch.Generator(device).manual_seed(int(clips.seed[0]))
     x = tone_curve(images, tone, switch).clamp(0, 1)
     if len(blur):
         x = x.index_copy(0, blur, blurred(x[blur], blur_kernels(tone[blur], 2.5 * size / 448)))

@@ -179,7 +179,7 @@ class Probe:
             }
             some = Clips(**{**own, "jpeg": clips.jpeg[:0], "blur": clips.blur[:0]})
             generator = torch.Generator(device).manual_seed(SEED)
-            images, rows = learner.view(some, what, self.pool)
+            images, rows = learner.view(some, what, self.pool, generator)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
                 followed, _ = learner.follow(images, rows, what, generator, memory=memory)
             parts.append(score(followed, rows, AUTOMATIC + len(what.hints)))

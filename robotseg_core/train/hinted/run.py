@@ -107,6 +107,31 @@ def groups(learner: Learner, config: HintedConfig) -> list[dict[str, object]]:
     return out
 
 
+def choose_format(learner: Learner, *, mixed: bool, size: int = 320, frames: int = 48) -> None:
+    """Store the convolutions' data as they run fastest here: on a GPU that is measured, on a CPU known."""
+    device = next(learner.parameters()).device
+    formats = (torch.channels_last, torch.contiguous_format)
+    seconds = dict.fromkeys(formats, 0.0)
+    if device.type == "cuda":
+        model, x = learner.sized[size], torch.randn(frames, 3, size, size, device=device)
+        for form in formats:
+            learner.to(memory_format=form)  # type: ignore[call-overload]
+            given = x.contiguous(memory_format=form)
+            for trial in range(5):
+                if trial == 2:
+                    torch.cuda.synchronize()
+                    seconds[form] -= time.monotonic()
+                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
+                    maps = model.image_encoder(given)
+                torch.stack([m.float().mean() for m in maps]).sum().backward()
+            torch.cuda.synchronize()
+            seconds[form] += time.monotonic()
+            learner.zero_grad(set_to_none=True)
+        print({str(form): round(value, 3) for form, value in seconds.items()}, flush=True)
+    learner.memory_format = min(formats, key=seconds.__getitem__)
+    learner.to(memory_format=learner.memory_format)  # type: ignore[call-overload]
+
+
 class Run:
     """The loop.
 
@@ -135,6 +160,8 @@ class Run:
         self.average = Average(learner, config.ema)
         self.parameters = [p for p in learner.parameters() if p.requires_grad]
         self.updates, self.seen, self.skipped, self.progress = 0, 0, 0, 0.0
+        # On a CPU float32 is faster.
+        self.mixed = fused
         self.stage = -1
         self.shrink = [1.0] * len(config.stages)
         self._sums: dict[str, Tensor] = {}
@@ -172,10 +199,7 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         generator = torch.Generator(self.device).manual_seed(int(clips.seed[0]))
-        images, rows = learner.view(clips, what, self.pool)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"):
-            followed, maps = learner.follow(images, rows, what, generator)
-        losses = learner.losses(followed, maps, rows)
+        losses, frames = learner(clips, what, self.pool, generator, mixed=self.mixed)
         total = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -190,7 +214,7 @@ class Run:
             self.optimizer.step()
         self._bad += broken
         self.updates += 1
-        self.seen += len(images)
+        self.seen += frames
         self.average.add(learner, self.updates)
         good = 1 - broken
         for name, value in (losses | {"total": total, "norm": norm}).items():
@@ -309,6 +333,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=None, help="time in all, from the start of the command on")
     parser.add_argument("--steps", type=int, default=None, help="steps instead of minutes: the same steps give the same run")
     parser.add_argument("--reserve", type=float, default=12.0, help="seconds kept for the last measurement (default 12)")
+    parser.add_argument("--lr", type=float, default=None, help="peak learning rate (default: the run's)")
     parser.add_argument("--small", type=int, default=None, metavar="SIZE", help="a run of this size for a CPU")
     parser.add_argument("--seed", type=int, default=0)
 
@@ -330,7 +355,7 @@ def main(argv: list[str] | None = None) -> int:
     if (arguments.minutes is None) == (arguments.steps is None):
         parser.error("give either --minutes or --steps")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    config = dataclasses.replace(NANO, seed=arguments.seed)
+    config = dataclasses.replace(NANO, seed=arguments.seed, lr=arguments.lr or NANO.lr)
     if arguments.small:
         config = small(config, arguments.small)
     train = sorted(arguments.packs.glob("*.zip"))
@@ -367,7 +392,8 @@ def main(argv: list[str] | None = None) -> int:
     copied, left = start_from(learner.model, arguments.weights)
     print(f"start: {copied} tensors from {arguments.weights}, {left} from initialisation", flush=True)
     learner = learner.to(device)
-    learner = learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    choose_format(learner, mixed=device.type == "cuda")
+    print(f"{time.monotonic() - began:.1f} s: convolutions in {learner.memory_format}", flush=True)
     pool = Pool(pictures, device)
     del pictures
     print(f"{time.monotonic() - began:.1f} s: pictures on {device}", flush=True)

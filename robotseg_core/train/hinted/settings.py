@@ -140,9 +140,9 @@ EASY = Shares(rendered=0.3, real=0.3, clip=0.0, photo=0.25, bare=0.15, still=1.0
 
 NANO = HintedConfig(
     stages=(
-        Stage(0.32, (224, 256), (2, 3), 144, shares=EASY),
-        Stage(0.36, (320, 384), (4, 5), 100),
-        Stage(0.32, (320, 384, 448, 448), (6, 8), 96, batch_norm=False, lr=0.8, shares=Shares(teacher=0.1)),
+        Stage(0.32, (224, 256), (2, 3), 192, shares=EASY),
+        Stage(0.36, (320, 384), (4, 5), 144),
+        Stage(0.32, (320, 384, 448, 448), (6, 8), 128, batch_norm=False, lr=0.8, shares=Shares(teacher=0.1)),
     )
 )
 """The run of nano 3 on one GPU of 80 GB."""
