@@ -21,6 +21,8 @@ LABELS = 3
 """Values of a part map: 0 none, 1 arm, 2 gripper."""
 CATEGORIES: tuple[tuple[bool, bool, bool], ...] = ((False, True, False), (False, False, True), (False, True, True))
 """Labels that belong to arm, gripper and robot."""
+ROLE_WEIGHTS = {"object": 1.0, "link": 0.1, "arm": 0.3, "gripper": 1.0, "robot": 1.0, "region": 1.0}
+"""How often which of a scene's things is hinted at."""
 TONES = 14
 """Numbers that tell how a frame is photographed, see :mod:`robotseg_core.train.hinted.photograph`."""
 
@@ -64,7 +66,7 @@ class Clips:
         off_owner, off_part, off_id: likewise what a negative click may be on.
         needs_labels: [B, R] bool: the target cannot be told where parts are not known.
         teacher: [B, R] bool: the row remembers the truth.
-        tone: [B, T, TONES] float32.
+        tone: [B, T, 2 * TONES] float32: how much of each effect, and whether it is on.
         bad: [B, T] uint8: 0 as it is, 1 dark, 2 blurred.
         jpeg, blur: [n] int64 numbers (of B * T) of frames that are compressed or blurred.
         seed: [1] int64 of the noise.
@@ -140,8 +142,7 @@ class Drawer:
             raise ValueError(f"nothing to draw from: videos of {kinds}, shares {shares}")
         self._bases = kinds, weight / weight.sum()
         cuts = [k for k in catalogue.cuts if catalogue.cuts[k]]
-        weight = np.array([getattr(shares, f"cut_{kind}") for kind in cuts])
-        self._cuts = cuts, weight / max(1e-9, weight.sum())
+        self._cuts = cuts, np.array([getattr(shares, f"cut_{kind}") for kind in cuts])
 
     def draw(self, what: Program, count: int, length: int, rng: np.random.Generator) -> Clips:
         """``count`` clips of ``length`` frames."""
@@ -174,14 +175,18 @@ class Drawer:
         bends[0] = motion.bend(rng, times if still else 0 * times, 0.03 if still else 0.012)
 
         pasted: list[CutOut | None] = [None] * layers
+        robots = kind not in ("photo", "bare") or rng.random() < shares.robots_on_photos
         for k in range(1, layers):
-            if not self._cuts[0] or rng.random() > shares.layers[k - 1]:
+            if rng.random() > shares.layers[k - 1]:
                 continue
             below = pasted[k - 1]
             if below is not None and rng.random() < shares.twin:
                 cut, frames[k], gain[k] = below, frames[k - 1], gain[k - 1]
             else:
-                cut = self._cut(rng)
+                found = self._cut(rng, robots=robots)
+                if found is None:
+                    continue
+                cut = found
                 frames[k] = self._cut_frames(cut, length, rng)
                 gain[k] = np.exp(rng.normal(0, 0.2) + rng.normal(0, 0.06, 3))
             pasted[k] = cut
@@ -227,9 +232,13 @@ class Drawer:
         _, x0, y0, x1, y1 = parts[int(rng.choice(which))]
         return np.array([x0 + x1, y0 + y1]) / 2 + rng.normal(0, 0.15, 2)
 
-    def _cut(self, rng: np.random.Generator) -> CutOut:
+    def _cut(self, rng: np.random.Generator, *, robots: bool) -> CutOut | None:
         kinds, weights = self._cuts
-        candidates = self.catalogue.cuts[kinds[int(rng.choice(len(kinds), p=weights))]]
+        if not robots:
+            weights = weights * [kind in ("object", "region") for kind in kinds]
+        if not weights.sum():
+            return None
+        candidates = self.catalogue.cuts[kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]]
         return candidates[int(rng.integers(len(candidates)))]
 
     def _cut_frames(self, cut: CutOut, length: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -288,7 +297,9 @@ class Drawer:
                 if value in parts and parts[value][0] > 0.0015:
                     choices.append((weight, _Target((0,), CATEGORIES[c], None, self._own(c, rng), needs_labels=True)))
         if groups:
-            for g in rng.choice(len(groups), min(3, len(groups)), replace=False):
+            # Links are many and alike.
+            p = np.array([ROLE_WEIGHTS[group.role] for group in groups])
+            for g in rng.choice(len(groups), min(3, len(groups)), replace=False, p=p / p.sum()):
                 choices.append((0.7, self._group(groups[int(g)], rng)))
         if not choices:
             # Nothing to hint at: the robot that is not there.

@@ -324,7 +324,9 @@ def build_streams(catalogue: Catalogue, config: HintedConfig, start: int) -> lis
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--packs", type=Path, required=True, help="folder of packs (*.zip); those in its val/ are measured on")
+    parser.add_argument(
+        "--packs", type=Path, required=True, nargs="+", help="folders of packs (*.zip); those in their val/ are measured on"
+    )
     parser.add_argument("--weights", type=Path, required=True, help="weights to start from")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; an existing run is gone on with")
     parser.add_argument("--preset", default="nano", choices=sorted(PRESETS))
@@ -358,8 +360,8 @@ def main(argv: list[str] | None = None) -> int:
     config = dataclasses.replace(NANO, seed=arguments.seed, lr=arguments.lr or NANO.lr)
     if arguments.small:
         config = small(config, arguments.small)
-    train = sorted(arguments.packs.glob("*.zip"))
-    held = sorted((arguments.packs / "val").glob("*.zip"))
+    train = sorted(path for folder in arguments.packs for path in folder.glob("*.zip"))
+    held = sorted(path for folder in arguments.packs for path in (folder / "val").glob("*.zip"))
     videos: list[PackedVideo] = []
     count = 0
     for path in (*train, *held):

@@ -20,6 +20,7 @@ class Shares:
             video, a photograph, a picture of hands and machines without robots.
         cut_robot, cut_real, cut_object, cut_region: what is pasted: a rendered robot, a real one, a rendered thing, a
             region of a photograph.
+        robots_on_photos: probability that a photograph may get robots pasted; the others show none.
         layers: probability of each of the clip's layers to be there.
         twin: probability that a layer repeats the one below it, elsewhere in the picture.
         still: probability that a rendered video stands still.
@@ -31,15 +32,16 @@ class Shares:
         own_token: probability that a hint at a real part comes with its own category.
     """
 
-    rendered: float = 0.45
-    real: float = 0.25
-    clip: float = 0.08
-    photo: float = 0.12
-    bare: float = 0.10
+    rendered: float = 0.40
+    real: float = 0.23
+    clip: float = 0.07
+    photo: float = 0.13
+    bare: float = 0.17
     cut_robot: float = 0.2
     cut_real: float = 0.25
     cut_object: float = 0.2
     cut_region: float = 0.35
+    robots_on_photos: float = 0.35
     layers: tuple[float, ...] = (0.8, 0.6, 0.35)
     twin: float = 0.2
     still: float = 0.1
@@ -135,7 +137,7 @@ class HintedConfig:
         return len(self.stages) - 1
 
 
-EASY = Shares(rendered=0.3, real=0.3, clip=0.0, photo=0.25, bare=0.15, still=1.0, bad=0.05, later=0.1, late_fix=0.15, teacher=0.6)
+EASY = Shares(rendered=0.3, real=0.28, clip=0.0, photo=0.22, bare=0.2, still=1.0, bad=0.05, later=0.1, late_fix=0.15, teacher=0.6)
 """Pictures moved by warps: what a click means, and what it means to follow."""
 
 NANO = HintedConfig(

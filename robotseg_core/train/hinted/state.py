@@ -22,6 +22,26 @@ from robotseg_core.weights.load import save_safetensors
 MODEL = "model."
 
 
+LARGEST_VARIANCE = 1e4
+
+
+def balanced(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same model with no variance too large for float16: where a convolution stands before a normalisation, its
+    weights, and the mean and the variance there, are halved as often as needed, channel by channel.
+    """
+    out = dict(state)
+    for name, variance in state.items():
+        if not name.endswith(".1.running_var"):
+            continue
+        block = name[: -len("1.running_var")]
+        halvings = torch.ceil(0.5 * torch.log2(variance.float().clamp(min=1e-6) / LARGEST_VARIANCE)).clamp(min=0)
+        share = torch.pow(2.0, -halvings)
+        out[name] = variance * share.square()
+        out[f"{block}1.running_mean"] = state[f"{block}1.running_mean"] * share
+        out[f"{block}0.weight"] = state[f"{block}0.weight"] * share[:, None, None, None]
+    return out
+
+
 def _write(tensors: Mapping[str, Tensor], path: Path) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     safetensors.torch.save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial)
@@ -40,10 +60,11 @@ def save_state(
     Raises:
         ValueError: averaged weights are not finite.
     """
-    averaged = {k[len(MODEL) :]: v for k, v in average.items() if k.startswith(MODEL)}
+    averaged = balanced({k[len(MODEL) :]: v for k, v in average.items() if k.startswith(MODEL)})
     metadata = {"preset": learner.model.config.name, "frames_seen": str(numbers["seen"]), "updates": str(numbers["updates"])}
     save_safetensors(averaged, out / "weights.safetensors", metadata)
-    _write({k: v.half() if v.is_floating_point() else v for k, v in learner.state_dict().items()}, out / "raw.safetensors")
+    raw = balanced(learner.state_dict())
+    _write({k: v.half() if v.is_floating_point() else v for k, v in raw.items()}, out / "raw.safetensors")
     names = {id(p): n for n, p in learner.named_parameters()}
     own = {names[id(p)]: s for p, s in optimizer.state.items()}
     _write({n: s["exp_avg"].bfloat16() for n, s in own.items()}, out / "slope.safetensors")
