@@ -8,12 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from robotseg_core.train.hinted.packs import Group, Pictures, PackWriter, read_packs
+from robotseg_core.train.hinted.packs import Group, PackWriter, Pictures, read_packs
 
 SIDE = 96
 
 
-def robot(x: float, colour: tuple[int, int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def robot(
+    x: float, colour: tuple[int, int, int], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """BGR, part and ids of a bar (arm, id 1) with a disk at its end (gripper, id 2) at ``x``, and a square (id 3)."""
     bgr = rng.integers(0, 60, (SIDE, SIDE, 3)).astype(np.uint8)
     part, ids = np.zeros((SIDE, SIDE), np.uint8), np.zeros((SIDE, SIDE), np.uint8)
@@ -45,7 +47,9 @@ def small_packs(folder: Path) -> list[Path]:
         bgr, part, _ = robot(0.4 + 0.05 * t, (160, 160, 90), rng)
         writer.add(bgr, part if t in (0, 3) else None, None)
     for source in ("photo", "bare", "photo"):
-        bgr = cv2.resize(rng.integers(0, 255, (4, 4, 3)).astype(np.uint8), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
+        bgr = cv2.resize(
+            rng.integers(0, 255, (4, 4, 3)).astype(np.uint8), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST
+        )
         ids = cv2.resize(np.arange(1, 17, dtype=np.uint8).reshape(4, 4), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
         writer.begin(source, source, [Group("region", (i,)) for i in range(1, 17)])
         writer.add(bgr, np.zeros((SIDE, SIDE), np.uint8), ids)

@@ -41,7 +41,7 @@ class Pool:
         self.ids = {self.full: torch.from_numpy(pictures.ids).to(device)}
 
     def side(self, size: int) -> int:
-        """The side to sample from for an input of ``size``: the next multiple of 64 from it on, at most the full one."""
+        """The side to sample from for inputs of ``size``: the next multiple of 64 from it on, at most the full one."""
         side = min(self.full, -(-size // 64) * 64)
         if side not in self.rgb:
             self._shrink(side)

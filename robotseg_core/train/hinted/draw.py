@@ -7,6 +7,7 @@ then hinted ones.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -118,7 +119,10 @@ class _Target:
 def program(stage: Stage, rng: np.random.Generator) -> tuple[Program, int, int]:
     """What the clips of a step have in common, their number and their length."""
     size, length = int(rng.choice(stage.sizes)), int(rng.choice(stage.lengths))
+    # Smaller pictures are more; their number does not depend on the length, so that few shapes of tensors occur.
+    unit = math.lcm(*stage.lengths)
     room = stage.frames * (max(stage.sizes) / size) ** 2 * (1.0 if size == max(stage.sizes) else 0.9)
+    room = max(unit, int(room) // unit * unit) if room >= unit else room
     weights = np.asarray(stage.hints) / sum(stage.hints)
     hints = tuple(sorted((HINTS[i] for i in rng.choice(len(HINTS), stage.rows, p=weights)), key=HINTS.index))
     shares = stage.shares
@@ -171,7 +175,9 @@ class Drawer:
         shown = np.zeros((layers, length), bool)
         gain = np.ones((layers, 3), np.float32)
         cut_part[0] = cut_id[0] = shown[0] = True
-        matrix[0] = motion.camera(rng, times, self._aim(video, int(base[what.hint_frame]), rng), moving=2.0 if still else 1.0)
+        matrix[0] = motion.camera(
+            rng, times, self._aim(video, int(base[what.hint_frame]), rng), moving=2.0 if still else 1.0
+        )
         bends[0] = motion.bend(rng, times if still else 0 * times, 0.03 if still else 0.012)
 
         pasted: list[CutOut | None] = [None] * layers
@@ -253,7 +259,9 @@ class Drawer:
         """Of a clip, with a little of each frame's own."""
         clip = rng.normal(0, 1, TONES)
         switch = rng.random(TONES)
-        return np.concatenate([clip + rng.normal(0, 0.12, (length, TONES)), np.tile(switch, (length, 1))], 1).astype(np.float32)
+        return np.concatenate([clip + rng.normal(0, 0.12, (length, TONES)), np.tile(switch, (length, 1))], 1).astype(
+            np.float32
+        )
 
     def _bad(self, times: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.uint8]:
         bad = (rng.random(len(times)) < self.shares.bad) & (times > 0)
@@ -275,7 +283,7 @@ class Drawer:
         self, hint: str, video: int, frame: int, pasted: list[CutOut | None], rng: np.random.Generator
     ) -> tuple[_Target, _Target]:
         """What is hinted at, and what a negative click is on."""
-        shares, catalogue = self.shares, self.catalogue
+        catalogue = self.catalogue
         one = catalogue.videos[video]
         parts = one.parts[frame - one.first]
         layers = [k for k, cut in enumerate(pasted) if cut is not None]

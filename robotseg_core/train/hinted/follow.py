@@ -96,7 +96,9 @@ class RowMemory:
     :class:`robotseg_core.stream.memory_bank.MemoryBank` with gradients.
     """
 
-    def __init__(self, model: RobotSegModel, rows: int, device: torch.device, generator: torch.Generator | None) -> None:
+    def __init__(
+        self, model: RobotSegModel, rows: int, device: torch.device, generator: torch.Generator | None
+    ) -> None:
         self.model = model
         # -1: not begun.
         self.start = torch.full((rows,), -1, device=device)
@@ -301,9 +303,7 @@ class Follower:
             more = torch.cat([points[0], more[0]], 1), torch.cat([points[1], more[1]], 1)
         own = conditioned if len(conditioned.image) == some.stop - some.start else _part(conditioned, some)
         frame = rows_of(self._frame, some)
-        answer = decode(
-            self.model, frame, own, self.rows.category[some], points=more, mask_logits=fed_back(logits)
-        )
+        answer = decode(self.model, frame, own, self.rows.category[some], points=more, mask_logits=fed_back(logits))
         self._note(t, some, answer, share)
         return answer, more
 

@@ -121,7 +121,7 @@ def wrong_mask(coverage: Tensor, off: Tensor, generator: torch.Generator | None)
 
 
 def correction(found: Tensor, coverage: Tensor, generator: torch.Generator | None) -> Points:
-    """A click into the error of ``found`` [N, h, w] bool, as often as not in its middle; no point where there is none."""
+    """A click into the error of ``found`` [N, h, w] bool, often in its middle; no point where there is none."""
     truth = coverage > 0.5
     error = found ^ truth
     # Cells that the border cuts are nobody's error.

@@ -44,7 +44,6 @@ class SizedModels:
             first = next(self.model.parameters())
             other = RobotSegModel(dataclasses.replace(self.model.config, image_size=size)).to(first.device)
             share_weights(self.model, other)
-            other.train(self.model.training)
             self._sized[size] = other
         return self._sized[size]
 
@@ -63,8 +62,9 @@ class SizedModels:
 
 
 def share_weights(source: nn.Module, target: nn.Module) -> None:
-    """Let ``target`` have the parameters and the saved buffers of ``source``, not copies of them."""
+    """Let ``target`` have the parameters and the saved buffers of ``source``, not copies of them, and its mode."""
     for (_, a), (_, b) in zip(source.named_modules(), target.named_modules(), strict=True):
+        b.training = a.training
         for name in a._parameters:
             b._parameters[name] = a._parameters[name]
         for name in a._buffers:
@@ -146,9 +146,7 @@ class Learner(nn.Module):
         self.register_buffer("mean", torch.tensor(IMAGE_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGE_STD).view(3, 1, 1), persistent=False)
 
-    def view(
-        self, clips: Clips, what: Program, pool: Pool, generator: torch.Generator | None
-    ) -> tuple[Tensor, Rows]:
+    def view(self, clips: Clips, what: Program, pool: Pool, generator: torch.Generator | None) -> tuple[Tensor, Rows]:
         """Photographed frames [B * T, 3, S, S] in 0 to 1 and what is asked of the rows."""
         with torch.no_grad():
             scene = compose(clips, pool, what.size)
@@ -197,15 +195,15 @@ class Learner(nn.Module):
                 sums[key] = sums.get(key, torch.zeros((), device=value.device)) + (value * weight).sum() / total
         drawn = [(t, s) for t, s in enumerate(followed.structure) if s is not None]
         if drawn and self.structure:
-            terms = [structure_loss(s.float(), rows.truth[:, t]) for t, s in drawn]
-            sums["structure"] = self.structure * torch.stack(terms).sum() / length
+            outlines = [structure_loss(s.float(), rows.truth[:, t]) for t, s in drawn]
+            sums["structure"] = self.structure * torch.stack(outlines).sum() / length
         if self.dense:
             sums["dense"] = self.dense * self._dense(maps, rows, batch, length)
         return sums
 
     def _dense(self, maps: tuple[Tensor, ...], rows: Rows, batch: int, length: int) -> Tensor:
         coverage = rows.truth[: AUTOMATIC * batch].unflatten(0, (AUTOMATIC, batch)).permute(1, 2, 0, 3, 4).flatten(0, 1)
-        known = rows.weight[: batch].flatten()[:, None, None, None]
+        known = rows.weight[:batch].flatten()[:, None, None, None]
         total = torch.zeros((), device=coverage.device)
         for head, found, stride, weight in zip(self.dense_head, maps, (1, 2, 4), (1.0, 0.25, 0.25), strict=True):
             target = F.avg_pool2d(coverage, stride) if stride > 1 else coverage

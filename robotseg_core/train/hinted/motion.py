@@ -16,7 +16,9 @@ Matrices = NDArray[np.float32]
 """[T, 2, 3]: from a pixel of the composed frame to where it comes from in the source."""
 
 
-def inverse(centre: NDArray[np.float64], scale: NDArray[np.float64], angle: float, anchor: NDArray[np.float64]) -> NDArray[np.float64]:
+def inverse(
+    centre: NDArray[np.float64], scale: NDArray[np.float64], angle: float, anchor: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """The map that is undone by ``out = centre + R(angle) diag(scale) (source - anchor)``, [2, 3]."""
     cos, sin = np.cos(angle), np.sin(angle)
     linear = np.diag(1 / scale) @ np.array([[cos, sin], [-sin, cos]])
@@ -31,7 +33,9 @@ def walk(rng: np.random.Generator, times: NDArray[np.float64], speed: float) -> 
     return times[:, None] * velocity + swing * (np.sin(phase + rate * times) - np.sin(phase))[:, None]
 
 
-def camera(rng: np.random.Generator, times: NDArray[np.float64], aim: NDArray[np.float64], *, moving: float) -> Matrices:
+def camera(
+    rng: np.random.Generator, times: NDArray[np.float64], aim: NDArray[np.float64], *, moving: float
+) -> Matrices:
     """How the base is seen: a detail around ``aim`` (of the source), mirrored or not, and a hand-held camera."""
     zoom = float(np.exp(rng.uniform(np.log(0.85), np.log(1.9)))) if rng.random() < 0.8 else 1.0
     stretch = float(np.exp(rng.normal(0, 0.12)))
@@ -82,7 +86,9 @@ def flight(
     if kind == "still":
         turn = grow = 0.0
     out = [
-        inverse(centre + step, zoom * np.exp(grow * t) * np.array([flip * stretch, 1 / stretch]), angle + turn * t, anchor)
+        inverse(
+            centre + step, zoom * np.exp(grow * t) * np.array([flip * stretch, 1 / stretch]), angle + turn * t, anchor
+        )
         for t, step in zip(times, way, strict=True)
     ]
     return np.asarray(out, np.float32)

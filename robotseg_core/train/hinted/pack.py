@@ -51,7 +51,7 @@ def read_part(folder: Path, stem: str, side: int) -> Image | None:
 
 
 def groups_of(meta: Path) -> list[Group]:
-    """What the ids of a rendered video mean (``robotseg synth``, ids/<video>/meta.json); ids of 256 and more are left out."""
+    """What the ids of a rendered video mean (ids/<video>/meta.json); ids of 256 and more are left out."""
     if not meta.exists():
         return []
     content = json.loads(meta.read_text())
@@ -154,7 +154,9 @@ def write(videos: Iterator[Video], out: Path, name: str, *, quality: int, limit:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="robotseg_core.train.hinted.pack", description=(__doc__ or "").split("\n", 1)[0])
+    parser = argparse.ArgumentParser(
+        prog="robotseg_core.train.hinted.pack", description=(__doc__ or "").split("\n", 1)[0]
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the packs")
     parser.add_argument("--name", required=True, help="name of the packs")
     parser.add_argument("--videos", type=Path, help="rendered videos, VRS layout, with ids/ where there are")

@@ -129,7 +129,7 @@ def _decode(data: bytes, flags: int, what: str) -> NDArray[np.uint8]:
 
 
 def _seen(frames: list[dict[str, Any]]) -> tuple[Seen, ...]:
-    return tuple({int(k): tuple(v) for k, v in frame.items()} for frame in frames)  # type: ignore[misc]
+    return tuple({int(k): tuple(v) for k, v in frame.items()} for frame in frames)
 
 
 def read_index(path: Path) -> list[PackedVideo]:
@@ -190,6 +190,8 @@ def read_packs(paths: Sequence[Path], side: int, *, workers: int) -> Pictures:
     with concurrent.futures.ThreadPoolExecutor(max(1, workers)) as pool:
         for _ in pool.map(decode, jobs):
             pass
+    if part.size and part.max() > 2:
+        raise ValueError(f"a part map holds {part.max()}, must hold 0 none, 1 arm, 2 gripper")
     return Pictures(tuple(videos), bgr, part, ids)
 
 

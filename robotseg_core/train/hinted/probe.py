@@ -161,7 +161,7 @@ class Probe:
             # Evenly from the first labelled frame on, the labelled ones among them.
             start, rest = shown[0], [i for i in labelled if i > shown[0]]
             way = np.unique([*np.linspace(start, len(v.labelled) - 1, length).round().astype(int), *rest[: length - 2]])
-            keep = [start, *rest[: length - 1]]
+            keep = [int(start), *(int(i) for i in rest[: length - 1])]
             for i in way:
                 if len(keep) < length and i not in keep:
                     keep.append(int(i))
@@ -169,7 +169,9 @@ class Probe:
             clips.append(plain_clips(v.first + index[None], videos, [1, 0, 2]))
         return joined(clips) if clips else None
 
-    def _answers(self, learner: Learner, clips: Clips, what: Program, *, memory: bool = True, chunk: int = 24) -> Answers:
+    def _answers(
+        self, learner: Learner, clips: Clips, what: Program, *, memory: bool = True, chunk: int = 24
+    ) -> Answers:
         device = self.pool.device
         parts = []
         for i in range(0, len(clips.frames), chunk):

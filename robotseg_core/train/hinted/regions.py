@@ -34,7 +34,9 @@ def find_regions(bgr: NDArray[np.uint8], *, spread: int = 18) -> NDArray[np.uint
             if mask[y + 1, x + 1]:
                 continue
             before = mask[1:-1, 1:-1] > 0
-            area, _, _, _ = cv2.floodFill(flat, mask, (x, y), 0, (6,) * 3, (6,) * 3, 4 | cv2.FLOODFILL_MASK_ONLY | (255 << 8))
+            area, _, _, _ = cv2.floodFill(
+                flat, mask, (x, y), 0, (6,) * 3, (6,) * 3, 4 | cv2.FLOODFILL_MASK_ONLY | (255 << 8)
+            )
             if AREA[0] <= area / SIDE**2 <= AREA[1]:
                 found.append((area, (mask[1:-1, 1:-1] > 0) & ~before))
     found.sort(key=lambda one: -one[0])
@@ -43,9 +45,8 @@ def find_regions(bgr: NDArray[np.uint8], *, spread: int = 18) -> NDArray[np.uint
     number = 0
     for _, region in found[:MOST]:
         # Thin threads between surfaces are no things; small holes are part of what surrounds them.
-        clean = cv2.morphologyEx(region.astype(np.uint8), cv2.MORPH_OPEN, kernel)
-        clean = cv2.morphologyEx(clean, cv2.MORPH_CLOSE, kernel) > 0
-        clean &= out == 0
+        opened = cv2.morphologyEx(region.astype(np.uint8), cv2.MORPH_OPEN, kernel)
+        clean = (cv2.morphologyEx(opened, cv2.MORPH_CLOSE, kernel) > 0) & (out == 0)
         if clean.mean() >= AREA[0]:
             number += 1
             out[clean] = number

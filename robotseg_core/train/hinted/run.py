@@ -43,7 +43,7 @@ Step = tuple[Program, Clips]
 
 
 class Steps(torch.utils.data.IterableDataset[Step]):
-    """Endless stream of what each step of a stage shows; step n is drawn from a generator seeded by (seed, stage, n)."""
+    """Endless stream of what each step of a stage shows; step n is drawn by the seed (seed, stage, n)."""
 
     def __init__(self, catalogue: Catalogue, config: HintedConfig, stage: int, start: int) -> None:
         self.config, self.number, self.start = config, stage, start
@@ -244,7 +244,9 @@ class Run:
         text = " ".join(f"{n} {v:.3f}" for n, v in means.items())
         self.say(f"{seconds:5.0f} s {100 * self.progress:5.1f} %  step {self.updates}  frames {frames}  {text}")
         if self.skipped > 200 or not math.isfinite(means["total"]):
-            raise FloatingPointError(f"{self.skipped} steps were not finite; the state of the last save is in {self.out}")
+            raise FloatingPointError(
+                f"{self.skipped} steps were not finite; the state of the last save is in {self.out}"
+            )
 
     def measure(self) -> None:
         """Probe the averaged weights."""
@@ -255,6 +257,10 @@ class Run:
         self.learner.sized.eval()
         try:
             figures = self.probe.measure(self.learner)
+        except (RuntimeError, ValueError) as error:
+            # Whatever a measurement runs into, what was learned goes on.
+            self.say(f"probe failed: {error!r}")
+            return
         finally:
             self.average.swap(self.learner)
             self.learner.sized.train(batch_norm=self.config.stages[max(0, self.stage)].batch_norm)
@@ -305,17 +311,46 @@ class Run:
             self._log(time.monotonic() - began)
         self.save()
         self.measure()
+        draw_curve(self.out)
+
+
+def draw_curve(out: Path) -> None:
+    """``log.jsonl`` of a run as ``curve.png``: losses above, measurements below; nothing where matplotlib is absent."""
+    try:
+        import matplotlib
+    except ImportError:
+        return
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    figure, axes = plt.subplots(2, 1, figsize=(11, 9), layout="constrained", sharex=True)
+    no_figure = {"kind", "stage", "updates", "seen", "progress", "seconds", "skipped", "norm", "cost"}
+    for axis, kind in zip(axes, ("losses", "probe"), strict=True):
+        own = [row for row in rows if row["kind"] == kind]
+        for i, name in enumerate(sorted({key for row in own for key in row} - no_figure)):
+            points = [(row["seen"] / 1000, row[name]) for row in own if name in row]
+            style = ("-", "--", ":", "-.")[i // 10 % 4]
+            axis.plot(*zip(*points, strict=True), style, label=name, color=f"C{i % 10}", linewidth=1.2)
+        axis.grid(alpha=0.3)
+        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)
+    axes[0].set_yscale("log")
+    axes[0].set_ylabel("loss")
+    axes[1].set_ylabel("percent, pictures not trained on")
+    axes[1].set_xlabel("frames seen, thousands")
+    figure.savefig(out / "curve.png", dpi=100)
+    plt.close(figure)
 
 
 def build_streams(catalogue: Catalogue, config: HintedConfig, start: int) -> list[Iterator[Step]]:
     """Steps of every stage, drawn by processes that are started here: before this process holds a device."""
-    streams = []
+    streams: list[Iterator[Step]] = []
     for stage in range(len(config.stages)):
         loader = torch.utils.data.DataLoader(
             Steps(catalogue, config, stage, start),
             batch_size=None,
             num_workers=config.workers,
-            collate_fn=_as_it_is,
+            collate_fn=_as_it_is,  # type: ignore[arg-type]
             prefetch_factor=3 if config.workers else None,
         )
         streams.append(iter(loader))
@@ -325,16 +360,26 @@ def build_streams(catalogue: Catalogue, config: HintedConfig, start: int) -> lis
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument(
-        "--packs", type=Path, required=True, nargs="+", help="folders of packs (*.zip); those in their val/ are measured on"
+        "--packs",
+        type=Path,
+        required=True,
+        nargs="+",
+        help="folders of packs (*.zip); those in their val/ are measured on",
     )
     parser.add_argument("--weights", type=Path, required=True, help="weights to start from")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; an existing run is gone on with")
     parser.add_argument("--preset", default="nano", choices=sorted(PRESETS))
-    parser.add_argument("--memory-pool", type=int, default=None, help="memory_pool of the model (default: the preset's)")
+    parser.add_argument(
+        "--memory-pool", type=int, default=None, help="memory_pool of the model (default: the preset's)"
+    )
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:N")
     parser.add_argument("--minutes", type=float, default=None, help="time in all, from the start of the command on")
-    parser.add_argument("--steps", type=int, default=None, help="steps instead of minutes: the same steps give the same run")
-    parser.add_argument("--reserve", type=float, default=12.0, help="seconds kept for the last measurement (default 12)")
+    parser.add_argument(
+        "--steps", type=int, default=None, help="steps instead of minutes: the same steps give the same run"
+    )
+    parser.add_argument(
+        "--reserve", type=float, default=12.0, help="seconds kept for the last measurement (default 12)"
+    )
     parser.add_argument("--lr", type=float, default=None, help="peak learning rate (default: the run's)")
     parser.add_argument("--small", type=int, default=None, metavar="SIZE", help="a run of this size for a CPU")
     parser.add_argument("--seed", type=int, default=0)
@@ -342,16 +387,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def small(config: HintedConfig, size: int) -> HintedConfig:
     """The run at one small size and with few frames a step: for a trial on a CPU."""
-    stages = tuple(
-        dataclasses.replace(s, sizes=(size,), frames=max(12, max(s.lengths) * 2)) for s in config.stages
-    )
+    stages = tuple(dataclasses.replace(s, sizes=(size,), frames=max(12, max(s.lengths) * 2)) for s in config.stages)
     return dataclasses.replace(config, stages=stages, store=size if size % 64 == 0 else 448, workers=1, probe_every=900)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     began = time.monotonic()
-    parser = argparse.ArgumentParser(prog="robotseg_core.train.hinted.run", description=(__doc__ or "").split("\n", 1)[0])
+    # Steps differ in shape: memory that can grow is not cut into pieces that fit nothing.
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    parser = argparse.ArgumentParser(
+        prog="robotseg_core.train.hinted.run", description=(__doc__ or "").split("\n", 1)[0]
+    )
     add_arguments(parser)
     arguments = parser.parse_args(argv)
     if (arguments.minutes is None) == (arguments.steps is None):
@@ -382,7 +429,6 @@ def main(argv: list[str] | None = None) -> int:
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", cores)))
     else:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-        torch.backends.cudnn.benchmark = True
     pictures = read_packs([*train, *held], config.store, workers=cores)
     print(f"{time.monotonic() - began:.1f} s: pictures decoded", flush=True)
     torch.manual_seed(config.seed)
@@ -404,7 +450,9 @@ def main(argv: list[str] | None = None) -> int:
     run.resume()
     until = None if arguments.minutes is None else began + 60 * arguments.minutes - arguments.reserve
     run.run(until=until, steps=arguments.steps)
-    print(f"{time.monotonic() - began:.1f} s: done, {run.seen} frames, {run.updates} steps -> {arguments.out}", flush=True)
+    print(
+        f"{time.monotonic() - began:.1f} s: done, {run.seen} frames, {run.updates} steps -> {arguments.out}", flush=True
+    )
     return 0
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training with hints is made of: stages, shares of what is drawn, the run as a whole.  All of it plain numbers."""
+"""What a training with hints is made of: stages, shares of what is drawn, the run as a whole; plain numbers."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class HintedConfig:
     ema: float = 0.998
     dense: float = 0.3
     structure: float = 0.2
-    probe_every: float = 75.0
+    probe_every: float = 90.0
     save_every: float = 30.0
     workers: int = 8
 
@@ -137,14 +137,16 @@ class HintedConfig:
         return len(self.stages) - 1
 
 
-EASY = Shares(rendered=0.3, real=0.28, clip=0.0, photo=0.22, bare=0.2, still=1.0, bad=0.05, later=0.1, late_fix=0.15, teacher=0.6)
+EASY = Shares(
+    rendered=0.3, real=0.28, clip=0.0, photo=0.22, bare=0.2, still=1.0, bad=0.05, later=0.1, late_fix=0.15, teacher=0.6
+)
 """Pictures moved by warps: what a click means, and what it means to follow."""
 
 NANO = HintedConfig(
     stages=(
         Stage(0.32, (224, 256), (2, 3), 192, shares=EASY),
-        Stage(0.36, (320, 384), (4, 5), 144),
-        Stage(0.32, (320, 384, 448, 448), (6, 8), 128, batch_norm=False, lr=0.8, shares=Shares(teacher=0.1)),
+        Stage(0.36, (320, 384), (4, 5), 140),
+        Stage(0.32, (320, 384, 448, 448), (6, 8), 120, batch_norm=False, lr=0.8, shares=Shares(teacher=0.1)),
     )
 )
 """The run of nano 3 on one GPU of 80 GB."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws what a step shows and asks, to be looked at:  python -m robotseg_core.train.hinted.sheet --packs DIR --out FILE.
+"""Draws what a step shows and asks:  python -m robotseg_core.train.hinted.sheet --packs DIR --out FILE.
 
 A block of lines for each clip, one line a row: its target in red over the frames, what a negative click may be on in
 blue, clicks as dots (green on it, black off it), boxes as frames.
@@ -83,7 +83,9 @@ def _points(frame: NDArray[np.uint8], coords: Tensor, labels: Tensor) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="robotseg_core.train.hinted.sheet", description=(__doc__ or "").split("\n", 1)[0])
+    parser = argparse.ArgumentParser(
+        prog="robotseg_core.train.hinted.sheet", description=(__doc__ or "").split("\n", 1)[0]
+    )
     parser.add_argument("--packs", type=Path, required=True, help="folder of packs (*.zip)")
     parser.add_argument("--out", type=Path, required=True, help="picture to write")
     parser.add_argument("--stage", type=int, default=1, help="stage of the run, from 0 (default 1)")

@@ -61,7 +61,11 @@ def save_state(
         ValueError: averaged weights are not finite.
     """
     averaged = balanced({k[len(MODEL) :]: v for k, v in average.items() if k.startswith(MODEL)})
-    metadata = {"preset": learner.model.config.name, "frames_seen": str(numbers["seen"]), "updates": str(numbers["updates"])}
+    metadata = {
+        "preset": learner.model.config.name,
+        "frames_seen": str(numbers["seen"]),
+        "updates": str(numbers["updates"]),
+    }
     save_safetensors(averaged, out / "weights.safetensors", metadata)
     raw = balanced(learner.state_dict())
     _write({k: v.half() if v.is_floating_point() else v for k, v in raw.items()}, out / "raw.safetensors")
@@ -98,13 +102,9 @@ def load_state(
             device = parameter.device
             optimizer.state[parameter] = {
                 "step": torch.tensor(numbers["step"], device=device),
-                "exp_avg": slope[name].to(device, torch.float32).contiguous(memory_format=_format(parameter)),
-                "exp_avg_sq": spread[name].to(device, torch.float32).contiguous(memory_format=_format(parameter)),
+                # In the parameter's own strides, which the fused step wants.
+                "exp_avg": torch.zeros_like(parameter).copy_(slope[name]),
+                "exp_avg_sq": torch.zeros_like(parameter).copy_(spread[name]),
             }
     del numbers["heads"]
     return dict(numbers)
-
-
-def _format(x: Tensor) -> torch.memory_format:
-    last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if last else torch.contiguous_format

@@ -12,8 +12,8 @@ from small_packs import SIDE, robot, small_pictures
 from train_videos import make_videos
 
 from robotseg_core.train.hinted.catalogue import Catalogue
-from robotseg_core.train.hinted.pack import main as pack
 from robotseg_core.train.hinted.pack import groups_of
+from robotseg_core.train.hinted.pack import main as pack
 from robotseg_core.train.hinted.packs import measure, read_index, read_packs
 from robotseg_core.train.hinted.regions import find_regions
 
