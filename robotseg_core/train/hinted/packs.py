@@ -238,11 +238,11 @@ class PackWriter:
         self._put(f"{n:06d}.webp", ".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, self.quality])
         seen: Seen = {}
         if part is not None and part.any():
-            self._put(f"{n:06d}.png", ".png", part, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+            self._put(f"{n:06d}.png", ".png", part, [cv2.IMWRITE_PNG_COMPRESSION, 6])
             seen = measure(part)
             seen[3] = measure((part > 0).astype(np.uint8)).get(1, (0.0, 0.0, 0.0, 0.0, 0.0))
         if ids is not None and ids.any():
-            self._put(f"{n:06d}i.png", ".png", ids, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+            self._put(f"{n:06d}i.png", ".png", ids, [cv2.IMWRITE_PNG_COMPRESSION, 6])
         video["labelled"].append(part is not None)
         video["parts"].append(seen)
         video["things"].append({} if ids is None else measure(ids))
