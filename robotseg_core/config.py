@@ -95,6 +95,9 @@ class ModelConfig:
     bounded_age: bool = False
     """True: a pointer's age is clamped to ``max_pointers - 1``.  In the reference the age of the conditioning
     pointer grows without bound (SPEC 7.2, item 5), into times that training never saw."""
+    memory_pool: int = 1
+    """Side of the squares of cells that the memory keeps the mean of: a frame has ``memory_pool ** 2`` times fewer
+    keys and values to be looked up (efficient memory attention of EfficientTAM).  1: the reference."""
     mask_embed_channels: int = 16
     """Channels of the mask-prompt path (``mask_downscaling``) before its last convolution."""
     # RPG (SPEC 6)
@@ -110,11 +113,18 @@ class ModelConfig:
             )
         if self.memory_frames < 1:
             raise ValueError(f"memory_frames is {self.memory_frames}, must be at least 1")
+        if self.memory_pool < 1 or self.grid % self.memory_pool:
+            raise ValueError(f"memory_pool is {self.memory_pool}, must divide the grid's side {self.grid}")
 
     @property
     def grid(self) -> int:
         """Side of the stride-16 grid."""
         return self.image_size // 16
+
+    @property
+    def memory_grid(self) -> int:
+        """Side of the grid that is kept of a memory frame."""
+        return self.grid // self.memory_pool
 
     @property
     def pointer_tokens(self) -> int:

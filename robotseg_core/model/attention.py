@@ -122,12 +122,18 @@ class Attention(nn.Module):
         return linear(self.out_proj, out.transpose(1, 2).flatten(2))
 
 
-def rope_table(grid: int, width: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the axial rotary code, each [grid * grid, width / 2] (SPEC 5.2).
+def rope_table(grid: int, width: int, pool: int = 1) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the axial rotary code, each [n, width / 2] for ``n = (grid / pool) ** 2`` (SPEC 5.2).
 
-    Channels 0..width/4-1 turn with x, the rest with y; frequencies ``10000 ** (-4 k / width)``.
+    Channels 0..width/4-1 turn with x, the rest with y; frequencies ``10000 ** (-4 k / width)``.  Of squares of
+    ``pool`` x ``pool`` cells the code is that of their centres.
     """
     frequency = 10000.0 ** (-4 * torch.arange(width // 4, dtype=torch.float32) / width)
+    if pool > 1:
+        centre = torch.arange(grid // pool) * pool + (pool - 1) / 2
+        y, x = torch.meshgrid(centre, centre, indexing="ij")
+        angle = torch.cat([x.reshape(-1, 1) * frequency, y.reshape(-1, 1) * frequency], 1)
+        return angle.cos(), angle.sin()
     t = torch.arange(grid * grid)
     angle = torch.cat([(t % grid)[:, None] * frequency, (t // grid)[:, None] * frequency], 1)
     return angle.cos(), angle.sin()

@@ -70,6 +70,8 @@ class MemoryAttention(nn.Module):
 
     cos: Tensor
     sin: Tensor
+    memory_cos: Tensor
+    memory_sin: Tensor
     position: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
@@ -79,6 +81,9 @@ class MemoryAttention(nn.Module):
         cos, sin = rope_table(config.grid, config.attention_dim)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
+        cos, sin = rope_table(config.grid, config.attention_dim, config.memory_pool)
+        self.register_buffer("memory_cos", cos, persistent=False)
+        self.register_buffer("memory_sin", sin, persistent=False)
         self.register_buffer("position", sine_position_map(config.grid, config.d_model), persistent=False)
 
     @property
@@ -88,17 +93,17 @@ class MemoryAttention(nn.Module):
         return [a for layer in layers for a in (layer.cross_attn_image, layer.cross_attn_structure)]
 
     def frame_keys(self, tokens: Tensor) -> Tensor:
-        """Keys of memory frames for every cross attention: tokens with their codes [..., N, m] -> [A, ..., N, e]."""
-        return torch.stack([lookup.keys(tokens, (self.cos, self.sin)) for lookup in self.lookups])
+        """Keys of memory frames for every cross attention: tokens with their codes [..., M, m] -> [A, ..., M, e]."""
+        return torch.stack([lookup.keys(tokens, (self.memory_cos, self.memory_sin)) for lookup in self.lookups])
 
     def time_keys(self, codes: Tensor) -> Tensor:
-        """What time codes [T, m] add to the keys of a whole frame, [A, T, N, e].
+        """What time codes [T, m] add to the keys of a whole frame, [A, T, M, e].
 
         Keys are linear in their codes, so a frame's keys are made once and only this changes as it grows older.
         """
-        cells = self.cos.shape[0]
+        cells = self.memory_cos.shape[0]
         shares = [F.linear(codes, lookup.k_proj.weight)[:, None].expand(-1, cells, -1) for lookup in self.lookups]
-        return rotate(torch.stack(shares), self.cos, self.sin)
+        return rotate(torch.stack(shares), self.memory_cos, self.memory_sin)
 
     def forward(
         self, frame: Tensor, values: Tensor, keys: Sequence[Keys], edge: Tensor, mask: Tensor | None = None

@@ -4,13 +4,14 @@
 A frame goes one way: image encoder -> memory attention (SEMA) -> prompt generator (RPG) -> mask decoder ->
 memory encoder.  The model holds weights only; what a stream remembers is in :mod:`robotseg_core.stream.memory_bank`.
 
-Shape glossary: B parts (of one or several frames), N = g * g grid tokens, d model width, m memory width,
-k memory frames, n pointers, h = w = 4 g low-res logits.
+Shape glossary: B parts (of one or several frames), N = g * g grid tokens, M = N / ``memory_pool ** 2`` tokens of a
+memory frame, d model width, m memory width, k memory frames, n pointers, h = w = 4 g low-res logits.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 import torch
@@ -48,8 +49,8 @@ class ProjectedKeys:
     """Keys of memory frames as they were made when the frames entered the memory.
 
     Attributes:
-        frames: [A, B, k, N, e] for each cross attention, without time codes.
-        time: [A, T, N, e] what the time codes add, see ``MemoryAttention.time_keys``.
+        frames: [A, B, k, M, e] for each cross attention, without time codes.
+        time: [A, T, M, e] what the time codes add, see ``MemoryAttention.time_keys``.
         space: [B, L or more, e] where the keys of one cross attention are put together; None in a graph, whose
             runtime plans its own.
     """
@@ -64,7 +65,7 @@ class Memory:
     """What the memory attention looks up for one frame (SPEC 7.2).
 
     Attributes:
-        features: [B, k, N, m] memory frames.
+        features: [B, k, M, m] memory frames.
         time_index: [k] int64 rows of ``maskmem_tpos_enc``: last row for conditioning frames, 0 for the latest.
         pointers: [B, n, d] object pointers.
         offsets: [1 or B, n] float32, pointer offset divided by (number of pointers - 1).
@@ -124,7 +125,8 @@ class RobotSegModel(nn.Module):
         self.no_mem_pos_enc = nn.Parameter(torch.zeros(1, 1, d))
         self.no_obj_ptr = nn.Parameter(torch.randn(1, d) * 0.02)
         self.no_obj_embed_spatial = nn.Parameter(torch.randn(1, m) * 0.02)
-        self.register_buffer("memory_position", sine_position_map(config.grid, m), persistent=False)
+        position = self.pool_memory(sine_position_map(config.grid, m)[None])[0]
+        self.register_buffer("memory_position", position, persistent=False)
 
     # ------------------------------------------------------------------------------------ encoder
     def encode(self, image: Tensor) -> Features:
@@ -144,7 +146,7 @@ class RobotSegModel(nn.Module):
         )
 
     def frame_codes(self, time_index: Tensor) -> Tensor:
-        """Position and time codes of memory frames: rows [k] -> [k, N, m] (SPEC 7.2, item 3)."""
+        """Position and time codes of memory frames: rows [k] -> [k, M, m] (SPEC 7.2, item 3)."""
         return self.memory_position[None] + self.maskmem_tpos_enc[time_index, 0]
 
     def pointer_codes(self, offsets: Tensor) -> Tensor:
@@ -158,11 +160,11 @@ class RobotSegModel(nn.Module):
         return torch.cat([frames[None].expand(pointers.shape[0], -1, -1), pointers], 1)
 
     def frame_keys(self, features: Tensor) -> Tensor:
-        """Keys of a memory frame, to be kept with it: features [B, N, m] -> [A, B, N, e]."""
+        """Keys of a memory frame, to be kept with it: features [B, M, m] -> [A, B, M, e]."""
         return self.memory_attention.frame_keys(features + self.memory_position)
 
     def time_keys(self) -> Tensor:
-        """What every time code adds to a frame's keys, [A, T, N, e]: constant for given weights."""
+        """What every time code adds to a frame's keys, [A, T, M, e]: constant for given weights."""
         return self.memory_attention.time_keys(self.maskmem_tpos_enc[:, 0, 0])
 
     def _keys(self, memory: Memory, pointers: Tensor) -> list[Keys]:
@@ -171,7 +173,7 @@ class RobotSegModel(nn.Module):
         cached, attention = memory.keys, self.memory_attention
         if cached is None:
             tokens = memory.features + self.frame_codes(memory.time_index)
-            rope = attention.cos, attention.sin
+            rope = attention.memory_cos, attention.memory_sin
 
             def anew(lookup: RoPEAttention) -> Tensor:
                 return torch.cat([lookup.keys(tokens, rope).flatten(1, 2), lookup.k_proj(coded)], 1)
@@ -215,6 +217,11 @@ class RobotSegModel(nn.Module):
             mask = torch.zeros(dead.shape, dtype=values.dtype, device=values.device)
             mask = mask.masked_fill(dead, float("-inf"))[:, None]
             token_mask = memory.empty.repeat_interleave(self.config.rpg_regions, 1)
+        if self.config.memory_pool > 1:
+            # A square counts as much as its cells did: beside the pointers it would weigh too little otherwise.
+            share = values.new_zeros(1, 1, values.shape[1])
+            share[..., : memory.features.shape[1] * cells] = 2 * math.log(self.config.memory_pool)
+            mask = share.expand(batch, -1, -1) if mask is None else mask + share
 
         frame = features.f16.flatten(2).transpose(1, 2)
         image, structure = self.memory_attention(frame, values, self._keys(memory, pointers), edge, mask)
@@ -282,6 +289,13 @@ class RobotSegModel(nn.Module):
         memory: Tensor = self.memory_encoder(features.f16, mask)
         absent = (object_logit <= 0)[:, None, None]
         return memory + torch.where(absent, self.no_obj_embed_spatial, torch.zeros_like(self.no_obj_embed_spatial))
+
+    def pool_memory(self, memory: Tensor) -> Tensor:
+        """What is kept of a frame's memory features: means of squares, [B, N, m] -> [B, M, m]."""
+        pool, g = self.config.memory_pool, self.config.grid
+        if pool == 1:
+            return memory
+        return F.avg_pool2d(memory.transpose(1, 2).unflatten(2, (g, g)), pool).flatten(2).transpose(1, 2)
 
     def object_tokens(self, memory: Tensor, logits: Tensor) -> Tensor:
         """RPG tokens [B, R, d] of memory features [B, N, m] and stored low-res logits [B, h, w] (SPEC 6)."""

@@ -101,7 +101,8 @@ class Remember(nn.Module):
         """f16 [1, d, g, g], logits [B, h, w], object_logit [B], binary [B] -> features, keys, object tokens."""
         frame = Features(f16, f16, f16)
         features = self.model.remember(frame, logits, object_logit, binary)
-        return features, self.model.frame_keys(features), self.model.object_tokens(features, logits)
+        kept = self.model.pool_memory(features)
+        return kept, self.model.frame_keys(kept), self.model.object_tokens(features, logits)
 
 
 class OnnxLoop:

@@ -74,6 +74,7 @@ class TorchLoop:
         # Keys and the RPG's tokens of a frame depend on that frame alone: made once, when it enters.
         tokens = self.model.object_tokens(kept, answer.logits)
         clock.lap("prompt_generator")
+        kept = self.model.pool_memory(kept)
         with self._autocast():
             keys = self.model.frame_keys(kept)
         clock.lap("memory_encoder")

@@ -21,7 +21,7 @@ from robotseg_core.model.robotseg_model import Memory, ProjectedKeys
 
 @dataclass(frozen=True)
 class Entry:
-    """One frame of B parts: features [B, N, m], keys [A, B, N, e], object_tokens [B, R, d], pointer [B, d]."""
+    """One frame of B parts: features [B, M, m], keys [A, B, M, e], object_tokens [B, R, d], pointer [B, d]."""
 
     features: Tensor
     keys: Tensor
@@ -37,7 +37,7 @@ class MemoryBank:
     Args:
         config: of the model.
         parts: how many parts.
-        time_keys: [A, T, N, e] of ``RobotSegModel.time_keys``; keys are kept in its type and on its device, all
+        time_keys: [A, T, M, e] of ``RobotSegModel.time_keys``; keys are kept in its type and on its device, all
             else in float32.
         frames: frames to look up, one of them a conditioning frame: 1 to ``config.memory_frames``.
         conditioning: conditioning frames to keep for each part, the latest ones.
@@ -48,8 +48,8 @@ class MemoryBank:
     ) -> None:
         self.config, self.conditioning = config, conditioning
         self._time_keys = time_keys
-        slots, pointers, cells = conditioning + frames - 1, conditioning + config.max_pointers - 1, config.grid**2
-        lookups, _, _, width = time_keys.shape
+        slots, pointers = conditioning + frames - 1, conditioning + config.max_pointers - 1
+        lookups, _, cells, width = time_keys.shape
         device = time_keys.device
         self.features = torch.zeros(parts, slots, cells, config.mem_dim, device=device)
         self.object_tokens = torch.zeros(parts, slots, config.rpg_regions, config.d_model, device=device)

@@ -227,4 +227,5 @@ class Session:
         # Rounded first: the RPG reads the features as they are stored (SPEC 6).
         memory = memory.to(self.memory_dtype)
         tokens = self.model.object_tokens(memory.to(logits.dtype), output.logits)
-        return dataclasses.replace(output, memory=memory, object_tokens=tokens, trace=None)
+        kept = self.model.pool_memory(memory)
+        return dataclasses.replace(output, memory=kept, object_tokens=tokens, trace=None)

@@ -43,7 +43,7 @@ class Output:
         pointer: [1, d] object pointer.
         object_logit: [1]; the part is in view where it is above 0.
         iou: [1] predicted quality of the mask; 1 for a mask given by the user.
-        memory: [1, N, m] memory features, None until the frame has been committed to memory.
+        memory: [1, M, m] memory features as they are kept, None until the frame has been committed to memory.
         object_tokens: [1, R, d] RPG tokens of that memory.
         trace: how it came about; dropped when the output is stored.
     """

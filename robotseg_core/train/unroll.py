@@ -120,7 +120,7 @@ class _Past:
         """Commit a frame to memory with its mask."""
         binary = torch.full((logits.shape[0],), hard, dtype=torch.bool, device=logits.device)
         memory = self.model.remember(frame, logits, object_logit, binary)
-        self.memories.append(memory)
+        self.memories.append(self.model.pool_memory(memory))
         self.tokens.append(self.model.object_tokens(memory.float(), logits))
         self.pointers.append(pointer)
 

@@ -37,6 +37,15 @@ def test_table_turns_with_x_first_then_y():
     assert float(angle[t, 4]) == pytest.approx(2.0, abs=1e-5)
 
 
+def test_table_of_squares_is_that_of_their_centres():
+    cos, sin = rope_table(4, 16, 2)
+    assert cos.shape == (4, 8)
+    angle = torch.atan2(sin, cos)
+    # The last square holds x and y of 2 and 3.
+    assert angle[3, 0].item() == angle[3, 4].item() == pytest.approx(2.5, abs=1e-5)
+    assert angle[1, 4].item() == pytest.approx(0.5, abs=1e-5)
+
+
 def test_values_projected_after_the_attention_give_the_same():
     torch.manual_seed(0)
     layer = RoPEAttention(d_model=16, d_kv=8, d_internal=16)

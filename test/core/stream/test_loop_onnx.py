@@ -11,6 +11,7 @@ import torch
 from small_models import SMALL, moving_frames, small_model
 
 from robotseg_core.backends.torch_encoder import TorchEncoder
+from robotseg_core.config import ModelConfig
 from robotseg_core.stream import loop_onnx as onnx_loop
 from robotseg_core.stream.loop_onnx import OnnxLoop
 from robotseg_core.stream.loop_torch import TorchLoop
@@ -27,13 +28,17 @@ def cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "onnx_loop"))
 
 
-def loaded(*, graphs: bool) -> RobotSeg:
-    model, device = small_model(), torch.device("cpu")
+POOLED = dataclasses.replace(SMALL, memory_pool=2)
+
+
+def loaded(*, graphs: bool, config: ModelConfig = SMALL) -> RobotSeg:
+    model, device = small_model(config=config), torch.device("cpu")
     return RobotSeg(model, TorchEncoder(model, device), device, "random", graphs=graphs)
 
 
-def test_graphs_answer_what_pytorch_answers_with_prompts_resets_and_corrections():
-    plain, graphs = (loaded(graphs=x).stream(POLICY) for x in (False, True))
+@pytest.mark.parametrize("config", [SMALL, POOLED])
+def test_graphs_answer_what_pytorch_answers_with_prompts_resets_and_corrections(config: ModelConfig):
+    plain, graphs = (loaded(graphs=x, config=config).stream(POLICY) for x in (False, True))
     assert isinstance(plain._loop, TorchLoop) and isinstance(graphs._loop, OnnxLoop)
     for index, frame in enumerate(moving_frames(9)):
         answers = []

@@ -160,6 +160,13 @@ def test_parts_of_a_stream_equal_sessions(
     assert_equal_to_sessions(model, frames, seen, SCRIPTS[name], FIXED)
 
 
+def test_and_with_a_pooled_memory(frames: list[np.ndarray], seen: list[np.ndarray]) -> None:
+    pooled = RobotSegModel(replace(TINY, memory_pool=2)).eval().requires_grad_(False)
+    load_golden_weights(pooled, 6)
+    assert loaded(pooled).stream(FIXED).bank.features.shape[2] == (TINY.grid // 2) ** 2
+    assert_equal_to_sessions(pooled, frames, seen, SCRIPTS["correction"], FIXED)
+
+
 @pytest.mark.parametrize("name", ["correction taken back", "click while streaming"])
 def test_and_with_the_references_quirks(
     model: RobotSegModel, frames: list[np.ndarray], seen: list[np.ndarray], name: str

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from small_models import SMALL, small_model
+
+from robotseg_core.model.robotseg_model import Features, Memory, RobotSegModel
+
+
+def looked_up(model: RobotSegModel, features: torch.Tensor) -> torch.Tensor:
+    """A frame's tokens after they have seen two parts' memory of three frames, one of the second part's empty."""
+    config, rng = model.config, torch.Generator().manual_seed(1)
+    frame = Features(*3 * (torch.randn(1, config.d_model, config.grid, config.grid, generator=rng),))
+    memory = Memory(
+        features=torch.stack([model.pool_memory(f) for f in features.unbind(1)], 1),
+        time_index=torch.tensor([2, 0, 1]),
+        pointers=torch.randn(2, 4, config.d_model, generator=rng),
+        offsets=torch.tensor([[1.0, 0.3, 0.6, 0.9]]),
+        object_tokens=torch.randn(2, 3, config.rpg_regions, config.d_model, generator=rng),
+        empty=torch.tensor([[False] * 3, [False, True, False]]),
+        empty_pointers=torch.zeros(2, 4, dtype=torch.bool),
+    )
+    return model.condition(frame, torch.zeros(1, 1, config.grid, config.grid), memory).image
+
+
+def test_a_square_of_a_pooled_memory_counts_as_much_as_its_cells():
+    weights = small_model().state_dict()
+    features = torch.randn(2, 3, SMALL.grid**2, SMALL.mem_dim, generator=torch.Generator().manual_seed(0))
+    # All keys alike: every token of the frame then sees the mean of what is in the memory.
+    alike = {k: torch.zeros_like(v) for k, v in weights.items() if ".cross_attn_" in k and "k_proj" in k}
+    seen = []
+    for config in (SMALL, dataclasses.replace(SMALL, memory_pool=2)):
+        model = RobotSegModel(config).eval()
+        for state in (weights, weights | alike):
+            model.load_state_dict(state)
+            with torch.no_grad():
+                seen.append(looked_up(model, features))
+    assert not torch.allclose(seen[0], seen[2], atol=1e-3)
+    torch.testing.assert_close(seen[1], seen[3], atol=1e-5, rtol=1e-5)
+
+
+def test_the_mean_of_a_square_is_kept():
+    model = RobotSegModel(dataclasses.replace(SMALL, memory_pool=2))
+    cells = torch.arange(SMALL.grid**2).float()
+    kept = model.pool_memory(cells[None, :, None].expand(1, -1, SMALL.mem_dim))
+    assert kept.shape == (1, (SMALL.grid // 2) ** 2, SMALL.mem_dim)
+    assert kept[0, 0].tolist() == [pytest.approx((0 + 1 + SMALL.grid + SMALL.grid + 1) / 4)] * SMALL.mem_dim
+
+
+def test_a_pool_that_does_not_divide_the_grid_is_refused():
+    with pytest.raises(ValueError, match="memory_pool is 3"):
+        dataclasses.replace(SMALL, memory_pool=3)
