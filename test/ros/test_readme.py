@@ -13,7 +13,7 @@ from robotseg_core.cli import COMMANDS, FORWARDED
 from robotseg_ros.run_node import NODES
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text()
+README = "\n".join(path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
 
 
 def table(header):
