@@ -19,11 +19,13 @@ from ros_client import TIMEOUT_S, Client, wait_until
 from sensor_msgs.msg import CameraInfo, Image
 
 from robotseg_ros.common.messages import to_image
+from robotseg_ros.companions.depth_codec import to_depth_image
 from robotseg_ros.companions.self_filter import SelfFilter
 from robotseg_ros.msg import PartMasks
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
+AGAIN_S = 0.2
 
 
 def module_of(name):
@@ -44,8 +46,15 @@ class Process:
         self.reader = threading.Thread(target=lambda: [self.lines.put(line) for line in self.process.stdout])
         self.reader.start()
 
-    def line(self):
-        return self.lines.get(timeout=TIMEOUT_S).strip()
+    def line(self, send):
+        """Its first line; ``send(number)`` is called until it comes, for who listens has not yet found who sends."""
+        for number in range(1, round(TIMEOUT_S / AGAIN_S)):
+            send(number)
+            try:
+                return self.lines.get(timeout=AGAIN_S).strip()
+            except queue.Empty:
+                assert self.process.poll() is None, "the example has ended without a word"
+        raise AssertionError(f"no line within {TIMEOUT_S} s")
 
     def close(self):
         self.process.kill()
@@ -94,8 +103,8 @@ def test_mask_subscriber_joins_mask_and_parts(context, domain_id, start_segmente
         heard(node, "/robotseg/gripper_mask", "/robotseg/parts")
         publisher = client.node.create_publisher(Image, "/wrist/image_raw", 5)
         wait_until(lambda: publisher.get_subscription_count() > 0, "the segmenter listening")
-        publisher.publish(to_image(header(5), robot_picture(), "rgb8"))
-        assert re.fullmatch(r"TRACKING gripper at \(\d+\.\d, \d+\.\d\), \d+ pixels, score \d\.\d\d", example.line())
+        told = example.line(lambda number: publisher.publish(to_image(header(number), robot_picture(), "rgb8")))
+        assert re.fullmatch(r"TRACKING gripper at \(\d+\.\d, \d+\.\d\), \d+ pixels, score \d\.\d\d", told)
     finally:
         example.close()
         client.close()
@@ -161,11 +170,12 @@ def test_self_filter_cloud_has_no_robot(context, domain_id, tmp_path):
         heard(running.node, "/self_filter/points")
         calibration.publish(info)
         wait_until(lambda: running.node.calibration.camera is not None, "the calibration")
-        image = Image(header=header(9), height=4, width=6, encoding="16UC1", step=12)
-        image.data.frombytes(depth.tobytes())
-        masks.publish(to_image(header(9), mask, "mono8"))
-        depths.publish(image)
-        assert example.line().startswith("17 of 24 pixels have a point in wrist_camera")
+
+        def send(number):
+            masks.publish(to_image(header(number), mask, "mono8"))
+            depths.publish(to_depth_image(header(number), depth))
+
+        assert example.line(send).startswith("17 of 24 pixels have a point in wrist_camera")
         example.process.wait(TIMEOUT_S)
     finally:
         example.close()
