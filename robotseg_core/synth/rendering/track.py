@@ -66,7 +66,7 @@ def pan(track: CameraTrack, rng: np.random.Generator) -> tuple[CameraTrack, NDAr
     start, length = rng.uniform(-0.1, 0.5), rng.uniform(0.3, 0.8)
     part = np.clip((at - start) / length, 0, 1)
     part = part * part * (3 - 2 * part)
-    kind = rng.integers(3)
+    kind = rng.choice(3, p=[0.25, 0.25, 0.5])
     part = part if kind == 0 else 1 - part if kind == 1 else 1 - np.abs(2 * part - 1)
     angle = np.deg2rad(track.pose.fovy) * rng.uniform(0.7, 1.3) * rng.choice([-1, 1])
     way = np.array([rng.normal(0, 0.2), 1.0, 0.0])
