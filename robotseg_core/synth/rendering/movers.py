@@ -99,7 +99,7 @@ def _swap(
     far = float(np.linalg.norm(flat))
     if far < 1e-6 or far > STEP[1] * 1.5 * frames:
         return None
-    aside = np.array([-flat[1], flat[0], 0.0]) / far * (pair[0].radius + pair[1].radius + 0.01) / 2
+    aside = np.array([-flat[1], flat[0], 0.0]) / far * (pair[0].radius + pair[1].radius + 0.01)
     reach = float(rng.uniform(0.7, 1.2))
     ends = (a + reach * (np.array([b[0], b[1], a[2]]) - a), b + reach * (np.array([a[0], a[1], b[2]]) - b))
     movers = tuple(

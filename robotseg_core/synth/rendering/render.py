@@ -232,8 +232,9 @@ def shrink_ids(big: NDArray[np.uint16], part_of: NDArray[np.uint8], label: NDArr
         if not lost.any():
             continue
         right = ~wrong & (label == part)
-        if not right.any():
-            out[lost] = 0
+        if not right.any():  # too little of it to be hit: its largest leaf
+            count = np.bincount(big.ravel(), minlength=len(part_of)) * (part_of == part)
+            out[lost] = int(count.argmax()) if count.any() else 0
             continue
         _, nearest = cv2.distanceTransformWithLabels(
             np.where(right, np.uint8(0), np.uint8(1)), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
