@@ -5,14 +5,15 @@
     robotseg synth --urdf my_arm.urdf --gripper-links hand,left_finger,right_finger --out DIR --count 200
 
 The second form shows the user's own robot only; ``--mjcf`` takes an MJCF file.  Writes ``image/``, ``mask_gt/``,
-``ids/`` (which link or thing each pixel shows), ``sheet.png`` and ``sheet_ids.png``.  Videos that are complete are
-skipped, so an interrupted run goes on where it stopped.
+``ids/`` (which link or thing each pixel shows), ``sheet.png`` and ``sheet_ids.png``.  A video appears when it is
+complete, ``mask_gt/`` last, so that a reader may look while the set grows; an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -33,7 +34,10 @@ from robotseg_core.synth.scenes.placing import made_share
 from robotseg_core.synth.scenes.stock import Stock
 from robotseg_core.synth.scenes.surroundings import Contents
 from robotseg_core.synth.video import VideoOptions, render_video
-from robotseg_core.synth.vrs import finish, is_done, overlay, write_frame, write_sheet
+from robotseg_core.synth.vrs import finish, is_done, overlay, publish, write_frame, write_sheet
+
+PART_FOLDER = ".part"
+"""Where videos are while they are rendered; they move to their place when they are complete."""
 
 _renderer: Renderer | None = None  # one a process, made when first needed
 
@@ -55,14 +59,17 @@ def make_video(task: tuple[VideoOptions, Path, int, int]) -> str:
     own = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
     seen: list[FrameRecord] = []
     last = None
+    part = out / PART_FOLDER / name
+    shutil.rmtree(part, ignore_errors=True)
     for number, last in enumerate(render_video(options, own, _renderer)):
-        write_frame(out, name, number, last.picture.rgb, last.picture.label, last.meta.jpeg)
+        write_frame(part, name, number, last.picture.rgb, last.picture.label, last.meta.jpeg)
         assert last.picture.ids is not None
-        write_ids(out, name, number, last.picture.ids)
+        write_ids(part, name, number, last.picture.ids)
         seen.append(last.seen)
     assert last is not None
-    write_ids_meta(out, name, last.scene, seen, options.size, last.meta)
-    finish(out, name, {**asdict(last.meta), "ids": SCHEMA})
+    write_ids_meta(part, name, last.scene, seen, options.size, last.meta)
+    finish(part, name, {**asdict(last.meta), "ids": SCHEMA})
+    publish(part, out, name)
     return name
 
 
@@ -115,6 +122,8 @@ def render_set(options: VideoOptions, out: Path, count: int, seed: int, jobs: in
             with multiprocessing.get_context("spawn").Pool(jobs) as pool:
                 for _ in pool.imap_unordered(make_video, todo):
                     bar.update()
+    if (out / PART_FOLDER).is_dir():
+        shutil.rmtree(out / PART_FOLDER)
     write_sheet(out / "sheet.png", sheet_tiles(out, names))
     write_sheet(out / "sheet_ids.png", id_tiles(out, names))
 
