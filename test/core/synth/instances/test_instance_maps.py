@@ -243,12 +243,10 @@ def test_command_writes_maps_that_another_schema_makes_unreadable(tmp_path, rend
     args = ["--out", str(tmp_path), "--count", "1", "--frames", "2", "--size", "96", "72", "--empty", "0"]
     assert command.main(args) == 0
     name = command.video_name(1, 0)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ids", "image", "mask_gt", "sheet.png", "sheet_ids.png"]
     meta = read_ids_meta(tmp_path, name)
-    assert (
-        meta.size == SIZE
-        and len(meta.frames) == 2
-        and set(meta.frames[0]["instances"]) == {str(i) for i in meta.instances}
-    )
+    assert meta.size == SIZE and len(meta.frames) == 2
+    assert set(meta.frames[0]["instances"]) == {str(i) for i in meta.instances}
     robot = np.isin(read_ids(tmp_path, name, 0), meta.robots[0]["ids"])
     mask = cv2.imread(str(tmp_path / "mask_gt" / name / "002" / "00000.png"), 0) > 0
     assert np.array_equal(robot, mask) or len(meta.robots) > 1
@@ -300,3 +298,22 @@ def test_generated_robot_is_said_to_be_made():
     record = find_instances(scene, []).record
     assert record.robots[0].made and len(record.grippers) == 1
     assert [i.id for i in record.instances] == list(range(1, len(record.instances) + 1))
+
+
+def test_video_that_was_not_finished_is_not_there(tmp_path, renderer, monkeypatch):
+    options = VideoOptions(NOWHERE, (), frames=3, size=SIZE, empty=0.0, procedural=1.0)
+    write = command.write_ids
+
+    def fail(root, video, index, ids):
+        if index == 2:
+            raise OSError("disk full")
+        write(root, video, index, ids)
+
+    monkeypatch.setattr(command, "write_ids", fail)
+    with pytest.raises(OSError, match="disk full"):
+        command.make_video((options, tmp_path, 1, 0))
+    assert [p.name for p in tmp_path.iterdir()] == [command.PART_FOLDER]
+    monkeypatch.setattr(command, "write_ids", write)
+    name = command.make_video((options, tmp_path, 1, 0))
+    assert len(list((tmp_path / "ids" / name).glob("*.png"))) == 3
+    assert not (tmp_path / command.PART_FOLDER / name).exists()
