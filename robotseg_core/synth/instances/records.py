@@ -91,7 +91,7 @@ class GripperRecord:
     """One end-effector, numbered through the scene.
 
     Attributes:
-        kind: "jaws", "hand" or "suction" (anything without moving fingers).
+        kind: "jaws", "hand", "suction", or "tool" for another one without moving fingers.
         side: "left" or "right" of its own robot, where the model's names tell; else None.
         holds: ids of the things in it.
     """

@@ -22,6 +22,7 @@ HAND_JOINTS = 5
 """A gripper with as many moving joints of its own accord counts as a hand."""
 JAWS_OF_MANY = ("robotiq", "onrobot", "dh_ag95", "xarm_gripper")
 """Jaws whose linkages have many joints."""
+SUCTION = ("onrobot_vg", "robotiq_epick", "schmalz")
 ToneOf = Callable[[Sequence[int]], Tone]
 PARTS = {ARM: "arm", GRIPPER: "gripper"}
 
@@ -210,12 +211,12 @@ def _side(model: mujoco.MjModel, robot: Robot, root: int) -> str | None:
 
 
 def gripper_kind(robot: Robot, root: int, name: str) -> str:
-    """ "jaws", "hand" or "suction"."""
+    """What sort of end-effector it is: "jaws", "hand", "suction", or "tool" for another one without moving fingers."""
     which = robot.gripper_roots.index(root)
     own = robot.grip_group == which
     moving = int((np.abs(robot.grip_open - robot.grip_closed)[own] > 1e-4).sum())
     if moving == 0:
-        return "suction"
+        return "suction" if name.startswith(SUCTION) else "tool"
     if moving >= HAND_JOINTS and not name.startswith(JAWS_OF_MANY):
         return "hand"
     return "jaws"
