@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from robotseg_core.model.positions import channel_constants
 from robotseg_core.model.structure import IMAGE_MEAN, IMAGE_STD
 
 MAX_SIDE = 8192
@@ -32,8 +33,7 @@ def resize_frame(frame: NDArray[np.uint8], size: int, *, exact: bool) -> NDArray
 
 def normalise(images: Tensor) -> Tensor:
     """uint8 RGB [..., 3, S, S] -> ImageNet-normalised float32 of the same shape."""
-    mean = torch.tensor(IMAGE_MEAN, device=images.device).view(3, 1, 1)
-    std = torch.tensor(IMAGE_STD, device=images.device).view(3, 1, 1)
+    mean, std = (channel_constants(values, torch.float32, images.device)[0] for values in (IMAGE_MEAN, IMAGE_STD))
     return (images.float() / 255 - mean) / std
 
 

@@ -15,15 +15,19 @@ from numpy.typing import NDArray
 
 from robotseg_core.backends.choose import make_encoder
 from robotseg_core.backends.encoder import EncoderBackend
+from robotseg_core.backends.graphed_encoder import graphed_or_plain as graphed_encoder
 from robotseg_core.backends.onnxruntime_encoder import OnnxEncoder
+from robotseg_core.backends.torch_encoder import TorchEncoder
 from robotseg_core.config import MAX_BATCH, PRESETS
 from robotseg_core.model.robotseg_model import Features, RobotSegModel
 from robotseg_core.stream.frame_state import EncodedFrame
+from robotseg_core.stream.loop_cuda import graphed_or_plain as graphed_loop
 from robotseg_core.stream.loop_onnx import make_loop
 from robotseg_core.stream.loop_torch import Loop, TorchLoop
 from robotseg_core.stream.memory_bank import MemoryBank
 from robotseg_core.stream.policy import POLICIES, StreamPolicy
 from robotseg_core.stream.preprocess import check_frame, frame_tensor
+from robotseg_core.stream.preprocess_cuda import frame_to_device
 from robotseg_core.stream.stage_clock import StageClock
 from robotseg_core.stream.stream import Stream
 from robotseg_core.types import PARTS
@@ -133,8 +137,13 @@ class RobotSeg:
         precision: str = "fp32",
         memory_frames: int | None = None,
         encoder_batch: int = 1,
+        graphs: bool = True,
     ) -> RobotSeg:
-        """The same of a model that has its weights; ``source`` says which."""
+        """The same of a model that has its weights; ``source`` says which.
+
+        ``graphs``: run the loop as graphs where that is faster and works (ONNX Runtime's on a CPU, on CUDA those of
+        CUDA, the encoder's too); False: operator by operator.
+        """
         model = model.eval().requires_grad_(False).to(device)
         if precision == "bf16" and backend == "auto" and device.type == "cuda":
             # Our TensorRT graph knows float16 and float32 only.
@@ -142,7 +151,10 @@ class RobotSeg:
         inside = precision if device.type == "cuda" and backend in ("auto", "tensorrt") else "fp32"
         threads = len(os.sched_getaffinity(0))
         encoder = make_encoder(model, backend, device, threads, precision=inside, batch=encoder_batch)
-        graphs = encoder.name == OnnxEncoder.name and precision == "fp32"
+        if device.type == "cuda" and encoder.name == TorchEncoder.name and graphs:
+            encoder = graphed_encoder(model, device, PRECISIONS[precision])
+        if device.type == "cpu":
+            graphs = graphs and encoder.name == OnnxEncoder.name and precision == "fp32"
         return cls(
             model,
             encoder,
@@ -206,11 +218,10 @@ class RobotSeg:
             raise ValueError(f"{len(frames)} frames at once, the encoder ({self.backend}) takes {most} at most")
         for frame in frames:
             check_frame(frame)
-        config = self.model.config
         images, clocks = [], []
         for frame in frames:
             clock = StageClock(self._device)
-            images.append(frame_tensor(frame, config.image_size, exact=config.name == "base").to(self._device))
+            images.append(self._prepared(frame))
             clock.lap("preprocess")
             clocks.append(clock)
         for clock in clocks:
@@ -224,10 +235,21 @@ class RobotSeg:
             encoded.append(EncodedFrame((frame.shape[0], frame.shape[1]), image, one, clock))
         return encoded
 
+    def _prepared(self, frame: NDArray[np.uint8]) -> torch.Tensor:
+        """The model's input on its device; on a CPU Pillow itself is the fastest way to Pillow's bytes."""
+        size, exact = self.model.config.image_size, self.model.config.name == "base"
+        if self._device.type == "cpu":
+            return frame_tensor(frame, size, exact=exact)
+        return frame_to_device(frame, size, exact=exact, device=self._device)
+
     def loop(self, bank: MemoryBank) -> Loop:
         """What runs after the encoder with a memory of this size, made once."""
         if not self._graphs:
             return TorchLoop(self.model, self.autocast)
+        if self._device.type == "cuda":
+            # Graphs know where the memory lies: each stream has its own.
+            plain = TorchLoop(self.model, self.autocast)
+            return graphed_loop(self.model, bank, PRECISIONS[self.precision], plain)
         shape = tuple(bank.features.shape)
         if shape not in self._loops:
             self._loops[shape] = make_loop(self.model, bank, self.time_keys, len(os.sched_getaffinity(0)))
