@@ -75,7 +75,8 @@ def with_products_in(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
     made = copy.deepcopy(module)
     for layer in made.modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
-            layer.to(dtype)
+            for name, weight in list(layer.named_parameters(recurse=False)):
+                setattr(layer, name, nn.Parameter(weight.to(dtype), requires_grad=False))
     return made
 
 
