@@ -27,6 +27,7 @@ class GraphedEncoder:
         model: whose encoder runs.
         device: of the model.
         dtype: of products; None is float32.
+        compiled: through ``torch.compile`` before it is recorded, which takes a minute.
 
     Raises:
         RuntimeError: it cannot be recorded, or gives another answer than operator by operator.
@@ -36,11 +37,15 @@ class GraphedEncoder:
     max_batch: int | None = None
 
     @torch.inference_mode()
-    def __init__(self, model: RobotSegModel, device: torch.device, dtype: torch.dtype | None) -> None:
+    def __init__(
+        self, model: RobotSegModel, device: torch.device, dtype: torch.dtype | None, *, compiled: bool = False
+    ) -> None:
         size = model.config.image_size
         self._device, self._dtype = device, dtype
         graph = with_products_in(EncoderGraph(model), dtype).to(device)
         self._graph = graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if compiled:
+            self._graph.compile(dynamic=False)
         self._image = torch.randn(1, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
         self._lock = threading.Lock()
         with tensor_cores(dtype is not None):
@@ -70,10 +75,17 @@ class GraphedEncoder:
             return Features(*(x.clone() for x in self._recording()))
 
 
-def graphed_or_plain(model: RobotSegModel, device: torch.device, dtype: torch.dtype | None) -> EncoderBackend:
-    """The encoder as a graph where that works, else operator by operator, said in the log."""
+def graphed_or_plain(
+    model: RobotSegModel, device: torch.device, dtype: torch.dtype | None, wanted: str = "auto"
+) -> EncoderBackend:
+    """The encoder as a graph where that works, else operator by operator, said in the log.
+
+    ``wanted``: ``graphs`` or ``compiled`` raise where it does not work.
+    """
     try:
-        return GraphedEncoder(model, device, dtype)
+        return GraphedEncoder(model, device, dtype, compiled=wanted == "compiled")
     except Exception as error:
+        if wanted != "auto":
+            raise
         log.warning("the encoder cannot be recorded as a CUDA graph (%s); PyTorch runs it operator by operator", error)
         return TorchEncoder(model, device)

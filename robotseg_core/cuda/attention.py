@@ -105,12 +105,6 @@ def works(device: torch.device, dtype: torch.dtype, width: int, narrow: int) -> 
     return True
 
 
-def attend_halves(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention of half types on CUDA in inference, by the kernel where it fits; shapes as of :func:`attend`."""
-    out: Tensor = attend(q, k, v, mask) if fits(q, k, v) else fused(q, k, v, mask)
-    return out
-
-
 def spans(batch: int, queries: int, keys: int, plan: Tiling, processors: int) -> int:
     """Into how many spans the keys are cut, so that blocks fill the multiprocessors for whole rounds."""
     blocks = batch * -(-queries // plan.rows)
@@ -177,14 +171,25 @@ def attend_by(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, plan: Tiling
     return out
 
 
+def fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """The same attention by PyTorch's own fused operator."""
+    q = q.expand(k.shape[0], -1, -1)
+    bias = None if mask is None else mask.to(q.dtype)[:, None].expand(-1, -1, q.shape[1], -1)
+    return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], attn_mask=bias)[:, 0]
+
+
 @torch.library.custom_op(
     "robotseg::attend", mutates_args=(), schema="(Tensor q, Tensor k, Tensor v, Tensor? mask) -> Tensor"
 )
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """``softmax(q k^T / sqrt(width) + mask) v``: q [1 or B, N, e], k [B, L, e], v [B, L, m] -> [B, N, m].
 
-    ``mask`` [B, 1, L] of 0 and minus infinity, or None; a part whose keys are all masked gets no number.
+    ``mask`` [B, 1, L] of 0 and minus infinity, or None; a part whose keys are all masked gets no number.  Where values
+    are as wide as keys and all keys count, as in base's self-attention, PyTorch's own kernels are made for it.
     """
+    ordinary = mask is None and q.shape[-1] == v.shape[-1]
+    if ordinary or not fits(q, k, v):
+        return fused(q, k, v, mask).contiguous()
     return attend_by(q, k, v, mask, tiling(torch.cuda.get_device_capability(q.device), q.shape[-1], v.shape[-1]))
 
 
@@ -196,12 +201,15 @@ def _(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 @torch.library.custom_op("robotseg::turn", mutates_args=(), schema="(Tensor x, Tensor cos, Tensor sin) -> Tensor")
 def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Pairs (2c, 2c + 1) of x [..., n, width] turned by the float32 tables [n, width / 2]; of the type of x."""
+    width = x.shape[-1]
+    if kernels() is None or not x.is_cuda or width < 32 or width & (width - 1):
+        re, im = x.unflatten(-1, (-1, 2)).unbind(-1)
+        return torch.stack([re * cos - im * sin, re * sin + im * cos], -1).flatten(-2).to(x.dtype)
     x = x.contiguous()
     out = torch.empty_like(x)
-    rows = x.numel() // x.shape[-1]
-    block = 16
+    rows, block = x.numel() // width, 16
     kernels().turn_pairs[(-(-rows // block),)](
-        x, cos, sin, out, rows, cos.shape[0], ROWS=block, HALF=x.shape[-1] // 2, num_warps=4
+        x, cos, sin, out, rows, cos.shape[0], ROWS=block, HALF=width // 2, num_warps=4
     )
     return out
 
@@ -211,22 +219,6 @@ def _(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.empty(x.shape, dtype=x.dtype, device=x.device)
 
 
-def can_turn(x: Tensor) -> bool:
-    """Whether :func:`turn` takes this tensor."""
-    width = x.shape[-1]
-    return (
-        x.is_cuda
-        and torch.is_inference_mode_enabled()
-        and x.dtype in HALF_TYPES
-        and width >= 32
-        and width & (width - 1) == 0
-        and kernels() is not None
-    )
-
-
-def fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """The same attention by PyTorch's own fused operator, for half types that the kernel does not take."""
-    batch = k.shape[0]
-    q = q.expand(batch, -1, -1)
-    bias = None if mask is None else mask.to(q.dtype)[:, None].expand(-1, -1, q.shape[1], -1)
-    return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], attn_mask=bias)[:, 0]
+def takes(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether these operators are meant for such tensors: half types on CUDA, in inference."""
+    return device.type == "cuda" and dtype in HALF_TYPES and torch.is_inference_mode_enabled()

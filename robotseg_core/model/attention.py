@@ -74,6 +74,13 @@ def linear(layer: nn.Linear, x: Tensor, *, relu: bool = False) -> Tensor:
     return product(x.to(dtype), layer.weight.to(dtype), layer.bias.to(dtype), relu=relu)
 
 
+def autocast_type(device: torch.device) -> torch.dtype | None:
+    """The type of products under autocast; None where it is off, or the device has none."""
+    kind = device.type
+    on = kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if on else None
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """``softmax(q k^T / sqrt(width) + mask) v``: q [1 or B, N, e], k [B, L, e], v [B, L, m] -> [B, N, m].
 
@@ -81,12 +88,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     and its fallback holds all scores and looks for empty rows, which costs more than the products at these sizes.
     On CUDA half types go to a kernel of ours, see :mod:`robotseg_core.cuda.attention`.
     """
-    if q.is_cuda and torch.is_autocast_enabled("cuda") and torch.is_inference_mode_enabled():
-        dtype = torch.get_autocast_dtype("cuda")
-        return on_cuda.attend_halves(q.to(dtype), k.to(dtype), v.to(dtype), mask)
+    dtype = autocast_type(q.device)
+    if dtype is not None and on_cuda.takes(q.device, dtype):
+        found: Tensor = on_cuda.attend(q.to(dtype), k.to(dtype), v.to(dtype), mask)
+        return found
     q = q * q.shape[-1] ** -0.5
-    if torch.is_autocast_enabled(q.device.type):
-        dtype = torch.get_autocast_dtype(q.device.type)
+    if dtype is not None:
         q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
     batch, queries, keys = k.shape[0], q.shape[1], k.shape[1]
     rows = max(1, SCORES_AT_ONCE // (keys * q.element_size()))
@@ -153,7 +160,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def turned(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
     """:func:`rotate`, on CUDA in one kernel where the type allows it."""
-    return on_cuda.turn(x, *rope) if on_cuda.can_turn(x) else rotate(x, *rope)
+    out: Tensor = on_cuda.turn(x, *rope) if on_cuda.takes(x.device, x.dtype) else rotate(x, *rope)
+    return out
 
 
 class RoPEAttention(nn.Module):

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from robotseg_core.cuda.transfer import OnTheWay
 from robotseg_core.model.mask_decoder import ABSENT_LOGIT
 from robotseg_core.model.robotseg_model import Conditioned, Features, RobotSegModel
 from robotseg_core.stream.frame_state import Answer, EncodedFrame, LastFrame
@@ -24,7 +25,6 @@ from robotseg_core.stream.memory_bank import Entry, MemoryBank
 from robotseg_core.stream.pending_prompts import PartPrompt, gather
 from robotseg_core.stream.policy import StreamPolicy
 from robotseg_core.stream.postprocess import part_masks
-from robotseg_core.stream.preprocess_cuda import OnTheWay
 from robotseg_core.stream.prompting import decode, decode_mask, fed_back
 from robotseg_core.stream.stage_clock import StageClock
 from robotseg_core.types import PARTS, MaskPrompt, PartMask, PartMasks, Prompt, PromptKind, State

@@ -65,16 +65,17 @@ def to_elsewhere(model):
 @pytest.fixture
 def constants(monkeypatch):
     """Those that are on the device since the calls before the recording."""
-    monkeypatch.setattr(
-        structure, "channel_constants", lambda values, dtype, device: torch.empty(1, 3, 1, 1, dtype=dtype, device=device)
-    )
+
+    def there(values, dtype, device):
+        return torch.empty(1, 3, 1, 1, dtype=dtype, device=device)
+
+    monkeypatch.setattr(structure, "channel_constants", there)
 
 
 @pytest.mark.parametrize("config", [SMALL, TINY], ids=["nano", "base"])
 def test_loop_never_waits_and_reads_the_device_only(monkeypatch, constants, config):
     monkeypatch.setattr(loop_cuda, "Recording", Called)
     monkeypatch.setattr(loop_cuda.GraphedLoop, "_check", lambda self: None)
-    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)
     Called.rules = Rules()
     model = RobotSegModel(config).eval()
     with torch.inference_mode():

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from robotseg_core.stream.preprocess import frame_tensor, resize_frame
-from robotseg_core.stream.preprocess_cuda import frame_to_device, resize_exactly
+from robotseg_core.cuda.resize import resize_exactly
+from robotseg_core.stream.preprocess import frame_tensor, frame_to_device, resize_frame
 
 CPU = torch.device("cpu")
 

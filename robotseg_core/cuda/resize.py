@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Camera frames onto the device: their bytes are copied, and resized and normalised there.
+"""Camera frames resized on the device to the bytes that Pillow gives.
 
 Pillow takes milliseconds to enlarge a frame to 1024 x 1024 on one core, and the normalised frame is fourteen times the
 bytes of a 640 x 480 one.  The bicubic filter here gives Pillow's bytes exactly: the same whole-number weights, summed
@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-
-from robotseg_core.stream.preprocess import normalise, resize_frame
 
 BITS = 22
 """Fraction bits of Pillow's weights for 8-bit images: 32 - 8 - 2."""
@@ -81,36 +78,3 @@ def resize_exactly(frame: Tensor, size: int) -> Tensor:
     if frame.shape[:2] == (size, size):
         return frame
     return _along(_along(frame.int(), 1, size), 0, size).to(torch.uint8)
-
-
-def frame_to_device(frame: NDArray[np.uint8], size: int, *, exact: bool, device: torch.device) -> Tensor:
-    """RGB [H, W, 3] uint8 -> normalised [1, 3, size, size] float32 on ``device``; the host waits for nothing.
-
-    ``exact``: Pillow's bicubic filter; otherwise OpenCV's area filter, on the host.
-    """
-    small = frame if exact else resize_frame(frame, size, exact=False)
-    there = torch.from_numpy(np.ascontiguousarray(small))
-    if device.type == "cuda":
-        there = there.pin_memory().to(device, non_blocking=True)
-    resized = resize_exactly(there, size) if exact else there
-    return normalise(resized.permute(2, 0, 1))[None]
-
-
-class OnTheWay:
-    """Tensors whose copies into the host's memory are queued: the device works on while the host does other things."""
-
-    def __init__(self, *tensors: Tensor) -> None:
-        self._copies = tensors
-        self._ready: torch.cuda.Event | None = None
-        if tensors[0].device.type == "cuda":
-            self._copies = tuple(torch.empty(x.shape, dtype=x.dtype, pin_memory=True) for x in tensors)
-            for copy, x in zip(self._copies, tensors, strict=True):
-                copy.copy_(x, non_blocking=True)
-            self._ready = torch.cuda.Event()
-            self._ready.record()
-
-    def arrays(self) -> tuple[NDArray[Any], ...]:
-        """Wait for the copies, and for nothing that was queued after them."""
-        if self._ready is not None:
-            self._ready.synchronize()
-        return tuple(x.numpy() for x in self._copies)
