@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -74,7 +75,7 @@ def ways(shape: Shape, *, cuda: bool) -> Iterator[tuple[str, Callable[[Tensor, T
             yield f"PyTorch {name}{', values padded' if padded else ''}", _fused(backend, padded)
     if cuda and kernels() is not None:
         for plan in TILINGS:
-            yield f"ours {plan.label}", lambda q, k, v, plan=plan: attend_by(q, k, v, None, plan)
+            yield f"ours {plan.label}", functools.partial(attend_by, mask=None, plan=plan)
 
 
 @torch.inference_mode()

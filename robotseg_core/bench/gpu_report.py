@@ -173,7 +173,8 @@ class Report:
 
 def clip_frames(count: int) -> list[NDArray[np.uint8]]:
     """RGB frames of the demo's clip, or moving noise where there is none."""
-    frames, video = [], cv2.VideoCapture(str(CLIP))
+    frames: list[NDArray[np.uint8]] = []
+    video = cv2.VideoCapture(str(CLIP))
     while len(frames) < count:
         good, frame = video.read()
         if not good:
