@@ -2,6 +2,7 @@
 # make setup: .venv with everything, the messages built.  make demo [INPUT=...] [VIEW=1]: play a clip through the node,
 # with VIEW=1 for Foxglove to look at.
 # make train-demo: render generated robots, train for some minutes, score other videos; a curve and a picture.
+# make docs: the pages, in build/site; strict about links.  make tables: the parameters in docs/ as the nodes declare them.
 # make test: linters, types and all tests.  make parity [REFERENCE=folder]: the base model against golden data.
 # make fuzz [INPUTS=1000000]: damaged messages against codec and handlers.  make soak [FRAMES=100000]: many frames
 # through the node; memory, threads and latency have to stay as they are.  Figures and plot in out/soak/.
@@ -20,14 +21,14 @@ FRAMES ?= 100000
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 unexport LD_LIBRARY_PATH
 
-.PHONY: setup demo train-demo test parity witness fuzz soak trt-conformance lint clean
+.PHONY: setup demo train-demo test docs tables parity witness fuzz soak trt-conformance lint clean
 setup: $(VENV)/installed
 
 $(VENV)/requirements: constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13) and "Python 3.10 to 3.13 is needed, PYTHON=$(PYTHON) is %d.%d" % sys.version_info[:2])'
 	@echo "installing into $(VENV): some minutes the first time"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python scripts/list_requirements.py build runtime dev synth train bag view > $(VENV)/requirements.in
+	$(BIN)/python scripts/list_requirements.py build runtime dev synth train bag view docs > $(VENV)/requirements.in
 	$(PIP) install --constraint constraints.txt --requirement $(VENV)/requirements.in
 	touch $@
 
@@ -60,6 +61,13 @@ lint: setup
 
 test: lint
 	$(BIN)/python -m pytest
+
+docs: setup
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
+tables: setup
+	$(BIN)/python scripts/parameter_tables.py
 
 parity: setup
 	$(BIN)/robotseg parity --inputs $(REFERENCE)/inputs.npz --goldens $(REFERENCE)/goldens.npz

@@ -24,6 +24,7 @@ COMMANDS = {
     "finetune": ("robotseg_core.train.finetune", "adapt a model to videos of your own robot"),
     "label": ("robotseg_core.train.label_efficient.self_labels", "turn videos without labels into training videos"),
     "ablate": ("robotseg_core.train.ablation", "what label-efficient training and its terms are worth"),
+    "eval-hints": ("robotseg_core.evaluation.hints.command", "what a model does with hints, and its memory's worth"),
     "eval": ("robotseg_core.evaluation.command", "J&F and robustness of masks against ground truth in VRS layout"),
 }
 """Commands with ``add_arguments`` and ``run``; modules are imported only when they are used."""

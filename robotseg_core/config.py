@@ -98,6 +98,10 @@ class ModelConfig:
     memory_pool: int = 1
     """Side of the squares of cells that the memory keeps the mean of: a frame has ``memory_pool ** 2`` times fewer
     keys and values to be looked up (efficient memory attention of EfficientTAM).  1: the reference."""
+    memory_mask_stride: int = 1
+    """Pixels of the image, along a side, to one of the mask that the memory encoder reads: 1, 2 or 4.  1: the
+    reference, which enlarges the logits of stride 4 to the image's size and reduces them again; at 4 they are read as
+    they are, with the same weights, and the first convolutions no longer halve the map."""
     mask_embed_channels: int = 16
     """Channels of the mask-prompt path (``mask_downscaling``) before its last convolution."""
     # RPG (SPEC 6)
@@ -115,6 +119,8 @@ class ModelConfig:
             raise ValueError(f"memory_frames is {self.memory_frames}, must be at least 1")
         if self.memory_pool < 1 or self.grid % self.memory_pool:
             raise ValueError(f"memory_pool is {self.memory_pool}, must divide the grid's side {self.grid}")
+        if self.memory_mask_stride not in (1, 2, 4):
+            raise ValueError(f"memory_mask_stride is {self.memory_mask_stride}, must be 1, 2 or 4")
 
     @property
     def grid(self) -> int:
@@ -151,6 +157,8 @@ NANO = ModelConfig(
     fuser_layers=1,
     fuser_kernel=7,
     memory_frames=3,
+    memory_pool=2,
+    memory_mask_stride=4,
     max_pointers=8,
     bounded_age=True,
 )

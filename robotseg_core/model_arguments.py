@@ -10,7 +10,12 @@ from robotseg_core.stream.robotseg import RobotSeg
 
 
 def load_model(
-    arguments: argparse.Namespace, *, precision: str = "fp32", memory_frames: int | None = None, encoder_batch: int = 1
+    arguments: argparse.Namespace,
+    *,
+    precision: str = "fp32",
+    memory_frames: int | None = None,
+    encoder_batch: int = 1,
+    loop: str = "auto",
 ) -> RobotSeg:
     """The model that :func:`add_model_arguments` asks for; the rest as in :meth:`RobotSeg.load`."""
     return RobotSeg.load(
@@ -22,6 +27,7 @@ def load_model(
         precision=precision,
         memory_frames=memory_frames,
         encoder_batch=encoder_batch,
+        loop=loop,
     )
 
 

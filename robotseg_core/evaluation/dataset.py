@@ -87,15 +87,20 @@ def _read_mask(path: Path) -> Mask:
     return np.asarray(mask > 0)
 
 
-def read_root(root: Path) -> list[Video]:
+def read_root(root: Path, *, frames: str | None = None) -> list[Video]:
     """Videos or images of a root, sorted by name.
+
+    Args:
+        root: the folder.
+        frames: name of its folder of frames; None takes ``image``, or ``frames`` where there is none.  Masks may be
+            there for some of the frames only.
 
     Raises:
         ValueError: there are no frames, or no masks for any of them.
     """
-    images = root / "image" if (root / "image").is_dir() else root / "frames"
+    images = root / (frames or ("image" if (root / "image").is_dir() else "frames"))
     if not images.is_dir():
-        raise ValueError(f"{root} has neither image/ nor frames/")
+        raise ValueError(f"{root} has no {frames}/" if frames else f"{root} has neither image/ nor frames/")
     folders = sorted(path for path in images.iterdir() if path.is_dir())
     videos = [_video(root, folder) for folder in folders] if folders else _single_images(root, _images(images))
     videos = [video for video in videos if video.frames]

@@ -14,19 +14,23 @@ MASK_SCALE, MASK_BIAS = 20.0, -10.0
 
 
 class MaskDownsampler(nn.Module):
-    """Mask [B, 1, S, S] -> [B, d, g, g]: four stride-2 convolutions and a 1x1."""
+    """Mask [B, 1, s, s] -> [B, d, g, g]: four convolutions and a 1x1.
+
+    Those of stride 2 halve the map, all four at s = S; the first ones do not where the mask is read smaller than the
+    image (``memory_mask_stride``).
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        before = 1
+        before, halved = 1, config.memory_mask_stride
         for channels in config.mask_channels:
-            layers += [nn.Conv2d(before, channels, 3, 2, 1), LayerNorm2d(channels), nn.GELU()]
-            before = channels
+            layers += [nn.Conv2d(before, channels, 3, 1 if halved > 1 else 2, 1), LayerNorm2d(channels), nn.GELU()]
+            before, halved = channels, halved // 2
         self.encoder = nn.Sequential(*layers, nn.Conv2d(before, config.d_model, 1))
 
     def forward(self, mask: Tensor) -> Tensor:
-        """Mask [B, 1, S, S], scaled and biased -> [B, d, g, g]."""
+        """Mask [B, 1, s, s], scaled and biased -> [B, d, g, g]."""
         out: Tensor = self.encoder(mask)
         return out
 
@@ -75,7 +79,7 @@ class MemoryEncoder(nn.Module):
         self.out_proj = nn.Conv2d(config.d_model, config.mem_dim, 1)
 
     def forward(self, f16: Tensor, mask: Tensor) -> Tensor:
-        """f16 [1 or B, d, g, g] raw features, mask [B, 1, S, S] in [0, 1] -> [B, N, m]."""
+        """f16 [1 or B, d, g, g] raw features, mask [B, 1, s, s] in [0, 1] -> [B, N, m]."""
         v = self.pix_feat_proj(f16) + self.mask_downsampler(mask * MASK_SCALE + MASK_BIAS)
         out: Tensor = self.out_proj(self.fuser(v))
         return out.flatten(2).transpose(1, 2)

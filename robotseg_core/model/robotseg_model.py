@@ -283,8 +283,10 @@ class RobotSegModel(nn.Module):
 
         ``binary`` [B] bool: prompted frames (auto mode's first frame included) enter with a hard mask.
         """
-        size = (self.config.image_size, self.config.image_size)
-        large = F.interpolate(logits[:, None], size, mode="bilinear")
+        side = self.config.image_size // self.config.memory_mask_stride
+        large = logits[:, None]
+        if logits.shape[-1] != side:
+            large = F.interpolate(large, (side, side), mode="bilinear")
         mask = torch.where(binary[:, None, None, None], (large > 0).to(large.dtype), large.sigmoid())
         memory: Tensor = self.memory_encoder(features.f16, mask)
         absent = (object_logit <= 0)[:, None, None]

@@ -83,7 +83,7 @@ def parse_run(name: str) -> Run | None:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Calls of each mode: (coordinates [n][2] on the square of ``PROMPT_SIDE``, labels [n]); special frames."""
+    """Calls of each mode: (coordinates [n, 2] on the square of ``PROMPT_SIDE``, labels [n]); special frames."""
 
     calls: Mapping[str, Sequence[tuple[list[list[float]], list[int]]]]
     correction_frame: int = 4

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from robotseg_core.cuda.resize import resize_exactly
+from robotseg_core.cuda.transfer import sent
+from robotseg_core.model.positions import channel_constants
 from robotseg_core.model.structure import IMAGE_MEAN, IMAGE_STD
 
 MAX_SIDE = 8192
@@ -32,8 +35,7 @@ def resize_frame(frame: NDArray[np.uint8], size: int, *, exact: bool) -> NDArray
 
 def normalise(images: Tensor) -> Tensor:
     """uint8 RGB [..., 3, S, S] -> ImageNet-normalised float32 of the same shape."""
-    mean = torch.tensor(IMAGE_MEAN, device=images.device).view(3, 1, 1)
-    std = torch.tensor(IMAGE_STD, device=images.device).view(3, 1, 1)
+    mean, std = (channel_constants(values, torch.float32, images.device)[0] for values in (IMAGE_MEAN, IMAGE_STD))
     return (images.float() / 255 - mean) / std
 
 
@@ -41,6 +43,17 @@ def frame_tensor(frame: NDArray[np.uint8], size: int, *, exact: bool) -> Tensor:
     """RGB [H, W, 3] uint8 -> normalised [1, 3, size, size] float32."""
     small = resize_frame(frame, size, exact=exact)
     return normalise(torch.from_numpy(np.ascontiguousarray(small.transpose(2, 0, 1))))[None]
+
+
+def frame_to_device(frame: NDArray[np.uint8], size: int, *, exact: bool, device: torch.device) -> Tensor:
+    """The same tensor on ``device``: the frame's bytes are copied and the rest is done there; the host does not wait.
+
+    Without ``exact`` OpenCV resizes on the host, as in :func:`frame_tensor`.
+    """
+    small = frame if exact else resize_frame(frame, size, exact=False)
+    there = sent(np.ascontiguousarray(small), device)
+    resized = resize_exactly(there, size) if exact else there
+    return normalise(resized.permute(2, 0, 1))[None]
 
 
 def check_frame(frame: NDArray[np.uint8]) -> None:

@@ -15,15 +15,18 @@ from numpy.typing import NDArray
 
 from robotseg_core.backends.choose import make_encoder
 from robotseg_core.backends.encoder import EncoderBackend
+from robotseg_core.backends.graphed_encoder import graphed_or_plain as graphed_encoder
 from robotseg_core.backends.onnxruntime_encoder import OnnxEncoder
+from robotseg_core.backends.torch_encoder import TorchEncoder
 from robotseg_core.config import MAX_BATCH, PRESETS
 from robotseg_core.model.robotseg_model import Features, RobotSegModel
 from robotseg_core.stream.frame_state import EncodedFrame
+from robotseg_core.stream.loop_cuda import graphed_or_plain as graphed_loop
 from robotseg_core.stream.loop_onnx import make_loop
 from robotseg_core.stream.loop_torch import Loop, TorchLoop
 from robotseg_core.stream.memory_bank import MemoryBank
 from robotseg_core.stream.policy import POLICIES, StreamPolicy
-from robotseg_core.stream.preprocess import check_frame, frame_tensor
+from robotseg_core.stream.preprocess import check_frame, frame_tensor, frame_to_device
 from robotseg_core.stream.stage_clock import StageClock
 from robotseg_core.stream.stream import Stream
 from robotseg_core.types import PARTS
@@ -31,6 +34,8 @@ from robotseg_core.weights.load import load_weights
 
 PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Types of products by name; None: no change."""
+LOOPS = ("auto", "eager", "graphs", "compiled")
+"""How all but the encoder runs, see :meth:`RobotSeg.of`."""
 
 
 class RobotSeg:
@@ -47,6 +52,7 @@ class RobotSeg:
         memory_frames: int | None = None,
         encoder_batch: int = 1,
         graphs: bool = False,
+        loop: str = "auto",
     ) -> None:
         limit = model.config.memory_frames
         self.memory_frames = limit if memory_frames is None else memory_frames
@@ -55,6 +61,7 @@ class RobotSeg:
         check_precision(precision, device)
         self.model, self.encoder, self._device = model, encoder, device
         self.source, self.precision, self._graphs = source, precision, graphs
+        self._loop = loop
         self.encoder_batch = encoder_batch
         self._loops: dict[tuple[int, ...], Loop] = {}
         # Constant for all frames: computed once.
@@ -73,6 +80,7 @@ class RobotSeg:
         precision: str = "fp32",
         memory_frames: int | None = None,
         encoder_batch: int = 1,
+        loop: str = "auto",
     ) -> RobotSeg:
         """Load a preset.
 
@@ -86,9 +94,10 @@ class RobotSeg:
                 ``bf16``, or ``fp16`` where the device can; all else is float32.
             memory_frames: frames that a frame looks up, 1 to the preset's; None takes the preset's.
             encoder_batch: frames at once that :meth:`encode_frames` must take, 1 to 8: one of each camera.
+            loop: how all but the encoder runs, see :meth:`of`.
 
         Raises:
-            ValueError: unknown preset, device, backend or precision; another argument out of its range.
+            ValueError: unknown preset, loop, device, backend or precision; another argument out of its range.
             WeightsError: absent, damaged or unfit weights; the message says what to do.
         """
         if preset not in PRESETS:
@@ -118,6 +127,7 @@ class RobotSeg:
             precision=precision,
             memory_frames=memory_frames,
             encoder_batch=encoder_batch,
+            loop=loop,
         )
         robotseg.warm_up()
         return robotseg
@@ -133,8 +143,23 @@ class RobotSeg:
         precision: str = "fp32",
         memory_frames: int | None = None,
         encoder_batch: int = 1,
+        loop: str = "auto",
     ) -> RobotSeg:
-        """The same of a model that has its weights; ``source`` says which."""
+        """The same of a model that has its weights; ``source`` says which.
+
+        ``loop``: how all but the encoder runs, one of :data:`LOOPS`.  ``auto``: as graphs where that is faster and
+        works, ONNX Runtime's on a CPU, on CUDA those of CUDA (and the encoder as well); ``eager``: operator by
+        operator; ``graphs`` and ``compiled``, for CUDA: its graphs or nothing, without and with ``torch.compile``
+        before them.
+
+        Raises:
+            ValueError: unknown loop, or one that the device does not know.
+            RuntimeError: ``graphs`` or ``compiled`` was asked for and cannot be recorded.
+        """
+        if loop not in LOOPS:
+            raise ValueError(f"loop is {loop!r}, must be one of {LOOPS}")
+        if loop in ("graphs", "compiled") and device.type != "cuda":
+            raise ValueError(f"loop is {loop!r}, which is for CUDA; this model is on {device}")
         model = model.eval().requires_grad_(False).to(device)
         if precision == "bf16" and backend == "auto" and device.type == "cuda":
             # Our TensorRT graph knows float16 and float32 only.
@@ -142,7 +167,11 @@ class RobotSeg:
         inside = precision if device.type == "cuda" and backend in ("auto", "tensorrt") else "fp32"
         threads = len(os.sched_getaffinity(0))
         encoder = make_encoder(model, backend, device, threads, precision=inside, batch=encoder_batch)
-        graphs = encoder.name == OnnxEncoder.name and precision == "fp32"
+        if device.type == "cuda" and encoder.name == TorchEncoder.name and loop != "eager":
+            encoder = graphed_encoder(model, device, PRECISIONS[precision], loop)
+        graphs = loop != "eager"
+        if device.type == "cpu":
+            graphs = graphs and encoder.name == OnnxEncoder.name and precision == "fp32"
         return cls(
             model,
             encoder,
@@ -152,6 +181,7 @@ class RobotSeg:
             memory_frames=memory_frames,
             encoder_batch=encoder_batch,
             graphs=graphs,
+            loop=loop,
         )
 
     @torch.inference_mode()
@@ -206,11 +236,10 @@ class RobotSeg:
             raise ValueError(f"{len(frames)} frames at once, the encoder ({self.backend}) takes {most} at most")
         for frame in frames:
             check_frame(frame)
-        config = self.model.config
         images, clocks = [], []
         for frame in frames:
             clock = StageClock(self._device)
-            images.append(frame_tensor(frame, config.image_size, exact=config.name == "base").to(self._device))
+            images.append(self._prepared(frame))
             clock.lap("preprocess")
             clocks.append(clock)
         for clock in clocks:
@@ -224,10 +253,21 @@ class RobotSeg:
             encoded.append(EncodedFrame((frame.shape[0], frame.shape[1]), image, one, clock))
         return encoded
 
+    def _prepared(self, frame: NDArray[np.uint8]) -> torch.Tensor:
+        """The model's input on its device; on a CPU Pillow itself is the fastest way to Pillow's bytes."""
+        size, exact = self.model.config.image_size, self.model.config.name == "base"
+        if self._device.type == "cpu":
+            return frame_tensor(frame, size, exact=exact)
+        return frame_to_device(frame, size, exact=exact, device=self._device)
+
     def loop(self, bank: MemoryBank) -> Loop:
         """What runs after the encoder with a memory of this size, made once."""
+        plain = TorchLoop(self.model, self.autocast)
         if not self._graphs:
-            return TorchLoop(self.model, self.autocast)
+            return plain
+        if self._device.type == "cuda":
+            # Graphs know where the memory lies: each stream has its own.
+            return graphed_loop(self.model, bank, PRECISIONS[self.precision], plain, self._loop)
         shape = tuple(bank.features.shape)
         if shape not in self._loops:
             self._loops[shape] = make_loop(self.model, bank, self.time_keys, len(os.sched_getaffinity(0)))

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from robotseg_core.cuda.transfer import OnTheWay
 from robotseg_core.model.mask_decoder import ABSENT_LOGIT
 from robotseg_core.model.robotseg_model import Conditioned, Features, RobotSegModel
 from robotseg_core.stream.frame_state import Answer, EncodedFrame, LastFrame
@@ -172,14 +173,19 @@ class Stream:
             prompted[asked.row] = True
         self._prompts.clear()
         clock.lap("decoder")
-        present, scores, logits = self._to_host(answer)
+        coming = self._send(answer)
+        # With a memory of all parts nothing is left to decide: the device makes the new one while the host waits.
+        started = np.zeros(len(self.parts), bool)
+        settled = bool(tracked.all()) and not prompted.any()
+        if settled:
+            self._remember(features, answer, started, clock)
+        present, scores, logits = coming.arrays()
         masks = part_masks(logits, scores, height, width, self.parts)
         clock.lap("postprocess")
-        started = self._newly_started(present, prompted, logits)
-        if started.any() or tracked.any():
-            binary = torch.from_numpy(started).to(self._device)
-            self.bank.store(self._frame, self._loop.keep(features, answer, binary, clock), started)
-            clock.lap("memory_encoder")
+        if not settled:
+            started = self._newly_started(present, prompted, logits)
+            if started.any() or tracked.any():
+                self._remember(features, answer, started, clock)
         self._last = LastFrame(
             self._frame, stamp, (height, width), features, conditioned, answer, tracked & ~started & self.bank.started
         )
@@ -221,7 +227,7 @@ class Stream:
         for row, one in self._corrected.items():
             answer.put(row, one)
         clock.lap("decoder")
-        _, scores, all_logits = self._to_host(answer)
+        _, scores, all_logits = self._send(answer).arrays()
         masks = part_masks(all_logits, scores, height, width, self.parts)
         clock.lap("postprocess")
         state = self._state(masks[ROBOT], float(scores[ROBOT]))
@@ -285,11 +291,16 @@ class Stream:
             pointer=torch.where(doubtful, absent, answer.pointer),
         )
 
-    def _to_host(self, answer: Answer) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.float32]]:
-        """Which parts are present [parts], their scores [parts], their logits [parts, h, w]."""
-        present = (answer.object_logit > 0).cpu().numpy()
-        scores = (answer.iou * answer.object_logit.sigmoid()).float().cpu().numpy()
-        return present, scores, answer.logits.float().cpu().numpy()
+    @staticmethod
+    def _send(answer: Answer) -> OnTheWay:
+        """To the host: which parts are present [parts] bool, their scores [parts], their logits [parts, h, w]."""
+        scores = (answer.iou * answer.object_logit.sigmoid()).float()
+        return OnTheWay(answer.object_logit > 0, scores, answer.logits.float())
+
+    def _remember(self, features: Features, answer: Answer, started: NDArray[np.bool_], clock: StageClock) -> None:
+        binary = torch.from_numpy(started).to(self._device, non_blocking=True)
+        self.bank.store(self._frame, self._loop.keep(features, answer, binary, clock), started)
+        clock.lap("memory_encoder")
 
     def _newly_started(
         self, present: NDArray[np.bool_], prompted: NDArray[np.bool_], logits: NDArray[np.float32]

@@ -4,14 +4,16 @@
     robotseg synth --robots ROBOTS --out DIR --count 200 [--photos FOLDER] [--jobs 2]
     robotseg synth --urdf my_arm.urdf --gripper-links hand,left_finger,right_finger --out DIR --count 200
 
-The second form shows the user's own robot only; ``--mjcf`` takes an MJCF file.  Writes ``image/``, ``mask_gt/`` and
-``sheet.png``.  Videos that are complete are skipped, so an interrupted run goes on where it stopped.
+The second form shows the user's own robot only; ``--mjcf`` takes an MJCF file.  Writes ``image/``, ``mask_gt/``,
+``ids/`` (which link or thing each pixel shows), ``sheet.png`` and ``sheet_ids.png``.  A video appears when it is
+complete, ``mask_gt/`` last, so that a reader may look while the set grows; an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -22,13 +24,20 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from robotseg_core.synth.instances.files import read_ids, tint_ids, write_ids, write_ids_meta
+from robotseg_core.synth.instances.records import SCHEMA, FrameRecord
 from robotseg_core.synth.rendering.render import Renderer
 from robotseg_core.synth.robots.catalog import RobotChoice, list_choices
 from robotseg_core.synth.robots.own_robot import add_arguments, choice_from
 from robotseg_core.synth.robots.robot import ARM, GRIPPER
 from robotseg_core.synth.scenes.placing import made_share
+from robotseg_core.synth.scenes.stock import Stock
+from robotseg_core.synth.scenes.surroundings import Contents
 from robotseg_core.synth.video import VideoOptions, render_video
-from robotseg_core.synth.vrs import finish, is_done, overlay, write_frame, write_sheet
+from robotseg_core.synth.vrs import finish, is_done, overlay, publish, write_frame, write_sheet
+
+PART_FOLDER = ".part"
+"""Where videos are while they are rendered; they move to their place when they are complete."""
 
 _renderer: Renderer | None = None  # one a process, made when first needed
 
@@ -48,11 +57,19 @@ def make_video(task: tuple[VideoOptions, Path, int, int]) -> str:
     if _renderer is None or _renderer.size != options.size:
         _renderer = Renderer(*options.size, scale=1.25)
     own = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
-    meta = None
-    for frame, (picture, meta) in enumerate(render_video(options, own, _renderer)):
-        write_frame(out, name, frame, picture.rgb, picture.label, meta.jpeg)
-    assert meta is not None
-    finish(out, name, asdict(meta))
+    seen: list[FrameRecord] = []
+    last = None
+    part = out / PART_FOLDER / name
+    shutil.rmtree(part, ignore_errors=True)
+    for number, last in enumerate(render_video(options, own, _renderer)):
+        write_frame(part, name, number, last.picture.rgb, last.picture.label, last.meta.jpeg)
+        assert last.picture.ids is not None
+        write_ids(part, name, number, last.picture.ids)
+        seen.append(last.seen)
+    assert last is not None
+    write_ids_meta(part, name, last.scene, seen, options.size, last.meta)
+    finish(part, name, {**asdict(last.meta), "ids": SCHEMA})
+    publish(part, out, name)
     return name
 
 
@@ -78,6 +95,19 @@ def sheet_tiles(out: Path, names: Sequence[str], most: int = 64) -> list[NDArray
     return tiles
 
 
+def id_tiles(out: Path, names: Sequence[str], most: int = 32) -> list[NDArray[np.uint8]]:
+    """First, middle and last frame of up to ``most`` videos, each leaf in its own colour, and the middle's image."""
+    tiles: list[NDArray[np.uint8]] = []
+    for name in names[:: max(1, len(names) // most)][:most]:
+        files = sorted((out / "image" / name).glob("*.jpg"))
+        middle = len(files) // 2
+        for number in (0, middle, len(files) - 1):
+            image = np.ascontiguousarray(_read(files[number], cv2.IMREAD_COLOR)[..., ::-1])
+            tiles += [image] if number == middle else []
+            tiles.append(tint_ids(image, read_ids(out, name, number)))
+    return tiles
+
+
 def render_set(options: VideoOptions, out: Path, count: int, seed: int, jobs: int) -> None:
     """Render the missing videos of a set with ``jobs`` processes, then its contact sheet."""
     names = [video_name(seed, i) for i in range(count)]
@@ -92,7 +122,10 @@ def render_set(options: VideoOptions, out: Path, count: int, seed: int, jobs: in
             with multiprocessing.get_context("spawn").Pool(jobs) as pool:
                 for _ in pool.imap_unordered(make_video, todo):
                     bar.update()
+    if (out / PART_FOLDER).is_dir():
+        shutil.rmtree(out / PART_FOLDER)
     write_sheet(out / "sheet.png", sheet_tiles(out, names))
+    write_sheet(out / "sheet_ids.png", id_tiles(out, names))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -106,13 +139,25 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", type=int, nargs=2, default=(384, 384), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--photos", type=Path, help="folder of photographs for backgrounds (default: rooms only)")
     parser.add_argument("--empty", type=float, default=0.2, help="fraction of videos without a robot")
-    parser.add_argument("--two", type=float, default=0.15, help="fraction of the others with two robots")
+    parser.add_argument("--two", type=float, default=0.15, help="fraction of the others with two robots, rarely three")
+    parser.add_argument("--moving", type=float, default=0.35, help="fraction of videos in which things move")
+    parser.add_argument("--focus", type=float, default=0.1, help="fraction in which the camera looks at things")
+    parser.add_argument("--held", type=float, default=0.3, help="share of grippers that hold a thing")
+    parser.add_argument("--twins", type=float, default=0.15, help="share of things that have an equal beside them")
+    parser.add_argument(
+        "--leaves", type=float, default=0.1, help="fraction in which the robot leaves the view or comes"
+    )
+    parser.add_argument("--things", nargs="*", metavar="NAME", help="only these kinds of small things and machines")
+    parser.add_argument("--without-things", nargs="*", default=[], metavar="NAME", help="all kinds but these")
     parser.add_argument(
         "--procedural",
         type=float,
         help="share of robots that do not exist: generated or changed (default 0.5; 1 without --robots)",
     )
     parser.add_argument("--arms", nargs="*", help="only these arms (default: all training arms)")
+    parser.add_argument(
+        "--exclude", nargs="*", default=[], metavar="NAME", help="arms and grippers that must not appear"
+    )
     parser.add_argument("--test-arms", action="store_true", help="the arms kept for testing instead")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     add_arguments(parser)
@@ -125,8 +170,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.count < 1 or args.frames < 1 or args.jobs < 1 or min(args.size) < 64:
         parser.error("--count, --frames and --jobs must be at least 1, --size at least 64 64")
-    if not (0 <= args.empty <= 1 and 0 <= args.two <= 1):
-        parser.error("--empty and --two are fractions, 0 to 1")
+    for name in ("empty", "two", "moving", "focus", "held", "twins", "leaves"):
+        if not 0 <= getattr(args, name) <= 1:
+            parser.error(f"--{name} {getattr(args, name)}: a fraction, 0 to 1")
     photos: tuple[Path, ...] = ()
     if args.photos is not None:
         photos = tuple(p for p in sorted(args.photos.glob("*")) if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
@@ -137,14 +183,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         made = made_share(args.procedural, args.robots, own is not None, args.test_arms)
         choices: tuple[RobotChoice, ...] = () if own is None else (own,)
         if args.robots is not None:
-            choices = tuple(list_choices(args.robots, args.arms, args.test_arms))
+            choices = tuple(list_choices(args.robots, args.arms, args.test_arms, args.exclude))
             if not choices and made < 1:
                 raise ValueError(f"no arms in {args.robots}: only --procedural 1 can do without")
+        stock = Stock() if args.things is None else Stock().only(args.things)
+        stock = stock.without(args.without_things)
     except (OSError, ValueError) as e:
         parser.error(str(e))
     size = (args.size[0], args.size[1])
     options = VideoOptions(
-        args.robots or Path(), choices, photos, args.frames, size, empty=args.empty, two=args.two, procedural=made
+        args.robots or Path(),
+        choices,
+        photos,
+        args.frames,
+        size,
+        empty=args.empty,
+        two=args.two,
+        procedural=made,
+        leaves=args.leaves,
+        moving=args.moving,
+        focus=args.focus,
+        contents=Contents(stock, held=args.held, twins=args.twins),
+        exclude=tuple(args.exclude),
     )
     try:
         render_set(options, args.out, args.count, args.seed, args.jobs)

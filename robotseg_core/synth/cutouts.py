@@ -33,7 +33,7 @@ from robotseg_core.synth.scenes.look import lift_shadows, light_scene, paint_rob
 from robotseg_core.synth.scenes.placing import choose_robots, made_share, place_robots
 from robotseg_core.synth.scenes.room import Room, Thing
 from robotseg_core.synth.scenes.scene import Scene, build_scene, update
-from robotseg_core.synth.scenes.surroundings import CABLES, NOTHING, hold_thing, place_beside, things_beside
+from robotseg_core.synth.scenes.surroundings import CABLES, NOTHING, hold_things, place_beside, things_beside
 from robotseg_core.synth.scenes.views import View, choose_view, pose_robot, third_person, wrist_view
 from robotseg_core.synth.vrs import overlay, write_sheet
 
@@ -145,7 +145,7 @@ def cutouts(
         beside: list[Room] = []
         around = things_beside(rng, alone=not chosen, out=beside)
         scene = build_scene(options.robots, chosen, rng, around, cables=CABLES)
-        scene = hold_thing(scene, beside[0].held, rng)
+        scene = hold_things(scene, beside[0].held, rng)
         renderer.set_model(scene.model)
         made = failed = 0
         while made < options.per_scene and failed < 4 * options.per_scene:

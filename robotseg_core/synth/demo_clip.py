@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from robotseg_core.synth.rendering.motion import spline, swept_points
+from robotseg_core.synth.rendering.motion import Motion, spline, swept_points
 from robotseg_core.synth.rendering.render import Picture, Renderer
 from robotseg_core.synth.robots.catalog import RobotChoice
 from robotseg_core.synth.scenes.room import Room, RoomBuilder, place_things
@@ -96,7 +96,7 @@ def frames_of(root: Path, seed: int, seconds: float) -> Iterator[Picture]:
     frames = round(seconds * FPS)
     path = demo_path(scene, frames)
     update(scene)
-    place_things(scene, room, rng, swept_points(scene, path))
+    place_things(scene, room, rng, swept_points(scene, Motion(path)))
     set_lights(scene)
     renderer = Renderer(*SIZE, scale=1.5)
     renderer.set_model(scene.model)

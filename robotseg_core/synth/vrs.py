@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,17 @@ def finish(root: Path, video: str, meta: dict[str, Any]) -> None:
     part = folder / "meta.json.tmp"
     part.write_text(json.dumps(meta))
     part.replace(folder / "meta.json")
+
+
+def publish(part: Path, out: Path, video: str) -> None:
+    """Move a complete video from ``part`` into the set ``out``, its ``mask_gt`` last; what was there gives way."""
+    for folder in ("ids", "image", "mask_gt"):
+        source, target = part / folder / video, out / folder / video
+        if source.is_dir():
+            shutil.rmtree(target, ignore_errors=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source.rename(target)
+    shutil.rmtree(part)
 
 
 def overlay(rgb: NDArray[np.uint8], label: NDArray[np.uint8]) -> NDArray[np.uint8]:

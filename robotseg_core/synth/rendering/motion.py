@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,59 @@ from robotseg_core.synth.scenes.scene import Scene, update
 from robotseg_core.synth.scenes.views import geom_points, pose_robot
 
 Path_ = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Mover:
+    """A body fixed to the world whose place changes: a thing, or the mount of a robot that drives.
+
+    Attributes:
+        body: its id.
+        pos: [frames, 3] metres in the world.
+        quat: [frames, 4] w x y z.
+    """
+
+    body: int
+    pos: NDArray[np.float64]
+    quat: NDArray[np.float64]
+
+    def apply(self, scene: Scene, time: float) -> None:
+        """Put it where it is at ``time`` (in frames); update the scene afterwards."""
+        low, high, part = _between(time, len(self.pos))
+        scene.model.body_pos[self.body] = (1 - part) * self.pos[low] + part * self.pos[high]
+        turn = self.quat[high] if self.quat[low] @ self.quat[high] >= 0 else -self.quat[high]
+        quat = (1 - part) * self.quat[low] + part * turn
+        scene.model.body_quat[self.body] = quat / np.linalg.norm(quat)
+
+
+@dataclass(frozen=True)
+class Motion:
+    """All that moves in a video.
+
+    Attributes:
+        path: [frames, nq] joint positions.
+        movers: bodies that move in the world.
+    """
+
+    path: NDArray[np.float64]
+    movers: tuple[Mover, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.path)
+
+    def apply(self, scene: Scene, time: float) -> None:
+        """Pose the scene as it is at ``time`` (in frames, between frames too) and bring positions up to date."""
+        low, high, part = _between(time, len(self.path))
+        scene.data.qpos[:] = (1 - part) * self.path[low] + part * self.path[high]
+        for mover in self.movers:
+            mover.apply(scene, time)
+        update(scene)
+
+
+def _between(time: float, frames: int) -> tuple[int, int, float]:
+    time = min(max(float(time), 0.0), frames - 1.0)
+    low = min(int(time), max(0, frames - 2))
+    return low, min(low + 1, frames - 1), time - low
 
 
 def spline(points: Path_, at: NDArray[np.float64]) -> Path_:
@@ -62,11 +117,10 @@ def _clear(scene: Scene, path: Path_, every: int = 6) -> bool:
     return True
 
 
-def swept_points(scene: Scene, path: Path_, every: int = 6) -> Path_:
-    """Points of all robots along ``path``, metres in the world, [n, 3]."""
+def swept_points(scene: Scene, motion: Motion, every: int = 6) -> Path_:
+    """Points of all robots through ``motion``, metres in the world, [n, 3]."""
     out = [np.zeros((0, 3))]
-    for qpos in path[::every]:
-        scene.data.qpos[:] = qpos
-        update(scene)
+    for frame in range(0, len(motion), every):
+        motion.apply(scene, frame)
         out += [geom_points(scene, r.geoms, inner=True) for r in scene.robots]
     return np.concatenate(out)

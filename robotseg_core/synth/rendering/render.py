@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import atexit
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import mujoco
@@ -23,11 +23,14 @@ class Picture:
         label: [H, W] uint8, BACKGROUND, ARM or GRIPPER.
         alpha: [H, W] uint8, how much of the pixel is covered, 0 to 255: by the robot, or of a scene without
             surroundings by anything in it.
+        ids: [H, W] uint16, the leaf each pixel shows, 0 for none; None when it was not asked for.  Where label is not
+            BACKGROUND it is a leaf of that part.
     """
 
     rgb: NDArray[np.uint8]
     label: NDArray[np.uint8]
     alpha: NDArray[np.uint8]
+    ids: NDArray[np.uint16] | None = None
 
 
 class Renderer:
@@ -94,21 +97,21 @@ class Renderer:
         mujoco.mjr_readPixels(out, None, rect, self._context)
         return np.ascontiguousarray(out[::-1])
 
-    def _labels(
-        self, data: mujoco.MjData, camera: int, part: NDArray[np.uint8], size: tuple[int, int], update: bool
-    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    def _geoms(self, data: mujoco.MjData, camera: int, size: tuple[int, int], update: bool) -> NDArray[np.int32]:
+        """[h, w] int32: the geom each pixel shows, -1 where there is none."""
         raw = self._draw(data, camera, size, segment=True, update=update).astype(np.int32)
         assert self._scene is not None
-        table = np.zeros(self._scene.ngeom + 2, np.uint8)
+        table = np.full(self._scene.ngeom + 2, -1, np.int32)
         for geom in self._scene.geoms[: self._scene.ngeom]:
             if geom.segid >= 0 and geom.objtype == mujoco.mjtObj.mjOBJ_GEOM:
-                table[geom.segid + 1] = part[geom.objid]
+                table[geom.segid + 1] = geom.objid
         index = raw[..., 0] + (raw[..., 1] << 8) + (raw[..., 2] << 16)
-        return table[np.minimum(index, len(table) - 1)], index == 0
+        return np.asarray(np.where(index == 0, -1, table[np.minimum(index, len(table) - 1)]), np.int32)
 
     def preview(self, data: mujoco.MjData, camera: int, part: NDArray[np.uint8], shrink: int = 4) -> NDArray[np.uint8]:
         """Labels only, at 1/shrink of the size: [H / shrink, W / shrink] uint8.  ``part``: [ngeom] label of a geom."""
-        return self._labels(data, camera, part, (self.size[0] // shrink, self.size[1] // shrink), update=True)[0]
+        small = (self.size[0] // shrink, self.size[1] // shrink)
+        return np.asarray(_look_up(part, self._geoms(data, camera, small, update=True)), np.uint8)
 
     def colour(self, data: mujoco.MjData, camera: int, shadow: bool = True) -> NDArray[np.uint8]:
         """Colour only, at the large size: [h, w, 3] uint8."""
@@ -123,8 +126,9 @@ class Renderer:
         cutout: bool = False,
         backdrop: NDArray[np.uint8] | None = None,
         rgb: NDArray[np.uint8] | None = None,
+        leaf: NDArray[np.uint16] | None = None,
     ) -> Picture:
-        """Colour and labels.
+        """Colour and labels, and with ``leaf`` ids.
 
         Args:
             camera: id of the camera.
@@ -133,13 +137,25 @@ class Renderer:
             cutout: the scene has no surroundings: keep the background out of the colour of the robot's edge.
             backdrop: [h, w, 3] uint8 at the large size (``self.big``), shown where the scene holds nothing.
             rgb: [h, w, 3] uint8 at the large size, to be used instead of drawing the colour again.
+            leaf: [ngeom] id of the leaf each geom belongs to, 0 for none.
         """
         update = rgb is not None
         rgb = self.colour(data, camera, shadow) if rgb is None else rgb
-        label, sky = self._labels(data, camera, part, self.big, update=update)
+        geoms = self._geoms(data, camera, self.big, update=update)
+        label, sky = np.asarray(_look_up(part, geoms), np.uint8), geoms < 0
         if backdrop is not None:
             rgb = np.where(sky[..., None], backdrop, rgb)
-        return shrink_picture(rgb, label, self.size, cutout, solid=~sky if cutout else None)
+        picture = shrink_picture(rgb, label, self.size, cutout, solid=~sky if cutout else None)
+        if leaf is None:
+            return picture
+        part_of = np.zeros(int(leaf.max()) + 1, np.uint8)
+        part_of[leaf] = np.where(leaf > 0, part, BACKGROUND)
+        return replace(picture, ids=shrink_ids(np.asarray(_look_up(leaf, geoms), np.uint16), part_of, picture.label))
+
+
+def _look_up(table: NDArray, geoms: NDArray[np.int32]) -> NDArray:
+    """``table`` [ngeom] read at ``geoms`` [h, w]; 0 where there is no geom."""
+    return np.concatenate([np.zeros(1, table.dtype), table])[geoms + 1]
 
 
 def shrink_picture(
@@ -194,3 +210,36 @@ def find_specks(label: NDArray[np.uint8], below: int) -> NDArray[np.bool_]:
     if count < 2 or not small.any():
         return np.zeros(label.shape, bool)
     return small[ids]
+
+
+def shrink_ids(big: NDArray[np.uint16], part_of: NDArray[np.uint8], label: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """Leaves at the size of ``label``, such that each pixel holds a leaf of its own part.
+
+    Args:
+        big: [h, w] leaf of each pixel of the large rendering.
+        part_of: [n] BACKGROUND, ARM or GRIPPER of each leaf, BACKGROUND for leaf 0.
+        label: [H, W] part of each pixel wanted.
+
+    Returns:
+        [H, W]: the leaf in the middle of the pixel where its part is right, else the nearest that is.  Where no leaf of
+        the part is in the picture at all, 0.
+    """
+    height, width = label.shape
+    out: NDArray[np.uint16] = np.asarray(cv2.resize(big, (width, height), interpolation=cv2.INTER_NEAREST), np.uint16)
+    wrong = part_of[out] != label
+    for part in (BACKGROUND, ARM, GRIPPER):
+        lost = wrong & (label == part)
+        if not lost.any():
+            continue
+        right = ~wrong & (label == part)
+        if not right.any():  # too little of it to be hit: its largest leaf
+            count = np.bincount(big.ravel(), minlength=len(part_of)) * (part_of == part)
+            out[lost] = int(count.argmax()) if count.any() else 0
+            continue
+        _, nearest = cv2.distanceTransformWithLabels(
+            np.where(right, np.uint8(0), np.uint8(1)), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
+        )
+        leaf = np.zeros(int(nearest.max()) + 1, np.uint16)
+        leaf[nearest[right]] = out[right]
+        out[lost] = leaf[nearest[lost]]
+    return out

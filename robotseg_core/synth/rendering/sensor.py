@@ -54,7 +54,10 @@ class RollingShutter:
         label, alpha = (
             cv2.remap(m, source, y, cv2.INTER_NEAREST, borderMode=edge) for m in (picture.label, picture.alpha)
         )
-        return Picture(np.asarray(rgb, np.uint8), np.asarray(label, np.uint8), np.asarray(alpha, np.uint8))
+        ids = None
+        if picture.ids is not None:
+            ids = np.asarray(cv2.remap(picture.ids, source, y, cv2.INTER_NEAREST, borderMode=edge), np.uint16)
+        return Picture(np.asarray(rgb, np.uint8), np.asarray(label, np.uint8), np.asarray(alpha, np.uint8), ids)
 
 
 class VideoCodec:

@@ -147,17 +147,19 @@ def embodiment(root: Path, choice: RobotChoice) -> str:
     return choice.arm if choice.own is not None else read_robot(root / "arms" / choice.arm).embodiment
 
 
-def sample_made(choices: Sequence[RobotChoice], root: Path, rng: np.random.Generator) -> RobotChoice:
+def sample_made(
+    choices: Sequence[RobotChoice], root: Path, rng: np.random.Generator, exclude: Sequence[str] = ()
+) -> RobotChoice:
     """A robot that does not exist: generated from foot to finger, or a real arm of ``choices`` changed.
 
-    No test arm is changed.  A changed arm has other proportions and, where it takes grippers, any gripper of ``root``
-    or a generated one.
+    No test arm is changed, and no gripper of ``exclude`` is used.  A changed arm has other proportions and, where it
+    takes grippers, any gripper of ``root`` or a generated one.
     """
     variant = int(rng.integers(2**31))
     arms = sorted({c.arm for c in choices} - set(TEST_ARMS))
     if not arms:
         return RobotChoice(PROCEDURAL, PROCEDURAL, variant)
-    grippers = sorted(p.name for p in (root / "grippers").glob("*") if (p / "robot.json").is_file())
+    grippers = [g for g in list_grippers(root) if g not in exclude]
     if rng.random() < 0.65:
         real = grippers and rng.random() < 0.2
         return RobotChoice(PROCEDURAL, grippers[int(rng.integers(len(grippers)))] if real else PROCEDURAL, variant)
@@ -168,27 +170,46 @@ def sample_made(choices: Sequence[RobotChoice], root: Path, rng: np.random.Gener
     return RobotChoice(arm, every[int(rng.integers(len(every)))], variant)
 
 
-def list_choices(root: Path, arms: Iterable[str] | None = None, test: bool = False) -> list[RobotChoice]:
+def list_choices(
+    root: Path, arms: Iterable[str] | None = None, test: bool = False, exclude: Iterable[str] = ()
+) -> list[RobotChoice]:
     """Every arm with every gripper that fits.
 
     Args:
         root: the robots folder, holding ``arms/`` and ``grippers/``.
         arms: only these arms; None for all training arms (or all test arms, with ``test``).
         test: list TEST_ARMS instead of the others.
+        exclude: arms and grippers that must not appear.
+
+    Raises:
+        ValueError: an arm does not exist, or is both asked for and excluded; a name to exclude does not exist.
     """
     if not (root / "arms").is_dir():
         raise FileNotFoundError(f"{root} holds no folder 'arms': give the robots folder")
     names = sorted(p.name for p in (root / "arms").iterdir() if (p / "robot.json").is_file())
+    out_of_use = set(exclude)
+    unknown = sorted(out_of_use - set(names) - set(list_grippers(root)))
+    if unknown:
+        raise ValueError(f"to be excluded, but neither arm nor gripper of {root}: {', '.join(unknown)}")
     if arms is not None:
         wanted = list(arms)
         missing = sorted(set(wanted) - set(names))
         if missing:
             raise ValueError(f"no arm {missing} in {root / 'arms'}; it has {names}")
+        both = sorted(out_of_use & set(wanted))
+        if both:
+            raise ValueError(f"asked for and excluded: {', '.join(both)}")
         names = wanted
     else:
-        names = [n for n in names if (n in TEST_ARMS) == test]
+        names = [n for n in names if (n in TEST_ARMS) == test and n not in out_of_use]
     out: list[RobotChoice] = []
     for name in names:
         grippers = read_robot(root / "arms" / name).grippers
-        out += [RobotChoice(name, g) for g in grippers] if grippers else [RobotChoice(name, None)]
+        fitting = [g for g in grippers if g not in out_of_use]
+        out += [RobotChoice(name, g) for g in fitting] if grippers else [RobotChoice(name, None)]
     return out
+
+
+def list_grippers(root: Path) -> list[str]:
+    """Names of the grippers in the robots folder."""
+    return sorted(p.name for p in (root / "grippers").glob("*") if (p / "robot.json").is_file())

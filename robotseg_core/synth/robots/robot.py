@@ -223,7 +223,7 @@ def find_robot(model: mujoco.MjModel, robot: RobotSpec, prefix: str, mount: str)
         is_mesh = model.geom_type[g] == mujoco.mjtGeom.mjGEOM_MESH
         geoms.append(g)
         labels.append(GRIPPER if is_mesh and model.geom_dataid[g] in meshes else part[model.geom_bodyid[g]])
-    grip = {model.joint(prefix + n).id: (a, b, n.split("/")[0]) for n, a, b in robot.grip}
+    grip = {model.joint(prefix + n).id: (a, b) for n, a, b in robot.grip}
     joints = [j for j in range(model.njnt) if part[model.jnt_bodyid[j]] and j not in grip]
     if robot.arm.stretch:
         named = {model.joint(prefix + n).id: v for n, v in STRETCH_JOINTS.items() if f"{prefix}{n}" in _names(model)}
@@ -236,8 +236,13 @@ def find_robot(model: mujoco.MjModel, robot: RobotSpec, prefix: str, mount: str)
         if len(home) != len(joints):
             raise ValueError(f"{robot.choice}: robot.json has {len(home)} home positions for {len(joints)} arm joints")
     limited = model.jnt_limited[joints].astype(bool)
-    groups = sorted({g for _, _, g in grip.values()})
-    paired = robot.arm.bimanual
+    order = sorted(roots)
+    hands = []
+    for j in grip:  # the gripper that each finger joint moves
+        body = int(model.jnt_bodyid[j])
+        while body > 0 and body not in roots:
+            body = int(model.body_parentid[body])
+        hands.append(order.index(body) if body in roots else 0)
     return Robot(
         choice=robot.choice,
         prefix=prefix,
@@ -245,7 +250,7 @@ def find_robot(model: mujoco.MjModel, robot: RobotSpec, prefix: str, mount: str)
         mount=mount_id,
         geoms=np.array(geoms, np.int64),
         labels=np.array(labels, np.uint8),
-        gripper_roots=tuple(sorted(roots)),
+        gripper_roots=tuple(order),
         qadr=model.jnt_qposadr[joints].astype(np.int64),
         home=np.array(home, np.float64),
         spread=np.array(spread, np.float64),
@@ -254,7 +259,7 @@ def find_robot(model: mujoco.MjModel, robot: RobotSpec, prefix: str, mount: str)
         grip_qadr=model.jnt_qposadr[list(grip)].astype(np.int64),
         grip_open=np.array([v[0] for v in grip.values()], np.float64),
         grip_closed=np.array([v[1] for v in grip.values()], np.float64),
-        grip_group=np.array([groups.index(v[2]) if paired else 0 for v in grip.values()], np.int64),
+        grip_group=np.array(hands, np.int64),
     )
 
 

@@ -48,8 +48,8 @@ def add_stand(b: Builder, body: mujoco.MjsBody, floor: float) -> None:
         b.box(body, (0, 0, -0.009), (1.2 * half, 1.2 * half, 0.008), "metal")
 
 
-def add_furniture(b: Builder, body: mujoco.MjsBody) -> tuple[float, float]:
-    """A cabinet, shelf, housing, bin or round table on z = 0; returns radius and height."""
+def add_furniture(b: Builder, body: mujoco.MjsBody) -> tuple[str, float, float]:
+    """A cabinet, shelf, housing, bin or round table on z = 0; returns its name, radius and height."""
     kind = b.rng.integers(5)
     wide, deep, high = b.between(0.2, 0.5), b.between(0.18, 0.35), b.between(0.5, 1.7)
     if kind == 0:
@@ -88,4 +88,4 @@ def add_furniture(b: Builder, body: mujoco.MjsBody) -> tuple[float, float]:
         b.mesh(body, lathe((0, 0, 0), Z, [(0, 0.6 * r), (0.03, 0.1 * r), (high - 0.03, 0.1 * r)]), "metal")
         b.mesh(body, lathe((0, 0, high - 0.03), Z, [(0, r), (0.03, r)]), "primary")
         wide = deep = r
-    return float(np.hypot(wide, deep)), high
+    return ("cabinet", "shelf", "housing", "bin", "round table")[kind], float(np.hypot(wide, deep)), high

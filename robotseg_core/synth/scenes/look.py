@@ -134,6 +134,30 @@ def paint_robot(scene: Scene, robot: Robot, rng: np.random.Generator) -> str:
     return kind
 
 
+def paint_alike(scene: Scene, rng: np.random.Generator, share: float = 0.5) -> tuple[str, ...]:
+    """Paint all robots; one that equals the robot before it gets the same paint with probability ``share``."""
+    done: list[str] = []
+    state = rng.bit_generator.state
+    for i, robot in enumerate(scene.robots):
+        if i and robot.choice == scene.robots[i - 1].choice and rng.random() < share:
+            rng.bit_generator.state = state
+        state = rng.bit_generator.state
+        done.append(paint_robot(scene, robot, rng))
+    return tuple(done)
+
+
+def paint_like(scene: Scene, body: str, robot: Robot) -> None:
+    """Give the machine ``body`` the two colours that most of the robot has."""
+    model = scene.model
+    size: dict[int, float] = {}
+    for g in robot.geoms[model.geom_matid[robot.geoms] >= 0]:
+        material = int(model.geom_matid[g])
+        size[material] = size.get(material, 0.0) + float(model.geom_rbound[g]) ** 2
+    most = sorted(size, key=lambda m: -size[m])[:2]
+    for role, source in zip(("primary", "second"), most, strict=False):
+        model.mat_rgba[model.material(f"{body}/{role}").id] = model.mat_rgba[source]
+
+
 def _paint_livery(scene: Scene, robot: Robot, geoms: list[int], rng: np.random.Generator) -> str:
     """Colours by role; a real robot's looks become roles in the order of the size of what has them."""
     model = scene.model

@@ -271,8 +271,3 @@ def stand(b: Builder, body: mujoco.MjsBody) -> Size:
 
 
 Maker = Callable[[Builder, mujoco.MjsBody], Size]
-ON_TABLES: tuple[Maker, ...] = (
-    *(lamp, tripod, monitor_arm, vise, microscope, drill_press, pipes, hand_drill),
-    *(hand_tool, hand_tool, frame, appliance, fan, stand, stand),
-)
-ON_FLOORS: tuple[Maker, ...] = (chair, chair, tripod, pipes, drill_press, appliance, fan, stand)

@@ -35,7 +35,12 @@ def made_share(asked: float | None, robots: Path | None, own: bool, test_arms: b
 
 
 def choose_robots(
-    root: Path, choices: Sequence[RobotChoice], rng: np.random.Generator, two: float = 0.15, procedural: float = 0.0
+    root: Path,
+    choices: Sequence[RobotChoice],
+    rng: np.random.Generator,
+    two: float = 0.15,
+    procedural: float = 0.0,
+    exclude: Sequence[str] = (),
 ) -> list[RobotChoice]:
     """One robot, or two, of which half the time both are alike, rarely three; ``procedural`` of them do not exist.
 
@@ -51,7 +56,7 @@ def choose_robots(
             out.append(out[0])
             continue
         if procedural > 0 and rng.random() < procedural:
-            out.append(sample_made(choices, root, rng))
+            out.append(sample_made(choices, root, rng, exclude))
             continue
         kind = sorted(kinds)[int(rng.integers(len(kinds)))]
         arm = sorted(kinds[kind])[int(rng.integers(len(kinds[kind])))]
@@ -67,6 +72,7 @@ def place_robots(scene: Scene, rng: np.random.Generator, hang: float = 0.0) -> N
     """
     model = scene.model
     first, lean = rng.uniform(-np.pi, np.pi), 0.0
+    wide = 1.5 if any(robot.mobile for robot in scene.robots) else 1.0
     if hang and rng.random() < hang:
         lean = np.pi if rng.random() < 0.5 else np.pi / 2
     tilt = np.array([np.cos(lean / 2), np.sin(lean / 2), 0.0, 0.0])
@@ -74,7 +80,11 @@ def place_robots(scene: Scene, rng: np.random.Generator, hang: float = 0.0) -> N
         yaw = first
         model.body_pos[robot.mount] = 0
         if i:
-            angle, away, way = rng.uniform(0, 2 * np.pi), rng.uniform(0.55, 1.2) * (1 + 0.4 * (i - 1)), rng.random()
+            angle, away, way = (
+                rng.uniform(0, 2 * np.pi),
+                wide * rng.uniform(0.55, 1.2) * (1 + 0.4 * (i - 1)),
+                rng.random(),
+            )
             if way < 0.4:
                 angle, yaw = first + np.pi / 2 + np.pi * (i - 1), first + rng.normal(0, 0.15)
             elif way < 0.7:

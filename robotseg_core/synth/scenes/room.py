@@ -3,19 +3,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import colorsys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from robotseg_core.synth.robots.shapes import Mesh
 from robotseg_core.synth.scenes import textures
 from robotseg_core.synth.scenes.furniture import add_furniture, add_stand
 from robotseg_core.synth.scenes.look import random_colour
-from robotseg_core.synth.scenes.machines import ON_FLOORS, ON_TABLES, dressed_builder
+from robotseg_core.synth.scenes.machines import dressed_builder
 from robotseg_core.synth.scenes.people import add_hand, add_person, people_builder
 from robotseg_core.synth.scenes.scene import Scene, add_texture
-from robotseg_core.synth.scenes.small_things import add_small
+from robotseg_core.synth.scenes.stock import MACHINES, ROBOT_LIKE, SMALL, Stock
 
 GEOM = mujoco.mjtGeom
 HIDDEN_Z = -50.0
@@ -23,13 +26,31 @@ HIDDEN_Z = -50.0
 
 @dataclass(frozen=True)
 class Thing:
-    """A movable thing: its body, the radius of its foot, its height, how far it floats above its place (metres)."""
+    """A thing that is no robot.
+
+    Attributes:
+        body: its body; all its geoms belong to it.
+        radius, height: of its foot and above its foot, metres.
+        on_floor: stands on the floor, not on a table.
+        lift: how far it floats above its place, metres.
+        name: what it is, "mug".
+        kind: thing, machine, furniture, person or hand.
+        twin_of: body of an equal thing, or None.
+    """
 
     body: str
     radius: float
     height: float
     on_floor: bool = False
     lift: float = 0.0
+    name: str = "thing"
+    kind: str = "thing"
+    twin_of: str | None = None
+
+    @property
+    def robot_like(self) -> bool:
+        """Whether it is easily taken for a robot."""
+        return self.name in ROBOT_LIKE
 
 
 @dataclass(frozen=True)
@@ -51,7 +72,9 @@ class Room:
         floor_z: height of the floor, metres.
         table: the table, or None.
         things: to be placed with :func:`place_things`.
-        held: a thing for the gripper, or None.
+        held: things for the grippers, in the order of the robots' grippers; None for an empty one.
+        fixtures: furniture that stands where it was built: tables, stands under robots, boards on walls.
+        stands: by the number of a robot, what it stands on and how high, metres; see :func:`stand_robots`.
         occluder: a thing for :mod:`robotseg_core.synth.rendering.occluder` to put before the camera, or None.
         clear: how far from the middle a camera may stand, metres.
     """
@@ -61,7 +84,9 @@ class Room:
     things: tuple[Thing, ...]
     clear: float = 1.9
     occluder: Thing | None = None
-    held: Thing | None = None
+    held: tuple[Thing | None, ...] = ()
+    fixtures: tuple[Thing, ...] = ()
+    stands: tuple[tuple[int, Thing, float], ...] = ()
 
 
 class RoomBuilder:
@@ -70,10 +95,12 @@ class RoomBuilder:
     Args:
         spec: the specification under construction.
         rng: source of every choice.
+        stock: the kinds of things to choose from.
     """
 
-    def __init__(self, spec: mujoco.MjSpec, rng: np.random.Generator) -> None:
-        self.spec, self.rng, self._count = spec, rng, 0
+    def __init__(self, spec: mujoco.MjSpec, rng: np.random.Generator, stock: Stock | None = None) -> None:
+        self.spec, self.rng, self.stock, self._count = spec, rng, stock or Stock(), 0
+        self.fixtures: list[Thing] = []
 
     def _name(self, kind: str) -> str:
         self._count += 1
@@ -97,6 +124,25 @@ class RoomBuilder:
         gloss, shine = (0.9, 0.5) if metal else (float(self.rng.uniform(0, 0.6)), float(self.rng.uniform(0.1, 0.9)))
         self.spec.add_material(name=name, rgba=rgba, specular=gloss, shininess=shine)
         return name
+
+    def bright(self, hue: tuple[float, float] = (0.0, 1.0)) -> str:
+        """A new material of one strong colour, its hue (0 to 1) within ``hue``; returns its name."""
+        name = self._name("mat")
+        colour = colorsys.hsv_to_rgb(self.rng.uniform(*hue), self.rng.uniform(0.6, 1.0), self.rng.uniform(0.45, 1.0))
+        gloss, shine = float(self.rng.uniform(0, 0.6)), float(self.rng.uniform(0.1, 0.9))
+        self.spec.add_material(name=name, rgba=[*colour, 1.0], specular=gloss, shininess=shine)
+        return name
+
+    def mesh(self, body: mujoco.MjsBody, shape: Mesh, material: str) -> None:
+        """Put a mesh on ``body``."""
+        name = self._name("mesh")
+        self.spec.add_mesh(
+            name=name,
+            uservert=shape.vertices.ravel(),
+            userface=shape.faces.ravel(),
+            inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL,
+        )
+        body.add_geom(type=GEOM.mjGEOM_MESH, meshname=name, material=material, contype=0, conaffinity=0, density=1.0)
 
     def floor(self, z: float, half: float = 6.0, mirror: float = 0.0) -> None:
         """A floor at height ``z`` that reflects ``mirror`` (0 to 1) of the light like a mirror."""
@@ -126,7 +172,9 @@ class RoomBuilder:
                 pos = [nx * inset + abs(ny) * along, ny * inset + abs(nx) * along, up]
                 size = [0.02 if nx else w, 0.02 if ny else w, h]
                 mat = self.plain() if self.rng.random() < 0.5 else self.textured((textures.label_print,), 1, 128)
-                self.spec.worldbody.add_geom(type=GEOM.mjGEOM_BOX, size=size, pos=pos, material=mat)
+                board = self.spec.worldbody.add_body(name=self._name("board"))
+                board.add_geom(type=GEOM.mjGEOM_BOX, size=size, pos=pos, material=mat)
+                self.fixtures.append(Thing(board.name, 0.0, 0.0, name="board", kind="furniture"))
 
     def table(self, x: float, y: float, z: float, floor_z: float, grow: float = 0.0, mirror: float = 0.0) -> Table:
         """A table whose top is at ``z``, its middle at (x, y), ``grow`` metres larger than usual on each side."""
@@ -140,7 +188,9 @@ class RoomBuilder:
             top = self.textured(textures.TOPS, float(self.rng.uniform(1, 3)))
         self.spec.material(top).reflectance = mirror
         legs = self.plain(metal=True)
-        add = self.spec.worldbody.add_geom
+        body = self.spec.worldbody.add_body(name=self._name("table"))
+        self.fixtures.append(Thing(body.name, 0.0, 0.0, name="table", kind="furniture"))
+        add = body.add_geom
         add(type=GEOM.mjGEOM_BOX, size=[*half, thick], pos=[x, y, z - thick], material=top)
         length = (z - 2 * thick - floor_z) / 2
         if length > 0.05:
@@ -150,10 +200,12 @@ class RoomBuilder:
                     add(type=GEOM.mjGEOM_BOX, size=[0.03, 0.03, length], pos=pos, material=legs)
         return Table(x, y, half[0], half[1], z)
 
-    def pedestal(self, floor_z: float) -> None:
+    def pedestal(self, floor_z: float) -> Thing:
         """What a robot at the origin stands on, down to the floor."""
         body = self.spec.worldbody.add_body(name=self._name("stand"))
         add_stand(dressed_builder(self.spec, self.rng, body.name + "/"), body, floor_z)
+        self.fixtures.append(Thing(body.name, 0.3, -floor_z, name="pedestal", kind="furniture"))
+        return self.fixtures[-1]
 
     def _body(self, kind: str) -> mujoco.MjsBody:
         return self.spec.worldbody.add_body(name=self._name(kind), pos=[0, 0, HIDDEN_Z])
@@ -163,46 +215,80 @@ class RoomBuilder:
 
         None of them is a robot, though many are painted like one.
         """
-        body, draw = self._body("thing"), self.rng.random()
+        draw = self.rng.random()
         if floor:
             if draw < 0.25:
-                size = add_person(people_builder(self.spec, self.rng, body.name + "/"), body)
-            elif draw < 0.6:
-                size = add_furniture(dressed_builder(self.spec, self.rng, body.name + "/"), body)
-            else:
-                make = ON_FLOORS[int(self.rng.integers(len(ON_FLOORS)))]
-                size = make(dressed_builder(self.spec, self.rng, body.name + "/"), body)
-            return Thing(body.name, *size, on_floor=True)
-        if draw < 0.5:
-            return Thing(body.name, *add_small(self, body))
+                return self._person()
+            if draw < 0.6 or not self.stock.floors:
+                return self._furniture()
+            return self.machine(str(self.rng.choice(self.stock.floors)), floor=True)
+        if draw < 0.5 or (draw < 0.9 and not self.stock.tables):
+            return self.small()
         if draw < 0.9:
-            make = ON_TABLES[int(self.rng.integers(len(ON_TABLES)))]
-            return Thing(body.name, *make(dressed_builder(self.spec, self.rng, body.name + "/"), body))
-        add_hand(people_builder(self.spec, self.rng, body.name + "/"), body, bool(self.rng.random() < 0.5))
-        return Thing(body.name, 0.1, 0.15, lift=0.06)
+            return self.machine(str(self.rng.choice(self.stock.tables)))
+        return self.hand()
 
-    def held(self) -> Thing:
-        """A small thing to be held by a gripper."""
-        body = self._body("held")
-        return Thing(body.name, *add_small(self, body))
+    def _person(self) -> Thing:
+        body = self._body("person")
+        size = add_person(people_builder(self.spec, self.rng, body.name + "/"), body)
+        return Thing(body.name, *size, on_floor=True, name="person", kind="person")
+
+    def _furniture(self) -> Thing:
+        body = self._body("furniture")
+        name, radius, height = add_furniture(dressed_builder(self.spec, self.rng, body.name + "/"), body)
+        return Thing(body.name, radius, height, on_floor=True, name=name, kind="furniture")
+
+    def hand(self) -> Thing:
+        """A person's hand."""
+        body = self._body("hand")
+        add_hand(people_builder(self.spec, self.rng, body.name + "/"), body, bool(self.rng.random() < 0.5))
+        return Thing(body.name, 0.1, 0.15, lift=0.06, name="hand", kind="hand")
+
+    def machine(self, name: str, floor: bool = False) -> Thing:
+        """The machine with this name of the stock."""
+        body = self._body("machine")
+        size = MACHINES[name](dressed_builder(self.spec, self.rng, body.name + "/"), body)
+        return Thing(body.name, *size, on_floor=floor, name=name, kind="furniture" if name == "chair" else "machine")
+
+    def small(self, name: str | None = None, kind: str = "small") -> Thing:
+        """A small thing with this name of the stock, or any; ``kind`` goes into its body's name."""
+        body = self._body(kind)
+        name = str(self.rng.choice(self.stock.small)) if name is None else name
+        return Thing(body.name, *SMALL[name](self, body), name=name)
+
+    def twins(self, make: Callable[[], Thing], recolour: bool = False) -> tuple[Thing, Thing]:
+        """Two things alike, by calling ``make`` twice in the same state of chance; ``recolour`` one of them."""
+        state = self.rng.bit_generator.state
+        one = make()
+        self.rng.bit_generator.state = state
+        other = make()
+        if not recolour:
+            return one, replace(other, twin_of=one.body)
+        for geom in self.spec.body(other.body).geoms:
+            material = self.spec.material(geom.material)
+            material.rgba = [*random_colour(self.rng).tolist(), 1.0]
+        return one, other
 
     def occluder(self) -> Thing:
         """A person's hand and arm, a bar, board or lump around its body's origin, to float before the camera."""
         body = self._body("occluder")
         if self.rng.random() < 0.4:
             add_hand(people_builder(self.spec, self.rng, body.name + "/"), body, bool(self.rng.random() < 0.5))
-            return Thing(body.name, 0.1, 0.1)
+            return Thing(body.name, 0.1, 0.1, name="hand", kind="hand")
         material, kind = self.plain(), self.rng.random()
         if kind < 0.4:
             size = [float(self.rng.uniform(0.008, 0.03)), float(self.rng.uniform(0.1, 0.5)), 0]
             body.add_geom(type=GEOM.mjGEOM_CAPSULE, size=size, material=material)
+            name = "bar"
         elif kind < 0.75:
             material = self.textured((textures.label_print, *textures.TOPS), 1, 128, cube=True)
             size = [*self.rng.uniform(0.03, 0.15, 2).tolist(), float(self.rng.uniform(0.005, 0.05))]
             body.add_geom(type=GEOM.mjGEOM_BOX, size=size, material=material)
+            name = "board"
         else:
             body.add_geom(type=GEOM.mjGEOM_ELLIPSOID, size=self.rng.uniform(0.02, 0.09, 3).tolist(), material=material)
-        return Thing(body.name, 0.1, 0.1)
+            name = "lump"
+        return Thing(body.name, 0.1, 0.1, name=name)
 
 
 def place_things(

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small things on tables and in grippers, standing on z = 0 of their body; each returns radius and height in metres."""
+"""Small things on tables and in grippers, standing on z = 0 of their body; each returns radius and height in metres.
+
+More of them are in :mod:`robotseg_core.synth.scenes.household`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import mujoco
 import numpy as np
 
-from robotseg_core.synth.robots.shapes import GEOM
+from robotseg_core.synth.robots.shapes import GEOM, Mesh
 from robotseg_core.synth.scenes import textures
 
 Size = tuple[float, float]
@@ -22,8 +26,14 @@ class Materials(Protocol):
     def plain(self, metal: bool = False) -> str:
         """A new material of one colour."""
 
+    def bright(self, hue: tuple[float, float] = (0.0, 1.0)) -> str:
+        """A new material of one strong colour, its hue (0 to 1) within ``hue``."""
+
     def textured(self, kinds: tuple, repeat: float, size: int = 512, cube: bool = False) -> str:
         """A new material with a picture."""
+
+    def mesh(self, body: mujoco.MjsBody, shape: Mesh, material: str) -> None:
+        """Put a mesh on ``body``."""
 
 
 def package(m: Materials, body: mujoco.MjsBody) -> Size:
@@ -35,13 +45,20 @@ def package(m: Materials, body: mujoco.MjsBody) -> Size:
 
 
 def can(m: Materials, body: mujoco.MjsBody) -> Size:
-    """A can or a bottle."""
+    """A can."""
     r, h = float(m.rng.uniform(0.012, 0.05)), float(m.rng.uniform(0.02, 0.1))
     material = m.plain(metal=m.rng.random() < 0.4)
     body.add_geom(type=GEOM.mjGEOM_CYLINDER, size=[r, h, 0], pos=[0, 0, h], material=material)
-    if m.rng.random() < 0.5:
-        neck = [r * 0.4, h * 0.2, 0]
-        body.add_geom(type=GEOM.mjGEOM_CYLINDER, size=neck, pos=[0, 0, 2.2 * h], material=m.plain())
+    return r, 2 * h
+
+
+def bottle(m: Materials, body: mujoco.MjsBody) -> Size:
+    """A bottle with its neck."""
+    r, h = float(m.rng.uniform(0.012, 0.05)), float(m.rng.uniform(0.03, 0.1))
+    material = m.plain(metal=m.rng.random() < 0.2)
+    body.add_geom(type=GEOM.mjGEOM_CYLINDER, size=[r, h, 0], pos=[0, 0, h], material=material)
+    neck = [r * 0.4, h * 0.2, 0]
+    body.add_geom(type=GEOM.mjGEOM_CYLINDER, size=neck, pos=[0, 0, 2.2 * h], material=m.plain())
     return r, 2.4 * h
 
 
@@ -85,7 +102,4 @@ def stick(m: Materials, body: mujoco.MjsBody) -> Size:
     return half, 2 * r
 
 
-def add_small(m: Materials, body: mujoco.MjsBody) -> Size:
-    """One of them, at random."""
-    kinds = (package, package, can, can, ball, mug, books, stick)
-    return kinds[int(m.rng.integers(len(kinds)))](m, body)
+Maker = Callable[[Materials, mujoco.MjsBody], Size]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mujoco
@@ -25,6 +26,7 @@ class View(enum.Enum):
     ABOVE = "above"
     CROPPED = "cropped"
     WRIST = "wrist"
+    THINGS = "things"
 
 
 VIEW_WEIGHTS: dict[View, float] = {
@@ -126,6 +128,17 @@ def measure(scene: Scene, robot: Robot) -> Extent:
         spread = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)[2][0]
         grips.append((start, tip, unit(spread - (spread @ axis) * axis)))
     return Extent((low + high) / 2, float(np.linalg.norm(high - low) / 2), data.xpos[robot.mount].copy(), tuple(grips))
+
+
+def join_extents(extents: Sequence[Extent]) -> Extent:
+    """Several robots as one: the box around all of them (a little closer), the first one's mount, all grippers."""
+    if len(extents) == 1:
+        return extents[0]
+    reach = [np.full(3, e.radius / np.sqrt(3)) for e in extents]
+    low = np.min([e.centre - r for e, r in zip(extents, reach, strict=True)], axis=0)
+    high = np.max([e.centre + r for e, r in zip(extents, reach, strict=True)], axis=0)
+    grips = tuple(grip for e in extents for grip in e.grips)
+    return Extent((low + high) / 2, 0.4 * float(np.linalg.norm(high - low)), extents[0].base, grips)
 
 
 def pose_robot(scene: Scene, robot: Robot, rng: np.random.Generator, tries: int = 12) -> Extent:

@@ -5,9 +5,12 @@ import dataclasses
 
 import pytest
 import torch
-from small_models import SMALL, small_model
+from small_models import SMALL as NANO_LIKE
+from small_models import small_model
 
 from robotseg_core.model.robotseg_model import Features, Memory, RobotSegModel
+
+SMALL = dataclasses.replace(NANO_LIKE, memory_pool=1)
 
 
 def looked_up(model: RobotSegModel, features: torch.Tensor) -> torch.Tensor:
@@ -27,7 +30,7 @@ def looked_up(model: RobotSegModel, features: torch.Tensor) -> torch.Tensor:
 
 
 def test_a_square_of_a_pooled_memory_counts_as_much_as_its_cells():
-    weights = small_model().state_dict()
+    weights = small_model(config=SMALL).state_dict()
     features = torch.randn(2, 3, SMALL.grid**2, SMALL.mem_dim, generator=torch.Generator().manual_seed(0))
     # All keys alike: every token of the frame then sees the mean of what is in the memory.
     alike = {k: torch.zeros_like(v) for k, v in weights.items() if ".cross_attn_" in k and "k_proj" in k}

@@ -50,7 +50,8 @@ def naive_masks(robotseg, frames):
         choice = model.choose(candidates)
         memory_features = model.remember(features, choice.logits, candidates.object_logit, torch.tensor([t == 0] * 3))
         tokens = model.object_tokens(memory_features, choice.logits)
-        kept.append((memory_features, tokens, model.pointer(choice, candidates.object_logit)))
+        pooled = model.pool_memory(memory_features)
+        kept.append((pooled, tokens, model.pointer(choice, candidates.object_logit)))
         scores = (choice.iou * candidates.object_logit.sigmoid()).numpy()
         answers.append((choice.logits.numpy(), part_masks(choice.logits.numpy(), scores, *frame.shape[:2])))
     return answers

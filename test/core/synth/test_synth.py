@@ -132,12 +132,13 @@ def test_label_lies_where_the_robot_is_drawn(renderer):
 @needs_robots
 def test_same_seed_gives_the_same_video(renderer):
     options = VideoOptions(ROBOTS, tuple(list_choices(ROBOTS)), frames=3, size=SIZE, empty=0.0)
-    first = [p for p, _ in render_video(options, 5, renderer)]
-    second = [p for p, _ in render_video(options, 5, renderer)]
-    other = [p for p, _ in render_video(options, 6, renderer)]
+    first = [f.picture for f in render_video(options, 5, renderer)]
+    second = [f.picture for f in render_video(options, 5, renderer)]
+    other = [f.picture for f in render_video(options, 6, renderer)]
     assert len(first) == 3
     for a, b in zip(first, second, strict=True):
         assert np.array_equal(a.rgb, b.rgb) and np.array_equal(a.label, b.label)
+        assert np.array_equal(a.ids, b.ids)
     assert not np.array_equal(first[0].rgb, other[0].rgb)
 
 
@@ -145,8 +146,8 @@ def test_same_seed_gives_the_same_video(renderer):
 def test_video_without_robot_has_empty_labels(renderer):
     options = VideoOptions(ROBOTS, tuple(list_choices(ROBOTS)), frames=2, size=SIZE, empty=1.0)
     frames = list(render_video(options, 3, renderer))
-    assert len(frames) == 2 and not any(p.label.any() for p, _ in frames)
-    assert frames[0][1].arm is None and frames[0][0].rgb.std() > 3
+    assert len(frames) == 2 and not any(f.picture.label.any() for f in frames)
+    assert frames[0].meta.arm is None and frames[0].picture.rgb.std() > 3
 
 
 @needs_robots

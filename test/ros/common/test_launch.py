@@ -18,7 +18,7 @@ from sensor_msgs.msg import Image
 from robotseg_ros.common import shipped
 
 ROOT = Path(__file__).resolve().parents[3]
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1]
 DEFAULTS = {
     "camera": "/camera/image_raw",
     "preset": "nano",

@@ -21,7 +21,7 @@ from robotseg_ros.msg import PartMasks, Prompt
 def echo(context):
     import rclpy
 
-    script = Path(__file__).with_name("message_echo.py")
+    script = Path(__file__).parents[1] / "message_echo.py"
     process = subprocess.Popen([sys.executable, script], env=dict(os.environ))
     spinner = Spinner(context, rclpy.create_node("sender", context=context))
 

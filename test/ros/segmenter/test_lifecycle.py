@@ -19,7 +19,7 @@ from ros_client import wait_until
 
 from robotseg_ros.segmenter.diagnostics import memory_mib
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1]
 SECOND = 1_000_000_000
 CYCLES = 50
 SETTLED = 10

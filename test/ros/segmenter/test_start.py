@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-FAKE = str(Path(__file__).with_name("fake_segmenter.py"))
+FAKE = str(Path(__file__).parents[1] / "fake_segmenter.py")
 
 
 @pytest.mark.parametrize(

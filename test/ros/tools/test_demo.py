@@ -20,7 +20,7 @@ from robotseg_ros.tools.demo_report import write_contact_sheet, write_video
 from robotseg_ros.tools.recorder import PictureFolder
 
 ROOT = Path(__file__).resolve().parents[3]
-FAKE = (sys.executable, str(Path(__file__).with_name("fake_segmenter.py")))
+FAKE = (sys.executable, str(Path(__file__).parents[1] / "fake_segmenter.py"))
 RESULTS = {"summary.json", "overlay.mp4", "contact_sheet.png"}
 FRAMES = 15
 

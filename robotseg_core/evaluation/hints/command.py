@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``robotseg eval-hints``: one table of what hints and memory change."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from robotseg_core.evaluation.dataset import Video, choose, read_root
+from robotseg_core.evaluation.hints import measure
+from robotseg_core.evaluation.hints.objects import robots_of_pairs, things
+from robotseg_core.evaluation.hints.without import BOXES, without
+from robotseg_core.evaluation.runner import Plan, run_video
+from robotseg_core.evaluation.scores import summarise
+from robotseg_core.files.frames import IMAGE_SUFFIXES
+from robotseg_core.model_arguments import add_model_arguments, load_model
+from robotseg_core.stream.robotseg import RobotSeg
+from robotseg_core.types import PARTS
+
+SECTIONS = ("frame", "negative", "first-mask", "memory", "objects", "pairs", "absent", "back")
+"""What is measured; sections whose data is not given are left out."""
+
+Row = tuple[str, str, int, float]
+"""What was told, of what, how many cases, the figure."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``robotseg eval-hints``."""
+    parser.add_argument("root", type=Path, help="folder with image/ (or frames/) and mask_gt/")
+    parser.add_argument("--out", type=Path, default=Path("out/eval-hints"), help="folder for hints.json")
+    parser.add_argument("--frames", help="folder of ROOT with the frames, e.g. video (default image or frames)")
+    parser.add_argument("--absent", type=Path, help="folder of pictures without robots")
+    parser.add_argument("--only", default=",".join(SECTIONS), help=f"of {', '.join(SECTIONS)} (default: all)")
+    parser.add_argument("--limit", type=int, help="take so many videos, of as many robots as possible")
+    parser.add_argument("--without", choices=BOXES, help="run the model without one of its boxes, in PyTorch")
+    add_model_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, print a table, write ``OUT/hints.json``."""
+    wanted = tuple(arguments.only.split(","))
+    if unknown := set(wanted) - set(SECTIONS):
+        raise ValueError(f"--only names {', '.join(sorted(unknown))}, known are {', '.join(SECTIONS)}")
+    pictures: list[Path] = []
+    if arguments.absent is not None:
+        pictures = sorted(p for p in arguments.absent.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not pictures:
+            raise ValueError(f"{arguments.absent} holds no pictures")
+    videos = choose(read_root(arguments.root, frames=arguments.frames), arguments.limit)
+    if arguments.without is not None:
+        # The loop's exported graphs hold the whole model.
+        arguments.backend = "torch"
+    robotseg = load_model(arguments)
+    ablation = without(robotseg.model, arguments.without) if arguments.without else contextlib.nullcontext()
+    with ablation:
+        rows, details = _measure(robotseg, arguments.root, videos, pictures, wanted)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    whole = {"rows": [dict(zip(("told", "target", "cases", "figure"), row, strict=True)) for row in rows]}
+    (arguments.out / "hints.json").write_text(json.dumps(whole | details, indent=1) + "\n")
+    print(f"{robotseg.preset} ({robotseg.source}) at {robotseg.model.config.image_size} px, {len(videos)} videos")
+    for told, target, cases, figure in rows:
+        print(f"{told:44}{target:10}{cases:6}{figure:10.3f}")
+    return 0
+
+
+def _measure(
+    robotseg: RobotSeg, root: Path, videos: list[Video], pictures: list[Path], wanted: tuple[str, ...]
+) -> tuple[list[Row], dict[str, Any]]:
+    rows: list[Row] = []
+    details: dict[str, Any] = {}
+    annotated = [video for video in videos if video.shows_robot()]
+    if "frame" in wanted:
+        scores = [s for video in tqdm(annotated, "hinted frames") for s in measure.hinted_parts(robotseg, video)]
+        details["frame"] = [asdict(s) for s in scores]
+        for protocol in measure.ON_THE_FRAME:
+            for part in PARTS:
+                rows.append((f"{protocol}: IoU of the hinted frame", part, *measure.mean_of(scores, part, protocol)))
+    if "negative" in wanted:
+        clicks = [n for video in tqdm(videos, "negative clicks") for n in measure.negative_clicks(robotseg, video)]
+        details["negative"] = [asdict(n) for n in clicks]
+        gone, kept = [n.left <= measure.GONE for n in clicks], [n.kept for n in clicks]
+        rows.append(("negative click: share of things gone", "robot", len(clicks), _mean(gone)))
+        stay = [n.later <= measure.GONE for n in clicks]
+        rows.append((f"  and gone for {measure.LATER} frames", "robot", len(clicks), _mean(stay)))
+        rows.append(("  IoU of what was right, before and after", "robot", len(clicks), _mean(kept)))
+    several = [video for video in annotated if video.annotated > 1]
+    if "first-mask" in wanted and several:
+        plan = Plan(("auto", "mask"), PARTS, refine=False)
+        results = [run_video(robotseg, video, plan) for video in tqdm(several, "first masks")]
+        for protocol in plan.protocols:
+            for part in (*PARTS, "all"):
+                found = [s for r in results for s in r.of(protocol) if part in ("all", s.part)]
+                told = "first mask given" if protocol == "mask" else "no hint"
+                later = [_without_first(s.frames) for s in found if len(s.frames) > 1]
+                rows.append((f"{told}: J&F of later frames", part, len(later), 100 * _mean(later)))
+    if "memory" in wanted and several:
+        worth = [measure.memory_worth(robotseg, video) for video in tqdm(several, "memory")]
+        for key, text in (("clear", "memory on, clear frames"), ("on", "memory on"), ("off", "memory off")):
+            for part in (*PARTS, "all"):
+                found = [s for w in worth for s in w[key] if part in ("all", s.part)]
+                told = text if key == "clear" else f"{text}, frames that need it"
+                rows.append((f"{told}: J&F", part, len(found), summarise(found).jf))
+    if "objects" in wanted and (targets := things(root, videos)):
+        for protocol in ("1c", "bb", "mask"):
+            found_objects = [measure.followed(robotseg, t, protocol) for t in tqdm(targets, f"objects, {protocol}")]
+            first = [f.first for f in found_objects]
+            rows.append((f"{protocol}: IoU of the hinted frame", "object", len(first), _mean(first)))
+            later = [float(f.later.mean()) for f in found_objects if len(f.later)]
+            rows.append((f"{protocol}: J&F of later frames", "object", len(later), 100 * _mean(later)))
+    if "pairs" in wanted and (pairs := robots_of_pairs(root, videos)):
+        two = [measure.followed(robotseg, target, "1c") for target in tqdm(pairs, "one of two robots")]
+        rows.append(("1c on one robot: its IoU", "robot", len(two), _mean([f.first for f in two])))
+        wrong = [float(np.mean(f.other)) for f in two if f.other]
+        rows.append(("  share of the other's pixels marked", "robot", len(wrong), _mean(wrong)))
+    if "absent" in wanted and pictures:
+        shares = measure.false_pixels(robotseg, tqdm(pictures, "pictures without robots"))
+        rows.append(("no robot: % of pixels marked", "robot", len(shares), 100 * _mean(shares)))
+        rows.append(("no robot: % of pictures unmarked", "robot", len(shares), 100 * _mean([s == 0 for s in shares])))
+    if "back" in wanted and pictures and several:
+        chosen = several[:8]
+        back = [measure.frames_until_back(robotseg, video, pictures[0]) for video in tqdm(chosen, "coming back")]
+        seen = [b for b in back if b is not None]
+        rows.append((f"away for {measure.AWAY} frames: frames until TRACKING", "robot", len(seen), _mean(seen)))
+    return rows, details
+
+
+def _without_first(frames: tuple[Any, ...]) -> float:
+    return float(np.mean([(frame.j + frame.f) / 2 for frame in frames[1:]]))
+
+
+def _mean(values: list[Any]) -> float:
+    return float(np.mean(values)) if values else float("nan")
