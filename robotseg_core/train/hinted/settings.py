@@ -95,7 +95,8 @@ class HintedConfig:
     Attributes:
         stages: one after the other.
         store: side at which pictures are kept on the device.
-        lr: peak learning rate; linear warm-up over ``warmup`` of the run, cosine to ``final`` of it at the end.
+        lr: peak learning rate; linear warm-up over ``warmup`` of the run, held until ``hold`` of it is done, then cosine
+            to ``final`` times the peak at the end.
         trunk: learning rate of the trunk as a fraction of it.
         dense: weight of the dense head on the encoder's maps.
         structure: weight of the structure term.
@@ -109,6 +110,7 @@ class HintedConfig:
     store: int = 448
     lr: float = 1e-3
     warmup: float = 0.02
+    hold: float = 0.4
     final: float = 0.02
     trunk: float = 0.4
     weight_decay: float = 0.02
@@ -124,7 +126,7 @@ class HintedConfig:
         """Learning rate when ``progress`` (0 to 1) of the run is done."""
         if progress < self.warmup:
             return self.lr * (0.02 + 0.98 * progress / self.warmup)
-        done = min(1.0, (progress - self.warmup) / (1 - self.warmup))
+        done = min(1.0, max(0.0, progress - self.hold) / (1 - self.hold))
         return self.lr * (self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * done)))
 
     def stage(self, progress: float) -> int:
@@ -144,9 +146,9 @@ EASY = Shares(
 
 NANO = HintedConfig(
     stages=(
-        Stage(0.32, (224, 256), (2, 3), 192, shares=EASY),
+        Stage(0.3, (224, 256), (2, 3), 192, shares=EASY),
         Stage(0.36, (320, 384), (4, 5), 140),
-        Stage(0.32, (320, 384, 448, 448), (6, 8), 120, batch_norm=False, lr=0.8, shares=Shares(teacher=0.1)),
+        Stage(0.34, (320, 384, 448, 448), (6, 8), 120, batch_norm=False, lr=0.8, shares=Shares(teacher=0.1)),
     )
 )
 """The run of nano 3 on one GPU of 80 GB."""
