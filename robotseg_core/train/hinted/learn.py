@@ -141,7 +141,6 @@ class Learner(nn.Module):
         self.model = RobotSegModel(config)
         self.sized = SizedModels(self.model)
         self.dense, self.structure = dense, structure
-        self.memory_format = torch.channels_last
         self.dense_head = nn.ModuleList(nn.Conv2d(c, len(CATEGORIES), 1) for c in config.fpn_channels)
         self.register_buffer("mean", torch.tensor(IMAGE_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGE_STD).view(3, 1, 1), persistent=False)
@@ -164,7 +163,7 @@ class Learner(nn.Module):
         """Frames through the model -> answers, and the encoder's maps."""
         model = self.sized[what.size]
         length = rows.truth.shape[1]
-        x = ((images - self.mean) / self.std).contiguous(memory_format=self.memory_format)
+        x = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         maps = model.image_encoder(x)
         edge = edges(x, model.config)
         decoder = model.sam_mask_decoder

@@ -58,31 +58,6 @@ def groups(learner: Learner, config: HintedConfig) -> list[dict[str, object]]:
     return out
 
 
-def choose_format(learner: Learner, *, mixed: bool, size: int = 320, frames: int = 48) -> None:
-    """Store the convolutions' data as they run fastest here: on a GPU that is measured, on a CPU known."""
-    device = next(learner.parameters()).device
-    formats = (torch.channels_last, torch.contiguous_format)
-    seconds = dict.fromkeys(formats, 0.0)
-    if device.type == "cuda":
-        model, x = learner.sized[size], torch.randn(frames, 3, size, size, device=device)
-        for form in formats:
-            learner.to(memory_format=form)  # type: ignore[call-overload]
-            given = x.contiguous(memory_format=form)
-            for trial in range(5):
-                if trial == 2:
-                    torch.cuda.synchronize()
-                    seconds[form] -= time.monotonic()
-                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
-                    maps = model.image_encoder(given)
-                torch.stack([m.float().mean() for m in maps]).sum().backward()
-            torch.cuda.synchronize()
-            seconds[form] += time.monotonic()
-            learner.zero_grad(set_to_none=True)
-        print({str(form): round(value, 3) for form, value in seconds.items()}, flush=True)
-    learner.memory_format = min(formats, key=seconds.__getitem__)
-    learner.to(memory_format=learner.memory_format)  # type: ignore[call-overload]
-
-
 class Run:
     """The loop.
 
@@ -236,11 +211,15 @@ class Run:
         self.say(f"resumed at step {self.updates}, {100 * self.progress:.1f} %")
         return True
 
-    def run(self, *, until: float | None = None, steps: int | None = None) -> None:
-        """Train until the clock (``time.monotonic``) says ``until``, or until ``steps`` steps are done in all."""
+    def run(self, *, until: float | None = None, steps: int | None = None, first_probe: bool = True) -> None:
+        """Train until the clock (``time.monotonic``) says ``until``, or until ``steps`` steps are done in all.
+
+        ``first_probe``: what the run starts from is measured, too.
+        """
         began, first = time.monotonic(), self.progress
         saved = probed = logged = began
-        self.measure()
+        if first_probe:
+            self.measure()
         while True:
             now = time.monotonic()
             if steps is not None:
