@@ -15,15 +15,12 @@ from numpy.typing import NDArray
 
 from robotseg_core.train.hinted import motion
 from robotseg_core.train.hinted.catalogue import ROBOT, Catalogue, CutOut
-from robotseg_core.train.hinted.packs import IDS, Group
+from robotseg_core.train.hinted.packs import IDS
 from robotseg_core.train.hinted.settings import HINTS, Shares, Stage
+from robotseg_core.train.hinted.targets import CATEGORIES, Asker, Target, tables
 
 LABELS = 3
 """Values of a part map: 0 none, 1 arm, 2 gripper."""
-CATEGORIES: tuple[tuple[bool, bool, bool], ...] = ((False, True, False), (False, False, True), (False, True, True))
-"""Labels that belong to arm, gripper and robot."""
-ROLE_WEIGHTS = {"object": 1.0, "link": 0.1, "arm": 0.3, "gripper": 1.0, "robot": 1.0, "region": 1.0}
-"""How often which of a scene's things is hinted at."""
 TONES = 14
 """Numbers that tell how a frame is photographed, see :mod:`robotseg_core.train.hinted.photograph`."""
 
@@ -105,17 +102,6 @@ class Clips:
         return Clips(**own, **inside, seed=self.seed)
 
 
-@dataclass(frozen=True)
-class _Target:
-    """What a row shows, as factors: layers, labels, ids (None: all)."""
-
-    owners: tuple[int, ...] | None
-    labels: tuple[bool, bool, bool] = (True, True, True)
-    ids: tuple[int, ...] | None = None
-    category: int | None = None
-    needs_labels: bool = False
-
-
 def program(stage: Stage, rng: np.random.Generator) -> tuple[Program, int, int]:
     """What the clips of a step have in common, their number and their length."""
     size, length = int(rng.choice(stage.sizes)), int(rng.choice(stage.lengths))
@@ -140,6 +126,7 @@ class Drawer:
 
     def __init__(self, catalogue: Catalogue, shares: Shares) -> None:
         self.catalogue, self.shares = catalogue, shares
+        self._asker = Asker(catalogue, shares)
         kinds = [k for k in catalogue.bases if catalogue.bases[k]]
         weight = np.array([getattr(shares, kind) for kind in kinds])
         if not kinds or not weight.sum():
@@ -203,10 +190,10 @@ class Drawer:
             cut_part[k] = True if cut.ids else (False, True, True)
             cut_id[k, list(cut.ids) if cut.ids else slice(None)] = True
             shown[k] = True
-        rows = [self._automatic(c) for c in range(len(CATEGORIES))]
-        off: list[_Target] = [self._not(rng, pasted) for _ in rows]
+        rows = [self._asker.automatic(c) for c in range(len(CATEGORIES))]
+        off: list[Target] = [self._asker.anything(rng, pasted) for _ in rows]
         for hint in what.hints:
-            target, avoid = self._hinted(hint, video, int(base[what.hint_frame]), pasted, rng)
+            target, avoid = self._asker.hinted(hint, video, int(base[what.hint_frame]), pasted, rng)
             rows.append(target)
             off.append(avoid)
         known = np.array([own.labelled[f - own.first] for f in base])
@@ -220,8 +207,8 @@ class Drawer:
             "shown": shown,
             "labelled": known,
             "category": np.array([int(rng.integers(3)) if r.category is None else r.category for r in rows]),
-            **_tables("want", rows, layers),
-            **_tables("off", off, layers),
+            **tables("want", rows, layers),
+            **tables("off", off, layers),
             "needs_labels": np.array([r.needs_labels for r in rows]),
             "teacher": rng.random(len(rows)) < shares.teacher,
             "tone": self._tone(length, rng),
@@ -266,88 +253,3 @@ class Drawer:
     def _bad(self, times: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.uint8]:
         bad = (rng.random(len(times)) < self.shares.bad) & (times > 0)
         return np.where(bad, rng.integers(1, 3, len(times)), 0).astype(np.uint8)
-
-    # ------------------------------------------------------------------------------------ rows
-    @staticmethod
-    def _automatic(category: int) -> _Target:
-        """All of a category in view."""
-        return _Target(None, CATEGORIES[category], None, category, needs_labels=True)
-
-    @staticmethod
-    def _not(rng: np.random.Generator, pasted: list[CutOut | None]) -> _Target:
-        """Anything pasted; else the background."""
-        there = [k for k, cut in enumerate(pasted) if cut is not None and cut.ids]
-        return _Target((int(rng.choice(there)),)) if there else _Target((0,), (True, False, False), (0,))
-
-    def _hinted(
-        self, hint: str, video: int, frame: int, pasted: list[CutOut | None], rng: np.random.Generator
-    ) -> tuple[_Target, _Target]:
-        """What is hinted at, and what a negative click is on."""
-        catalogue = self.catalogue
-        one = catalogue.videos[video]
-        parts = one.parts[frame - one.first]
-        layers = [k for k, cut in enumerate(pasted) if cut is not None]
-        things = [k for k in layers if pasted[k].ids]  # type: ignore[union-attr]
-        robots = [k for k in layers if k not in things]
-        groups = catalogue.groups_in(video, frame)
-        base_robot = ROBOT in parts and parts[ROBOT][0] > 0.003
-
-        if hint == "negative":
-            return self._negative(robots, things, groups, base_robot=base_robot, rng=rng)
-
-        choices: list[tuple[float, _Target]] = [(1.0, _Target((k,))) for k in things]
-        for k in robots:
-            choices.append((0.7, _Target((k,), CATEGORIES[2], None, self._own(2, rng))))
-            choices.append((0.5, _Target((k,), CATEGORIES[1], None, self._own(1, rng))))
-            choices.append((0.2, _Target((k,), CATEGORIES[0], None, self._own(0, rng))))
-        if base_robot:
-            for c, value, weight in ((0, 1, 0.2), (1, 2, 0.8), (2, ROBOT, 0.5)):
-                if value in parts and parts[value][0] > 0.0015:
-                    choices.append((weight, _Target((0,), CATEGORIES[c], None, self._own(c, rng), needs_labels=True)))
-        if groups:
-            # Links are many and alike.
-            p = np.array([ROLE_WEIGHTS[group.role] for group in groups])
-            for g in rng.choice(len(groups), min(3, len(groups)), replace=False, p=p / p.sum()):
-                choices.append((0.7, self._group(groups[int(g)], rng)))
-        if not choices:
-            # Nothing to hint at: the robot that is not there.
-            return self._automatic(2), self._not(rng, pasted)
-        weights = np.array([w for w, _ in choices])
-        i = int(rng.choice(len(choices), p=weights / weights.sum()))
-        others = [t for j, (_, t) in enumerate(choices) if j != i and t.owners != choices[i][1].owners]
-        avoid = others[int(rng.integers(len(others)))] if others and rng.random() < 0.8 else self._not(rng, pasted)
-        return choices[i][1], avoid
-
-    def _own(self, category: int, rng: np.random.Generator) -> int | None:
-        return category if rng.random() < self.shares.own_token else None
-
-    def _group(self, group: Group, rng: np.random.Generator) -> _Target:
-        own = {"arm": 0, "gripper": 1, "robot": 2}.get(group.role)
-        return _Target((0,), (True, True, True), group.ids, None if own is None else self._own(own, rng))
-
-    def _negative(
-        self, robots: list[int], things: list[int], groups: list[Group], *, base_robot: bool, rng: np.random.Generator
-    ) -> tuple[_Target, _Target]:
-        """A category without what was clicked: one robot less, or none where a thing was clicked that is no robot."""
-        category = int(rng.choice([0, 1, 2], p=[0.2, 0.4, 0.4]))
-        whole = CATEGORIES[category]
-        clickable = [*robots, *([0] if base_robot else [])]
-        if clickable and (rng.random() < 0.6 or not (things or groups)):
-            off = int(rng.choice(clickable))
-            stays = tuple(k for k in range(1 + len(self.shares.layers)) if k != off)
-            return _Target(stays, whole, None, category, needs_labels=True), _Target((off,), whole)
-        everything = _Target(None, whole, None, category, needs_labels=True)
-        if things and (rng.random() < 0.5 or not groups):
-            return everything, _Target((int(rng.choice(things)),), (True, False, False))
-        if groups:
-            return everything, _Target((0,), (True, False, False), groups[int(rng.integers(len(groups)))].ids)
-        return everything, _Target((0,), (True, False, False))
-
-
-def _tables(prefix: str, targets: list[_Target], layers: int) -> dict[str, NDArray[np.generic]]:
-    owner, ids = np.zeros((len(targets), layers), bool), np.zeros((len(targets), IDS), bool)
-    for r, target in enumerate(targets):
-        owner[r, slice(None) if target.owners is None else list(target.owners)] = True
-        ids[r, slice(None) if target.ids is None else list(target.ids)] = True
-    labels = np.array([target.labels for target in targets])
-    return {f"{prefix}_owner": owner, f"{prefix}_part": labels, f"{prefix}_id": ids}

@@ -7,6 +7,7 @@ Every source becomes packs of at most ``--limit`` MB, named after it.  What exis
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -167,6 +168,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--side", type=int, default=448, help="side of the packed pictures, pixels (default 448)")
     parser.add_argument("--every", type=int, default=1, help="with --videos: take every n-th frame")
     parser.add_argument("--quality", type=int, default=80, help="of the WebP pictures (default 80)")
+    parser.add_argument(
+        "--part", default="0/1", help="i/n: every n-th video from the i-th on, for n at once (0/1: all)"
+    )
     parser.add_argument("--limit", type=float, default=40.0, help="largest pack, MB (default 40)")
     arguments = parser.parse_args(argv)
     side = arguments.side
@@ -180,7 +184,14 @@ def main(argv: list[str] | None = None) -> int:
     if len(asked) != 1:
         parser.error(f"exactly one of {['--' + key for key in sources]} is needed, got {asked}")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    write(sources[asked[0]](), arguments.out, arguments.name, quality=arguments.quality, limit=arguments.limit)
+    first, step = (int(number) for number in arguments.part.split("/"))
+    write(
+        itertools.islice(sources[asked[0]](), first, None, step),
+        arguments.out,
+        arguments.name,
+        quality=arguments.quality,
+        limit=arguments.limit,
+    )
     return 0
 
 

@@ -68,18 +68,17 @@ def small(config: HintedConfig, size: int) -> HintedConfig:
     return dataclasses.replace(config, stages=stages, store=size if size % 64 == 0 else 448, workers=1, probe_every=900)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line."""
+def run(arguments: argparse.Namespace) -> int:
+    """Train.
+
+    Raises:
+        ValueError: neither or both of minutes and steps, or there is nothing to learn from.
+    """
     began = time.monotonic()
     # Steps differ in shape: memory that can grow is not cut into pieces that fit nothing.
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
-    parser = argparse.ArgumentParser(
-        prog="robotseg_core.train.hinted.run", description=(__doc__ or "").split("\n", 1)[0]
-    )
-    add_arguments(parser)
-    arguments = parser.parse_args(argv)
     if (arguments.minutes is None) == (arguments.steps is None):
-        parser.error("give either --minutes or --steps")
+        raise ValueError(f"minutes are {arguments.minutes} and steps {arguments.steps}: give one of them")
     arguments.out.mkdir(parents=True, exist_ok=True)
     config = dataclasses.replace(
         NANO,
@@ -127,15 +126,25 @@ def main(argv: list[str] | None = None) -> int:
     del pictures
     print(f"{time.monotonic() - began:.1f} s: pictures on {device}", flush=True)
     probe = Probe(measured, pool, size=largest, limit=96 if device.type == "cuda" else 24) if measured.videos else None
-    run = Run(learner, config, pool, streams, arguments.out, probe)
-    run.resume()
+    loop = Run(learner, config, pool, streams, arguments.out, probe)
+    loop.resume()
     until = None if arguments.minutes is None else began + 60 * arguments.minutes - arguments.reserve
-    run.run(until=until, steps=arguments.steps, first_probe=not arguments.no_first_probe)
+    loop.run(until=until, steps=arguments.steps, first_probe=not arguments.no_first_probe)
     draw_curve(arguments.out)
     print(
-        f"{time.monotonic() - began:.1f} s: done, {run.seen} frames, {run.updates} steps -> {arguments.out}", flush=True
+        f"{time.monotonic() - began:.1f} s: done, {loop.seen} frames, {loop.updates} steps -> {arguments.out}",
+        flush=True,
     )
     return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        prog="robotseg_core.train.hinted.run", description=(__doc__ or "").split("\n", 1)[0]
+    )
+    add_arguments(parser)
+    return run(parser.parse_args(argv))
 
 
 if __name__ == "__main__":

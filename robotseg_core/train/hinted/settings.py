@@ -95,7 +95,7 @@ class HintedConfig:
     Attributes:
         stages: one after the other.
         store: side at which pictures are kept on the device.
-        lr: peak learning rate; linear warm-up over ``warmup`` of the run, held until ``hold`` of it is done, then a
+        lr: peak learning rate; linear warm-up over ``warmup`` of the run, held until ``hold`` of it is done, then
             cosine to ``final`` times the peak at the end.
         trunk: learning rate of the trunk as a fraction of it.
         dense: weight of the dense head on the encoder's maps.

@@ -12,12 +12,13 @@ from robotseg_core.config import NANO
 from robotseg_core.train.hinted import hints, motion
 from robotseg_core.train.hinted.catalogue import Catalogue
 from robotseg_core.train.hinted.compose import Pool, compose, sampling_grid
-from robotseg_core.train.hinted.draw import CATEGORIES, Clips, Drawer, Program, program
+from robotseg_core.train.hinted.draw import Clips, Drawer, Program, program
 from robotseg_core.train.hinted.learn import rows_of_clips
 from robotseg_core.train.hinted.packs import Pictures
 from robotseg_core.train.hinted.photograph import compressed, photograph
 from robotseg_core.train.hinted.probe import plain_clips
 from robotseg_core.train.hinted.settings import HINTS, Shares, Stage
+from robotseg_core.train.hinted.targets import CATEGORIES
 
 CPU = torch.device("cpu")
 WHAT = Program(96, HINTS, 1, 0, -1, 16)
