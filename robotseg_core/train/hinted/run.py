@@ -27,7 +27,7 @@ from robotseg_core.train.hinted.learn import Learner
 from robotseg_core.train.hinted.loop import Run
 from robotseg_core.train.hinted.packs import PackedVideo, read_index, read_packs
 from robotseg_core.train.hinted.probe import Probe
-from robotseg_core.train.hinted.settings import NANO, HintedConfig
+from robotseg_core.train.hinted.settings import SCHEDULES, HintedConfig
 from robotseg_core.train.hinted.steps import build_streams, split
 from robotseg_core.train.pretrained import start_from
 
@@ -58,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--probe-every", type=float, default=None, help="seconds between measurements (default 90)")
     parser.add_argument("--no-first-probe", action="store_true", help="do not measure what the run starts from")
     parser.add_argument("--lr", type=float, default=None, help="peak learning rate (default: the run's)")
+    parser.add_argument(
+        "--schedule", default="gpu", choices=sorted(SCHEDULES), help="gpu (default) or hints, for a CPU"
+    )
     parser.add_argument("--small", type=int, default=None, metavar="SIZE", help="a run of this size for a CPU")
     parser.add_argument("--seed", type=int, default=0)
 
@@ -80,11 +83,12 @@ def run(arguments: argparse.Namespace) -> int:
     if (arguments.minutes is None) == (arguments.steps is None):
         raise ValueError(f"minutes are {arguments.minutes} and steps {arguments.steps}: give one of them")
     arguments.out.mkdir(parents=True, exist_ok=True)
+    chosen = SCHEDULES[arguments.schedule]
     config = dataclasses.replace(
-        NANO,
+        chosen,
         seed=arguments.seed,
-        lr=arguments.lr or NANO.lr,
-        probe_every=arguments.probe_every or NANO.probe_every,
+        lr=arguments.lr or chosen.lr,
+        probe_every=arguments.probe_every or chosen.probe_every,
     )
     if arguments.small:
         config = small(config, arguments.small)
