@@ -244,7 +244,7 @@ class Bench:
     def attention(self, found: dict[str, Any]) -> None:
         """Base's two attentions through every kernel."""
         config, n = self.base, self.base.grid**2
-        keys = config.memory_frames * n + config.max_pointers * config.pointer_tokens
+        keys = config.memory_frames * config.memory_grid**2 + config.max_pointers * config.pointer_tokens
         shapes = [
             Shape("cross attention, 3 parts", 3, n, keys, config.attention_dim, config.mem_dim),
             Shape("self-attention, 3 parts", 3, n, n, config.attention_dim, config.d_model),
@@ -299,7 +299,7 @@ class Bench:
         width = 4 if precision == "fp32" else 2
         config, keys = model.config, robotseg.time_keys
         # Keys and values of all lookups are read once.
-        cells = 3 * config.memory_frames * config.grid**2
+        cells = 3 * config.memory_frames * config.memory_grid**2
         memory = cells * (len(keys) * keys.shape[-1] * keys.element_size() + 4 * config.mem_dim)
         gbyte = stage_gbyte(model, memory, width)
         halved = ("encoder", "memory_attention")
