@@ -335,6 +335,7 @@ class Bench:
         import torch._dynamo
 
         torch._dynamo.config.suppress_errors = True
+        torch._dynamo.config.recompile_limit = 64
         if self.device.type != "cuda":
             raise RuntimeError("torch.compile before CUDA graphs is for CUDA")
         model = weighted(config)

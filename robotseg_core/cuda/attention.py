@@ -222,4 +222,7 @@ def _(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def takes(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether these operators are meant for such tensors: half types on CUDA, in inference."""
-    return device.type == "cuda" and dtype in HALF_TYPES and torch.is_inference_mode_enabled()
+    if device.type != "cuda" or dtype not in HALF_TYPES:
+        return False
+    # The compiler cannot ask for the mode; only inference is compiled.
+    return torch.compiler.is_compiling() or torch.is_inference_mode_enabled()

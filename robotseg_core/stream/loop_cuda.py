@@ -125,6 +125,9 @@ class GraphedLoop:
                 empty=index.empty.clone(),
                 empty_pointers=index.empty_pointers.clone(),
             )
+            if self._compiled is not _as_it_is and memory.keys is not None:
+                # The compiler makes one kernel of what puts keys together, and knows no storage given for it.
+                memory = replace(memory, keys=replace(memory.keys, space=None))
             with tensor_cores(self._dtype is not None):
                 look_up = Recording(self._compiled(lambda: self._look_up(memory)), self._device)
                 # Recording computes nothing yet.
