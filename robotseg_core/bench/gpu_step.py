@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,6 +123,17 @@ class Agreement:
     mean: dict[str, float]
     least: dict[str, float]
     frames: int
+
+
+@contextmanager
+def strict() -> Iterator[None]:
+    """Within it cuDNN's float32 convolutions are float32, not TF32 as by default."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def masks_of(robotseg: RobotSeg, frames: list[NDArray[np.uint8]]) -> NDArray[np.bool_]:

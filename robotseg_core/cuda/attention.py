@@ -113,7 +113,7 @@ def spans(batch: int, queries: int, keys: int, plan: Tiling, processors: int) ->
     # Share of the last round that stands idle; fewer spans cost less to join.
     idle = [(-(blocks * n) % processors) / (blocks * n) for n in range(1, most + 1)]
     best = min(idle)
-    return next(n for n, share in enumerate(idle, 1) if share <= best + 0.03)
+    return next(n for n, share in enumerate(idle, 1) if share <= best + 0.05)
 
 
 def attend_by(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, plan: Tiling) -> Tensor:
