@@ -16,7 +16,7 @@ from robotseg_core.config import MAX_BATCH, PRESETS
 from robotseg_core.model.attention import product, uses_onednn
 from robotseg_core.model_arguments import add_model_arguments, load_model
 from robotseg_core.stream.preprocess import MAX_SIDE
-from robotseg_core.stream.robotseg import LOOPS, PRECISIONS, RobotSeg
+from robotseg_core.stream.robotseg import LOOPS, PRECISIONS, RobotSeg, check_loop, chosen_device
 
 REFERENCE_GFLOP = 3 * 1423
 """Three passes of the reference, one a part, at 1024 pixels with a full memory."""
@@ -75,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--frames is {count}, must be at least 2")
     if not 1 <= arguments.batch <= MAX_BATCH:
         raise ValueError(f"--batch is {arguments.batch}, must be 1 to {MAX_BATCH}")
+    check_loop(arguments.loop, torch.device(chosen_device(arguments.device)))
     robotseg = model_to_measure(arguments)
     frames, warm_up = pictures(width, height), min(10, max(1, count // 5))
     sgemm = rate(torch.mm)

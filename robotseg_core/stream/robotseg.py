@@ -110,6 +110,7 @@ class RobotSeg:
         if place.type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"device is {device!r}, but PyTorch finds no CUDA device here")
         check_precision(precision, place)
+        check_loop(loop, place)
         if not 1 <= encoder_batch <= MAX_BATCH:
             raise ValueError(f"encoder_batch is {encoder_batch}, must be 1 to {MAX_BATCH}")
         config = PRESETS[preset]
@@ -156,10 +157,7 @@ class RobotSeg:
             ValueError: unknown loop, or one that the device does not know.
             RuntimeError: ``graphs`` or ``compiled`` was asked for and cannot be recorded.
         """
-        if loop not in LOOPS:
-            raise ValueError(f"loop is {loop!r}, must be one of {LOOPS}")
-        if loop in ("graphs", "compiled") and device.type != "cuda":
-            raise ValueError(f"loop is {loop!r}, which is for CUDA; this model is on {device}")
+        check_loop(loop, device)
         model = model.eval().requires_grad_(False).to(device)
         if precision == "bf16" and backend == "auto" and device.type == "cuda":
             # Our TensorRT graph knows float16 and float32 only.
@@ -286,6 +284,14 @@ class RobotSeg:
 def chosen_device(device: str) -> str:
     """The device of ``auto``: CUDA where it works, else the CPU; any other is as it is."""
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def check_loop(loop: str, device: torch.device) -> None:
+    """Raise ValueError where a loop is unknown or not for the device."""
+    if loop not in LOOPS:
+        raise ValueError(f"loop is {loop!r}, must be one of {LOOPS}")
+    if loop in ("graphs", "compiled") and device.type != "cuda":
+        raise ValueError(f"loop is {loop!r}, which is for CUDA; the device is {device}")
 
 
 def check_precision(precision: str, device: torch.device) -> None:
