@@ -154,7 +154,7 @@ NANO = HintedConfig(
 )
 """The run of nano 3 on one GPU of 80 GB."""
 
-HINTS = HintedConfig(
+ON_CPU = HintedConfig(
     stages=(
         Stage(0.5, (256,), (1,), 16, (0.4, 0.3, 0.15, 0.05, 0.1, 0.0), rows=6, batch_norm=False, shares=EASY),
         Stage(0.5, (256,), (1, 1, 3), 18, (0.35, 0.25, 0.15, 0.05, 0.1, 0.1), rows=4, batch_norm=False),
@@ -168,5 +168,5 @@ HINTS = HintedConfig(
 )
 """Many small steps on a CPU, most of them single pictures with hints: to go on from what a GPU has learned."""
 
-SCHEDULES = {"gpu": NANO, "hints": HINTS}
+SCHEDULES = {"gpu": NANO, "hints": ON_CPU}
 """Runs by name."""
