@@ -164,7 +164,9 @@ class Caution:
             value = getattr(self, name)
             # A limit that is not a number is never passed: old masks would count for ever.
             if not (math.isfinite(value) and value >= 0) or (name == "max_age" and value == 0):
-                raise ZoneError(f"{name} is {value} s, must be finite and {'above' if name == 'max_age' else 'at least'} 0")
+                raise ZoneError(
+                    f"{name} is {value} s, must be finite and {'above' if name == 'max_age' else 'at least'} 0"
+                )
 
 
 class EventKind(enum.Enum):
