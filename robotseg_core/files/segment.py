@@ -25,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``robotseg segment``."""
     parser.add_argument("input", help="image, video file, folder of frames (streamed in the order of their names)")
     parser.add_argument("--out", required=True, type=Path, help="masks go to OUT/<name of input>/000|001|002/*.png")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the masks that OUT has of an input of that name"
+    )
     parser.add_argument("--no-video", action="store_true", help="do not write the overlay video")
     add_model_arguments(parser)
 
@@ -38,9 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
     # The name as it was given, also where it is a link.
     name = Path(os.path.abspath(source)).name if source.is_dir() else source.stem
     target: Path = arguments.out / name
+    if not arguments.overwrite:
+        check_free(target)
+    robotseg = load_model(arguments)
+    clear(target)
     for folder in FOLDERS.values():
         (target / folder).mkdir(parents=True, exist_ok=True)
-    robotseg = load_model(arguments)
     print(f"{robotseg.preset} on {robotseg.device}, encoder {robotseg.backend}, weights {robotseg.source}")
     writer = _Writer(arguments.out, name, frames, video=not arguments.no_video)
     try:
@@ -53,6 +59,29 @@ def run(arguments: argparse.Namespace) -> int:
     if writer.unreadable:
         print(f"not readable, masks of the frame before them: {', '.join(writer.unreadable)}", file=sys.stderr)
     return 1 if writer.unreadable else 0
+
+
+def outputs(target: Path) -> list[Path]:
+    """What an input's masks, video and contact sheet are called, those that are there."""
+    masks = [file for folder in FOLDERS.values() for file in sorted((target / folder).glob("*.png"))]
+    others = [target.with_name(f"{target.name}{end}") for end in ("_overlay.mp4", "_contact_sheet.png")]
+    return masks + [file for file in others if file.exists()]
+
+
+def check_free(target: Path) -> None:
+    """Raise FileExistsError where masks of another input of that name are there: they would be mixed."""
+    there = outputs(target)
+    if there:
+        raise FileExistsError(
+            f"{there[0]} exists: masks of two inputs named {target.name} would be mixed; give another --out, or "
+            f"--overwrite to replace them ({len(there)} files)"
+        )
+
+
+def clear(target: Path) -> None:
+    """Remove what an earlier run has left under this name, and nothing else."""
+    for file in outputs(target):
+        file.unlink()
 
 
 def _stream(stream: Stream, frames: Frames, writer: _Writer) -> None:
