@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
-from robotseg_core.files.file_kinds import explain
 from robotseg_core.files.natural import in_order, natural
+from robotseg_core.storage.file_kinds import explain
 
 log = logging.getLogger(__name__)
 
