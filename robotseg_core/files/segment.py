@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     clear(target)
     for folder in FOLDERS.values():
         (target / folder).mkdir(parents=True, exist_ok=True)
-    print(f"{robotseg.preset} on {robotseg.device}, encoder {robotseg.backend}, weights {robotseg.source}")
+    print(robotseg.loaded)
     writer = _Writer(arguments.out, name, frames, video=not arguments.no_video)
     try:
         _stream(robotseg.stream(), frames, writer)

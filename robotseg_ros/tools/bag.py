@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise ValueError(f"{arguments.input} has {', '.join(twice)} already; give another --prefix")
         # Only now: loading takes a while, and all that can be wrong before has been looked at.
         robotseg = load_model(arguments)
-        print(f"{robotseg.preset} on {robotseg.device}, encoder {robotseg.backend}, weights {robotseg.source}")
+        print(robotseg.loaded)
         out.parent.mkdir(parents=True, exist_ok=True)
         # Complete or not there at all: moved to its place at the end.
         with TemporaryDirectory(prefix=".robotseg-bag-", dir=out.parent) as folder:

@@ -198,7 +198,7 @@ def run(arguments: argparse.Namespace) -> int:
         if open_frames(source).live:
             raise ValueError(f"{source} is a camera; `robotseg label` takes files")
     robotseg = load_model(arguments)
-    print(f"{robotseg.preset} on {robotseg.device}, encoder {robotseg.backend}, weights {robotseg.source}")
+    print(robotseg.loaded)
     rows = {name: label_video(robotseg, open_frames(source), name, root, config) for name, source in sources.items()}
     total = sum(rows.values(), Tally())
     width = max(5, *(len(name) for name in rows))
