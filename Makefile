@@ -21,6 +21,11 @@ FRAMES ?= 100000
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 unexport LD_LIBRARY_PATH
 
+# Tools that are run beside the product tell nobody anything either.
+export ORT_DISABLE_TELEMETRY := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+export DO_NOT_TRACK := 1
+
 .PHONY: setup demo train-demo test docs tables parity witness fuzz soak trt-conformance lint clean
 setup: $(VENV)/installed
 

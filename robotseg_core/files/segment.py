@@ -18,7 +18,7 @@ from robotseg_core.files.mask_files import FOLDERS, write_png
 from robotseg_core.files.overlay import contact_sheet, overlay
 from robotseg_core.model_arguments import add_model_arguments, load_model
 from robotseg_core.stream.stream import Stream
-from robotseg_core.types import PartMasks
+from robotseg_core.types import ModelFault, PartMasks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,11 +54,15 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         writer.close()
     print(f"{writer.done} frames -> {target}")
-    if frames.count is not None and writer.done + len(writer.unreadable) < frames.count and source.is_file():
-        print(f"{source} says it has {frames.count} frames, {writer.done} could be decoded", file=sys.stderr)
+    read = writer.done + len(writer.unreadable) + len(writer.failed)
+    if frames.count is not None and read < frames.count and source.is_file():
+        print(f"{source} says it has {frames.count} frames, {read} could be decoded", file=sys.stderr)
     if writer.unreadable:
         print(f"not readable, masks of the frame before them: {', '.join(writer.unreadable)}", file=sys.stderr)
-    return 1 if writer.unreadable else 0
+    if writer.failed:
+        first = writer.failed[0]
+        print(f"{len(writer.failed)} frames have no masks, the model failed; the first: {first}", file=sys.stderr)
+    return 1 if writer.unreadable or writer.failed else 0
 
 
 def outputs(target: Path) -> list[Path]:
@@ -96,7 +100,11 @@ def _stream(stream: Stream, frames: Frames, writer: _Writer) -> None:
                 writer.skip(error.name)
             else:
                 rgb = np.ascontiguousarray(bgr[..., ::-1])
-                writer.write(name, rgb, stream.step(rgb, stamp=round(writer.done * 1e9 / frames.rate_hz)))
+                try:
+                    writer.write(name, rgb, stream.step(rgb, stamp=round(writer.done * 1e9 / frames.rate_hz)))
+                except ModelFault as error:
+                    # An empty mask would say that no robot was seen.
+                    writer.failed.append(f"{name}: {error}")
             bar.update()
 
 
@@ -107,6 +115,7 @@ class _Writer:
         self.out, self.name, self.rate_hz, self._video = out, name, frames.rate_hz, video
         self.done = 0
         self.unreadable: list[str] = []
+        self.failed: list[str] = []
         self._last: PartMasks | None = None
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)

@@ -138,10 +138,8 @@ def test_names_must_be_text(tmp_path: Path) -> None:
 
 
 def test_packed_checkpoints_are_refused_before_they_are_unpacked(tmp_path: Path) -> None:
-    with (
-        zipfile.ZipFile(saved(tmp_path)) as plain,
-        zipfile.ZipFile(tmp_path / "b.pt", "w", zipfile.ZIP_DEFLATED) as out,
-    ):
+    packed = tmp_path / "b.pt"
+    with zipfile.ZipFile(saved(tmp_path)) as plain, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as out:
         for entry in plain.infolist():
             out.writestr(entry.filename, plain.read(entry))
     with pytest.raises(WeightsError, match="is packed"):
