@@ -160,12 +160,12 @@ def decode_rgb(image: ImageLike) -> NDArray[np.uint8]:
         data = _fewer_colours(data, image)
     rows = np.ascontiguousarray(data.reshape(-1, image.step)[:, :row])
     if layout.wide:
-        order = ">" if image.is_bigendian else "<"
-        samples = rows.view(np.dtype(np.uint16).newbyteorder(order)).astype(np.uint16, copy=False)
+        samples = rows.view(">u2" if image.is_bigendian else "<u2").astype(np.uint16, copy=False)
         # To the nearest: 65535 / 255 is 257.
-        rows = cv2.convertScaleAbs(samples, alpha=255 / (2 ** _bits(samples, image.encoding) - 1))
+        scaled = cv2.convertScaleAbs(samples, alpha=255 / (2 ** _bits(samples, image.encoding) - 1))
+        rows = np.asarray(scaled, np.uint8)
     shape = (-1, image.width) if layout.channels == 1 else (-1, image.width, layout.channels)
-    pixels = np.asarray(rows, np.uint8).reshape(shape)
+    pixels = rows.reshape(shape)
     if layout.conversion is None:
         return pixels
     return np.asarray(cv2.cvtColor(pixels, layout.conversion), dtype=np.uint8)

@@ -147,9 +147,10 @@ class Bag:
     def _file(self, path: Path, mode: str) -> McapFile | SqliteFile:
         names = path.suffixes[-2:] if path.suffix in PACKED else [path.suffix]
         inner = "zstd" if mode == "message" else ""
-        for suffix, kind in ((".mcap", McapFile), (".db3", SqliteFile)):
-            if suffix in names:
-                return kind(path, self.problems, self._limit, inner)  # type: ignore[operator]
+        if ".mcap" in names:
+            return McapFile(path, self.problems, self._limit, inner)
+        if ".db3" in names:
+            return SqliteFile(path, self.problems, self._limit, inner)
         raise BagError(f"{path} is no ROS 2 bag{explain(path)}: its name must end with .mcap or .db3")
 
     def _listed(self) -> tuple[list[Path], str]:
@@ -159,8 +160,8 @@ class Bag:
             key=lambda file: natural(file.name),
         )
         try:
-            with (self.path / "metadata.yaml").open("rb") as file:
-                text = file.read(MAX_YAML + 1)
+            with (self.path / "metadata.yaml").open("rb") as stream:
+                text = stream.read(MAX_YAML + 1)
             if len(text) > MAX_YAML:
                 raise ValueError(f"it has more than {MAX_YAML} bytes")
             content: Any = yaml.safe_load(text)["rosbag2_bagfile_information"]

@@ -111,6 +111,9 @@ def unpacked(data: bytes, compression: str, size: int | None, limit: int = MAX_U
         if compression == "":
             raw = data
         elif compression == "zstd":
+            said = zstd.get_frame_info(data).decompressed_size
+            if said is not None and said > most:
+                raise ValueError(f"it unpacks to {said} bytes, at most {most} are taken")
             raw = _whole(zstd.ZstdDecompressor, data, most)
         elif compression == "lz4":
             raw = _whole(lz4.frame.LZ4FrameDecompressor, data, most)
