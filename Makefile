@@ -34,6 +34,8 @@ $(VENV)/requirements: constraints.txt pyproject.toml
 	@echo "installing into $(VENV): some minutes the first time"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python scripts/list_requirements.py build runtime dev synth train bag view docs > $(VENV)/requirements.in
+	$(if $(HASHES),$(BIN)/python scripts/locked_requirements.py > $(VENV)/requirements.lock)
+	$(if $(HASHES),$(PIP) install --require-hashes --no-deps --requirement $(VENV)/requirements.lock)
 	$(PIP) install --constraint constraints.txt --requirement $(VENV)/requirements.in
 	touch $@
 
