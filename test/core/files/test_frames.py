@@ -7,7 +7,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -82,11 +82,13 @@ def test_frames_come_in_the_order_of_their_numbers(tmp_path, stems, caplog):
 
 
 @given(st.lists(st.text(st.characters(blacklist_characters="/\0"), max_size=6), max_size=8))
+@settings(deadline=None)
 def test_any_names_have_an_order_that_does_not_depend_on_how_they_are_listed(listed):
     assert sorted(listed, key=natural) == sorted(reversed(listed), key=natural)
 
 
 @given(st.lists(st.integers(0, 10**6), unique=True, min_size=2), st.text("ab_-.", max_size=3), st.integers(0, 5))
+@settings(deadline=None)
 def test_numbers_with_or_without_zeros_before_them_are_in_their_order(numbers, prefix, digits):
     ordered = sorted((f"{prefix}{number:0{digits}}" for number in numbers), key=natural)
     assert [int(name[len(prefix) :]) for name in ordered] == sorted(numbers)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robotseg_core.geometry.zones import Caution, EventKind, Verdict, Zone, ZoneError, ZoneMonitor, ZonePlan, load_plan
@@ -261,6 +261,7 @@ def test_corners_far_outside_mean_what_they_say(far):
     st.lists(st.tuples(st.floats(-1e12, 1e12), st.floats(-1e12, 1e12)), min_size=3, max_size=8),
     st.integers(1, 5000),
 )
+@settings(deadline=None)
 def test_a_plan_that_is_taken_can_be_entered(corners, enter):
     """Whatever the zone: either it is refused, or a robot that fills the image is in it."""
     try:

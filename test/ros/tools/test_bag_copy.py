@@ -231,6 +231,7 @@ def test_nothing_unpacks_to_another_size_than_it_says_or_above_the_limit(data, c
 
 
 @given(st.binary(max_size=300), st.sampled_from(["zstd", "lz4", "brotli"]))
+@settings(deadline=None)
 def test_garbage_is_no_packed_data(data, compression):
     with pytest.raises(ValueError):
         unpacked(data + b"\1", compression, None)
