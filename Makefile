@@ -21,6 +21,11 @@ FRAMES ?= 100000
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 unexport LD_LIBRARY_PATH
 
+# Tools that are run beside the product tell nobody anything either.
+export ORT_DISABLE_TELEMETRY := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+export DO_NOT_TRACK := 1
+
 .PHONY: setup demo train-demo test docs tables parity witness fuzz soak trt-conformance lint clean
 setup: $(VENV)/installed
 
@@ -29,6 +34,8 @@ $(VENV)/requirements: constraints.txt pyproject.toml
 	@echo "installing into $(VENV): some minutes the first time"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python scripts/list_requirements.py build runtime dev synth train bag view docs > $(VENV)/requirements.in
+	$(if $(HASHES),$(BIN)/python scripts/locked_requirements.py > $(VENV)/requirements.lock)
+	$(if $(HASHES),$(PIP) install --require-hashes --no-deps --requirement $(VENV)/requirements.lock)
 	$(PIP) install --constraint constraints.txt --requirement $(VENV)/requirements.in
 	touch $@
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,15 +13,15 @@ from robotseg_core.backends.onnx_files import cached_onnx
 from robotseg_core.model.robotseg_model import Features, RobotSegModel
 
 
-def session(path: Path, threads: int) -> Any:
-    """An ONNX Runtime session on the CPU."""
+def session(graph: bytes, threads: int) -> Any:
+    """An ONNX Runtime session on the CPU, of a graph that has been checked."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # A spinning pool would take the cores from what else runs for the frame.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 class OnnxEncoder:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robotseg_core.backends.onnx_files import model_hash, writable_cache_folder, write_onnx
+from robotseg_core.backends.onnx_files import model_hash, write_onnx
 from robotseg_core.backends.onnxruntime_encoder import session
 from robotseg_core.model.robotseg_model import Conditioned, Features, Memory, ProjectedKeys, RobotSegModel
 from robotseg_core.model.structure import edges
+from robotseg_core.storage.user_cache import kept
 from robotseg_core.stream.frame_state import Answer
 from robotseg_core.stream.loop_torch import Loop, TorchLoop
 from robotseg_core.stream.memory_bank import Entry, MemoryBank
@@ -116,17 +116,14 @@ class OnnxLoop:
         bare.image_encoder = nn.Identity()
         parts, slots = bank.features.shape[:2]
         key = hashlib.sha256(f"{model_hash(model)} {parts} {slots} {bank.pointers.shape[1]}".encode()).hexdigest()[:16]
-        folder = writable_cache_folder()
-        find, keep = folder / f"find_{key}.onnx", folder / f"keep_{key}.onnx"
-        self._graph(Find(bare, time_keys), self._find_example(bare, bank), find)
-        self._graph(Remember(bare), self._remember_example(bare, parts), keep)
+        find = self._graph(f"find_{key}.onnx", Find(bare, time_keys), self._find_example(bare, bank))
+        keep = self._graph(f"keep_{key}.onnx", Remember(bare), self._remember_example(bare, parts))
         self._sessions = session(find, threads), session(keep, threads)
 
     @staticmethod
-    def _graph(module: nn.Module, example: dict[str, Tensor], path: Path) -> None:
-        if not path.exists():
-            outputs = _FIND_OUTPUTS if isinstance(module, Find) else ["features", "keys", "object_tokens"]
-            write_onnx(module, tuple(example.values()), list(example), outputs, path)
+    def _graph(name: str, module: nn.Module, example: dict[str, Tensor]) -> bytes:
+        outputs = _FIND_OUTPUTS if isinstance(module, Find) else ["features", "keys", "object_tokens"]
+        return kept(name, lambda path: write_onnx(module, tuple(example.values()), list(example), outputs, path))
 
     @staticmethod
     def _find_example(model: RobotSegModel, bank: MemoryBank) -> dict[str, Tensor]:

@@ -15,8 +15,8 @@ from robotseg_core.cuda.transfer import sent
 from robotseg_core.model.positions import channel_constants
 from robotseg_core.model.structure import IMAGE_MEAN, IMAGE_STD
 
-MAX_SIDE = 8192
-"""Largest side of a frame that a stream accepts, pixels."""
+MAX_SIDE = 16384
+"""Largest side of a frame that a stream accepts, pixels: panoramas have 11,000 and more."""
 
 
 def resize_frame(frame: NDArray[np.uint8], size: int, *, exact: bool) -> NDArray[np.uint8]:

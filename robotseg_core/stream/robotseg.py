@@ -48,6 +48,7 @@ class RobotSeg:
         device: torch.device,
         source: str,
         *,
+        sha256: str = "",
         precision: str = "fp32",
         memory_frames: int | None = None,
         encoder_batch: int = 1,
@@ -60,7 +61,7 @@ class RobotSeg:
             raise ValueError(f"memory_frames is {memory_frames}, must be 1 to {limit}")
         check_precision(precision, device)
         self.model, self.encoder, self._device = model, encoder, device
-        self.source, self.precision, self._graphs = source, precision, graphs
+        self.source, self.sha256, self.precision, self._graphs = source, sha256, precision, graphs
         self._loop = loop
         self.encoder_batch = encoder_batch
         self._loops: dict[tuple[int, ...], Loop] = {}
@@ -119,12 +120,13 @@ class RobotSeg:
                 raise ValueError(f"image_size is {image_size}, must be 64 to 2048")
             config = dataclasses.replace(config, image_size=image_size)
         model = RobotSegModel(config)
-        load_weights(model, weights if weights is not None else preset)
+        loaded = load_weights(model, weights if weights is not None else preset)
         robotseg = cls.of(
             model,
             device=place,
             backend=backend,
-            source=str(weights or preset),
+            source=str(loaded.path),
+            sha256=loaded.sha256,
             precision=precision,
             memory_frames=memory_frames,
             encoder_batch=encoder_batch,
@@ -141,12 +143,13 @@ class RobotSeg:
         device: torch.device,
         backend: str,
         source: str,
+        sha256: str = "",
         precision: str = "fp32",
         memory_frames: int | None = None,
         encoder_batch: int = 1,
         loop: str = "auto",
     ) -> RobotSeg:
-        """The same of a model that has its weights; ``source`` says which.
+        """The same of a model that has its weights; ``source`` and ``sha256`` say which.
 
         ``loop``: how all but the encoder runs, one of :data:`LOOPS`.  ``auto``: as graphs where that is faster and
         works, ONNX Runtime's on a CPU, on CUDA those of CUDA (and the encoder as well); ``eager``: operator by
@@ -175,6 +178,7 @@ class RobotSeg:
             encoder,
             device,
             source,
+            sha256=sha256,
             precision=precision,
             memory_frames=memory_frames,
             encoder_batch=encoder_batch,
@@ -192,6 +196,12 @@ class RobotSeg:
         stream.step(black)
         if self.encoder_batch > 1:
             self.encode_frames([black] * self.encoder_batch)
+
+    @property
+    def loaded(self) -> str:
+        """What was loaded and where it runs, in one line for people."""
+        digest = f" (SHA-256 {self.sha256})" if self.sha256 else ""
+        return f"{self.preset} on {self.device}, encoder {self.backend}, weights {self.source}{digest}"
 
     @property
     def preset(self) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from robotseg_core.files.natural import in_order
 from robotseg_core.train.hinted.packs import IDS, Group, PackWriter
 from robotseg_core.train.hinted.regions import find_regions
 
@@ -98,7 +99,7 @@ def rendered_videos(root: Path, side: int, every: int) -> Iterator[Video]:
                 read_ids(ids / f"{path.stem}.png", side),
             )
 
-        frames = [reader(path) for path in sorted(folder.glob("*.jpg"))[::every]]
+        frames = [reader(path) for path in in_order(folder.glob("*.jpg"))[::every]]
         if frames:
             yield folder.name, "rendered", groups_of(ids / "meta.json"), frames
 
@@ -106,10 +107,10 @@ def rendered_videos(root: Path, side: int, every: int) -> Iterator[Video]:
 def real_videos(root: Path, clips: Path | None, side: int) -> Iterator[Video]:
     """Labelled real frames; with ``clips``, those of the same clip that have no labels stand between them."""
     for folder in sorted((root / "image").iterdir()):
-        files = {path.stem: path for path in sorted(folder.glob("*.jpg"))}
+        files = {path.stem: path for path in in_order(folder.glob("*.jpg"))}
         between = clips / folder.name if clips is not None else None
         if between is not None and between.is_dir():
-            files = {path.stem: path for path in sorted(between.glob("*.jpg"))} | files
+            files = {path.stem: path for path in in_order(between.glob("*.jpg"))} | files
 
         def reader(path: Path, masks: Path = root / "mask_gt" / folder.name) -> Callable[[], Frame]:
             return lambda: (read_bgr(path, side), read_part(masks, path.stem, side), None)
