@@ -33,7 +33,8 @@ def hint_map(coords: Tensor, labels: Tensor, before: Tensor | None, cells: int) 
     Returns:
         [B, 1, cells, cells] logits.
     """
-    centres = (torch.arange(cells, device=coords.device, dtype=coords.dtype) + 0.5) * STRIDE
+    # (0, 0) is the centre of the first pixel.
+    centres = (torch.arange(cells, device=coords.device, dtype=coords.dtype) + 0.5) * STRIDE - 0.5
     x, y = centres[None, None, None], centres[None, None, :, None]
     at_x, at_y = coords[..., 0, None, None], coords[..., 1, None, None]
     if before is None:

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 from robotseg_core.config import HieraConfig, ModelConfig
 from robotseg_core.model.attention import MLP, RoPEAttention
-from robotseg_core.model.image_encoder_nano import ConvEncoder
 from robotseg_core.model.hint_map import hint_map
+from robotseg_core.model.image_encoder_nano import ConvEncoder
 from robotseg_core.model.mask_decoder import Candidates, Choice, MaskDecoder, choose
 from robotseg_core.model.memory_attention import Keys, MemoryAttention
 from robotseg_core.model.memory_encoder import MemoryEncoder

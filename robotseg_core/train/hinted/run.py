@@ -27,7 +27,7 @@ from robotseg_core.train.hinted.learn import Learner
 from robotseg_core.train.hinted.loop import Run
 from robotseg_core.train.hinted.packs import PackedVideo, read_index, read_packs
 from robotseg_core.train.hinted.probe import Probe
-from robotseg_core.train.hinted.settings import NANO, HintedConfig
+from robotseg_core.train.hinted.settings import SCHEDULES, HintedConfig
 from robotseg_core.train.hinted.steps import build_streams, split
 from robotseg_core.train.pretrained import start_from
 
@@ -42,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folders of packs (*.zip); those in their val/ are measured on",
     )
     parser.add_argument("--weights", type=Path, required=True, help="weights to start from")
+    parser.add_argument(
+        "--schedule", default="gpu", choices=sorted(SCHEDULES), help="gpu (default) or clicks, for a CPU"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; an existing run is gone on with")
     parser.add_argument("--preset", default="nano", choices=sorted(PRESETS))
     parser.add_argument(
@@ -80,11 +83,12 @@ def run(arguments: argparse.Namespace) -> int:
     if (arguments.minutes is None) == (arguments.steps is None):
         raise ValueError(f"minutes are {arguments.minutes} and steps {arguments.steps}: give one of them")
     arguments.out.mkdir(parents=True, exist_ok=True)
+    chosen = SCHEDULES[arguments.schedule]
     config = dataclasses.replace(
-        NANO,
+        chosen,
         seed=arguments.seed,
-        lr=arguments.lr or NANO.lr,
-        probe_every=arguments.probe_every or NANO.probe_every,
+        lr=arguments.lr or chosen.lr,
+        probe_every=arguments.probe_every or chosen.probe_every,
     )
     if arguments.small:
         config = small(config, arguments.small)
