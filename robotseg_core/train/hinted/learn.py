@@ -160,12 +160,13 @@ class Learner(nn.Module):
         generator: torch.Generator | None,
         *,
         memory: bool = True,
+        frozen: int = 0,
     ) -> tuple[Followed, tuple[Tensor, ...]]:
-        """Frames through the model -> answers, and the encoder's maps."""
+        """Frames through the model -> answers, and the encoder's maps; ``frozen`` stages of the trunk do not learn."""
         model = self.sized[what.size]
         length = rows.truth.shape[1]
         x = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        maps = model.image_encoder(x)
+        maps = model.image_encoder(x, frozen) if frozen else model.image_encoder(x)
         edge = edges(x, model.config)
         decoder = model.sam_mask_decoder
         features = Features(decoder.conv_s0(maps[0]), decoder.conv_s1(maps[1]), maps[2])
@@ -217,10 +218,17 @@ class Learner(nn.Module):
         return total
 
     def forward(
-        self, clips: Clips, what: Program, pool: Pool, generator: torch.Generator | None, *, mixed: bool
+        self,
+        clips: Clips,
+        what: Program,
+        pool: Pool,
+        generator: torch.Generator | None,
+        *,
+        mixed: bool,
+        frozen: int = 0,
     ) -> tuple[dict[str, Tensor], int]:
         """Losses by name of composed clips, and the number of frames; ``mixed``: bfloat16 where it does no harm."""
         images, rows = self.view(clips, what, pool, generator)
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=mixed):
-            followed, maps = self.follow(images, rows, what, generator)
+            followed, maps = self.follow(images, rows, what, generator, frozen=frozen)
         return self.losses(followed, maps, rows), len(images)

@@ -125,7 +125,9 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         generator = torch.Generator(self.device).manual_seed(int(clips.seed[0]))
-        losses, frames = learner(clips, what, self.pool, generator, mixed=self.mixed)
+        losses, frames = learner(
+            clips, what, self.pool, generator, mixed=self.mixed, frozen=config.stages[self.stage].frozen
+        )
         total = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()

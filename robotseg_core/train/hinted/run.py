@@ -42,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folders of packs (*.zip); those in their val/ are measured on",
     )
     parser.add_argument("--weights", type=Path, required=True, help="weights to start from")
+    parser.add_argument(
+        "--schedule", default="gpu", choices=sorted(SCHEDULES), help="gpu (default) or clicks, for a CPU"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; an existing run is gone on with")
     parser.add_argument("--preset", default="nano", choices=sorted(PRESETS))
     parser.add_argument(

@@ -65,6 +65,7 @@ class Stage:
         hints: weights of :data:`HINTS` for the hinted rows.
         rows: hinted rows of a clip, beside arm, gripper and robot without a hint.
         lr: peak learning rate as a fraction of the run's.
+        frozen: stages of the convolutional trunk that do not learn (0: all learn), for speed where there is no GPU.
         batch_norm: whether normalisation uses the batch's statistics, and learns them.
         shares: what is drawn.
     """
@@ -76,6 +77,7 @@ class Stage:
     hints: tuple[float, ...] = (0.3, 0.15, 0.15, 0.1, 0.1, 0.2)
     rows: int = 3
     lr: float = 1.0
+    frozen: int = 0
     batch_norm: bool = True
     shares: Shares = field(default_factory=Shares)
 
@@ -154,19 +156,22 @@ NANO = HintedConfig(
 )
 """The run of nano 3 on one GPU of 80 GB."""
 
-ON_CPU = HintedConfig(
+CLICKS = HintedConfig(
     stages=(
-        Stage(0.5, (256,), (1,), 16, (0.4, 0.3, 0.15, 0.05, 0.1, 0.0), rows=6, batch_norm=False, shares=EASY),
-        Stage(0.5, (256,), (1, 1, 3), 18, (0.35, 0.25, 0.15, 0.05, 0.1, 0.1), rows=4, batch_norm=False),
+        Stage(
+            1.0, (256,), (1, 1, 1, 3), 18, (0.35, 0.25, 0.15, 0.08, 0.1, 0.07), rows=5, frozen=7, batch_norm=False,
+            shares=Shares(bad=0.05, later=0.0, late_fix=0.15, teacher=0.3, rounds=(0.5, 0.35, 0.15)),
+        ),
     ),
     store=256,
     lr=6e-4,
-    hold=0.6,
+    hold=0.5,
+    ema=0.98,
     probe_every=900,
-    save_every=120,
+    save_every=60,
     workers=1,
-)
+)  # fmt: skip
 """Many small steps on a CPU, most of them single pictures with hints: to go on from what a GPU has learned."""
 
-SCHEDULES = {"gpu": NANO, "hints": ON_CPU}
+SCHEDULES = {"gpu": NANO, "clicks": CLICKS}
 """Runs by name."""
