@@ -95,17 +95,6 @@ def test_arguments_that_are_written_for_a_launch_file_are_declared_by_it(monkeyp
     assert {f"{name}.launch.py" for name in NODES} <= seen
 
 
-def test_arguments_that_are_written_alone_are_declared_by_some_launch_file(monkeypatch):
-    declared = set()
-    for path in (ROOT / "launch").glob("*.launch.py"):
-        monkeypatch.setattr(launch_file, "FILE", path)
-        declared |= {entity.name for entity in launch_file.evaluate({}, {})[1] if hasattr(entity, "default_value")}
-    for page, text in PAPERS.items():
-        for line in lines_of(text):
-            if not re.search(r"ros2 launch|--ros-args|-[pr] ", line):
-                assert set(re.findall(r"(?<![\w.])(\w+):=", line)) - {"name"} <= declared, (page, line)
-
-
 def parameters_of(name, context):
     """What a node of run_node declares."""
     node = Node(name, context=context)
