@@ -29,7 +29,7 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
     from robotseg_ros.segmenter.node import NODE_NAME, Segmenter
 
     # rclpy's handlers wake its executor and nothing else: until that spins, Ctrl-C must break off a model's loading.
-    segmenter = None
+    segmenter = executor = None
     try:
         try:
             rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
@@ -49,6 +49,9 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
         pass
     finally:
         ended = segmenter is None or segmenter.stop()
+        if executor is not None:
+            # It holds what it waited for, and that the node.
+            executor.shutdown()
         if segmenter is not None:
             segmenter.destroy_node()
         rclpy.try_shutdown()

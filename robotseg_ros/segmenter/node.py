@@ -157,6 +157,18 @@ class Segmenter(LifecycleNode):
             watch.stop(STOP_TIMEOUT_S)
         return self.stop_inference()
 
+    def destroy_node(self) -> None:
+        """Destroy the node, and with it what rclpy forgets: the lifecycle's state machine.
+
+        It keeps the node's DDS participant, which else leaves its shared memory behind and stays in the graph, until
+        Python's garbage collector finds it in the node's reference cycles; in a process that keeps these out of
+        collections, for ever.
+        """
+        super().destroy_node()
+        state_machine = self.__dict__.pop("_state_machine", None)
+        if state_machine is not None:
+            state_machine.destroy_when_not_in_use()
+
     def _open(self, options: CameraOptions, publishers: Publishers) -> Camera:
         assert self._model is not None and self._worker is not None
         replay = self.options.replay

@@ -100,14 +100,25 @@ class Client(Spinner):
         wait_until(lambda: publisher.get_subscription_count() > 0, f"subscriber of {topic}")
         return publisher
 
-    def call(self, kind, name, request):
-        """Call a service and return its response."""
+    def call(self, kind, name, request, again_after=TIMEOUT_S):
+        """Call a service and return its response.
+
+        What only asks may ask again after some seconds: an answer is lost where the server does not know us yet.
+        """
         service = self.node.create_client(kind, name)
         assert service.wait_for_service(TIMEOUT_S), f"no service {name}"
-        answer = service.call_async(request)
-        wait_until(answer.done, f"answer of {name}")
+        answers, asked = [service.call_async(request)], time.monotonic()
+
+        def answered():
+            nonlocal asked
+            if time.monotonic() - asked > again_after:
+                answers.append(service.call_async(request))
+                asked = time.monotonic()
+            return any(answer.done() for answer in answers)
+
+        wait_until(answered, f"answer of {name}")
         self.node.destroy_client(service)
-        return answer.result()
+        return next(answer.result() for answer in answers if answer.done())
 
     def wait_for_camera_subscriber(self):
         wait_until(lambda: self.camera.get_subscription_count() > 0, "subscriber of the camera")
