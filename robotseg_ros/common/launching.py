@@ -11,7 +11,8 @@ from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from robotseg_ros.common.shipped import PROFILE_VARIABLE, config_file
+from robotseg_ros.common.fastdds import PROFILE_VARIABLES, profile_settings
+from robotseg_ros.common.shipped import config_file
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,14 @@ def describe_node(executable: str, arguments: tuple[Argument, ...], *, name: str
         DeclareLaunchArgument("namespace", default_value="", description=f"Namespace of the node {name}."),
     ]
     # The default transport loses large images; a profile that the user has chosen stays in force.
-    profile = SetEnvironmentVariable(
-        PROFILE_VARIABLE, EnvironmentVariable(PROFILE_VARIABLE, default_value=str(config_file("fastdds_profile.xml")))
-    )
+    first, second = PROFILE_VARIABLES
+    shipped = profile_settings({})[first]
+    profile = [
+        SetEnvironmentVariable(
+            first, EnvironmentVariable(first, default_value=EnvironmentVariable(second, default_value=shipped))
+        ),
+        SetEnvironmentVariable(second, EnvironmentVariable(second, default_value=EnvironmentVariable(first))),
+    ]
     node = Node(
         package="robotseg_ros",
         executable=executable,
@@ -68,7 +74,7 @@ def describe_node(executable: str, arguments: tuple[Argument, ...], *, name: str
         ],
         output="screen",
     )
-    return LaunchDescription([*declared, profile, node])
+    return LaunchDescription([*declared, *profile, node])
 
 
 def aligned_depth(mask: Argument) -> tuple[Argument, ...]:

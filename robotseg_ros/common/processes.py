@@ -10,14 +10,14 @@ import subprocess
 from collections.abc import Sequence
 from typing import IO
 
-from robotseg_ros.common.shipped import PROFILE_VARIABLE, config_file
+from robotseg_ros.common.fastdds import profile_settings
 
 STOP_TIMEOUT_S = 10.0
 
 
 def use_private_domain() -> None:
     """Set the environment so that our own processes find each other, and nobody else, with the shipped profile."""
-    os.environ.setdefault(PROFILE_VARIABLE, str(config_file("fastdds_profile.xml")))
+    os.environ.update(profile_settings(os.environ))
     # They find each other by absolute names and with the middleware of the profile.
     for variable in ("ROS_NAMESPACE", "RMW_IMPLEMENTATION"):
         os.environ.pop(variable, None)

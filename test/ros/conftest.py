@@ -3,15 +3,14 @@
 
 import os
 import random
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from robotseg_ros.common.fastdds import profile_settings
 
 # Before anything loads rclpy.
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(ROOT / "config" / "fastdds_profile.xml")
+os.environ.update(profile_settings({}))
 os.environ.pop("ROS_NAMESPACE", None)
 
 

@@ -15,7 +15,7 @@ from fake_model import robot_picture
 from ros_client import Client, wait_until
 from sensor_msgs.msg import Image
 
-from robotseg_ros.common import shipped
+from robotseg_ros.common import fastdds
 
 ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parents[1]
@@ -58,11 +58,26 @@ def test_arguments_reach_the_node():
     assert (parameters["camera"], parameters["device"], parameters["autostart"]) == ("/wrist/image_raw", "cpu", False)
 
 
-def test_profile_is_the_shipped_one_unless_the_user_has_set_another():
-    launched, _ = launch_file.evaluate({}, {})
-    assert launched.environment[shipped.PROFILE_VARIABLE] == str(ROOT / "config" / "fastdds_profile.xml")
-    launched, _ = launch_file.evaluate({}, {shipped.PROFILE_VARIABLE: "/mine.xml"})
-    assert launched.environment[shipped.PROFILE_VARIABLE] == "/mine.xml"
+def test_profile_is_the_shipped_one_under_the_names_of_every_version_of_fast_dds():
+    shipped = str(ROOT / "config" / "fastdds_profile.xml")
+    assert launch_file.evaluate({}, {})[0].environment == {
+        "FASTDDS_DEFAULT_PROFILES_FILE": shipped,
+        "FASTRTPS_DEFAULT_PROFILES_FILE": shipped,
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "profiles"),
+    [
+        ({"FASTDDS_DEFAULT_PROFILES_FILE": "/mine.xml"}, ["/mine.xml", "/mine.xml"]),
+        ({"FASTRTPS_DEFAULT_PROFILES_FILE": "/mine.xml"}, ["/mine.xml", "/mine.xml"]),
+        ({"FASTDDS_DEFAULT_PROFILES_FILE": "/3.xml", "FASTRTPS_DEFAULT_PROFILES_FILE": "/2.xml"}, ["/3.xml", "/2.xml"]),
+    ],
+)
+def test_profile_that_the_user_has_chosen_stays_in_force(given, profiles):
+    launched, _ = launch_file.evaluate({}, given)
+    assert [launched.environment[name] for name in fastdds.PROFILE_VARIABLES] == profiles
+    assert [fastdds.profile_settings(given)[name] for name in fastdds.PROFILE_VARIABLES] == profiles
 
 
 def test_parameter_file_names_only_parameters_that_the_node_has(start_segmenter):
