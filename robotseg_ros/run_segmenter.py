@@ -7,6 +7,7 @@ import os
 import sys
 
 from robotseg_ros.common.allocator import keep_image_memory, keep_out_of_collections
+from robotseg_ros.common.fastdds import prepare
 from robotseg_ros.common.model import ModelLoader, load_robotseg
 
 
@@ -20,7 +21,8 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
         Exit status: 0, or 1 when a parameter is wrong, or when ``autostart`` is set and the node cannot start.
     """
     keep_image_memory()
-    # Only now: the allocator must be set before rclpy is loaded.
+    trouble = prepare(os.environ)
+    # Only now: profile and allocator must be set before rclpy is loaded.
     import rclpy
     from rclpy.exceptions import NameValidationException, ParameterException
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -38,6 +40,8 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
         except (ParameterException, NameValidationException, ValueError, RuntimeError) as error:
             rclpy.logging.get_logger(NODE_NAME).fatal(f"cannot start: {' '.join(str(error).split())}")
             return 1
+        if trouble:
+            segmenter.get_logger().warning(trouble)
         if segmenter.options.autostart and not segmenter.autostart():
             return 1
         keep_out_of_collections()

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from robotseg_ros.common.fastdds import PROFILE_VARIABLES, profile_settings
+from robotseg_ros.common.fastdds import profile_settings
 from robotseg_ros.common.shipped import config_file
 
 
@@ -55,14 +56,7 @@ def describe_node(executable: str, arguments: tuple[Argument, ...], *, name: str
         DeclareLaunchArgument("namespace", default_value="", description=f"Namespace of the node {name}."),
     ]
     # The default transport loses large images; a profile that the user has chosen stays in force.
-    first, second = PROFILE_VARIABLES
-    shipped = profile_settings({})[first]
-    profile = [
-        SetEnvironmentVariable(
-            first, EnvironmentVariable(first, default_value=EnvironmentVariable(second, default_value=shipped))
-        ),
-        SetEnvironmentVariable(second, EnvironmentVariable(second, default_value=EnvironmentVariable(first))),
-    ]
+    profile = [SetEnvironmentVariable(name, value) for name, value in profile_settings(os.environ).items()]
     node = Node(
         package="robotseg_ros",
         executable=executable,

@@ -6,11 +6,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from typing import IO
 
 from robotseg_ros.common.domains import PrivateDomain
-from robotseg_ros.common.fastdds import profile_settings
+from robotseg_ros.common.fastdds import prepare
 
 STOP_TIMEOUT_S = 10.0
 _domains: list[PrivateDomain] = []
@@ -19,7 +20,9 @@ _domains: list[PrivateDomain] = []
 
 def use_private_domain() -> None:
     """Set the environment so that our own processes find each other, and nobody else, with the shipped profile."""
-    os.environ.update(profile_settings(os.environ))
+    trouble = prepare(os.environ)
+    if trouble:
+        print(trouble, file=sys.stderr)
     # They find each other by absolute names and with the middleware of the profile.
     for variable in ("ROS_NAMESPACE", "RMW_IMPLEMENTATION"):
         os.environ.pop(variable, None)

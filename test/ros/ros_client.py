@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A camera and a listener in one node, and the segmenter in a thread of the test's process."""
 
+import os
+import re
 import threading
 import time
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -26,6 +29,20 @@ def wait_until(condition, what, timeout=TIMEOUT_S):
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {timeout} s"
         time.sleep(0.005)
+
+
+def segments_of(pid):
+    """Shared memory of a process's own participants, as paths: what it holds the lock of."""
+    segments = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = os.readlink(link)
+        except FileNotFoundError:
+            # Closed meanwhile.
+            continue
+        if re.search(r"/fast(dds|rtps)_[0-9a-f]{16}_el$", target):
+            segments.add(Path(target.removesuffix("_el")))
+    return segments
 
 
 class Spinner:

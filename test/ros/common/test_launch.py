@@ -58,26 +58,16 @@ def test_arguments_reach_the_node():
     assert (parameters["camera"], parameters["device"], parameters["autostart"]) == ("/wrist/image_raw", "cpu", False)
 
 
-def test_profile_is_the_shipped_one_under_the_names_of_every_version_of_fast_dds():
-    shipped = str(ROOT / "config" / "fastdds_profile.xml")
-    assert launch_file.evaluate({}, {})[0].environment == {
-        "FASTDDS_DEFAULT_PROFILES_FILE": shipped,
-        "FASTRTPS_DEFAULT_PROFILES_FILE": shipped,
-    }
-
-
-@pytest.mark.parametrize(
-    ("given", "profiles"),
-    [
-        ({"FASTDDS_DEFAULT_PROFILES_FILE": "/mine.xml"}, ["/mine.xml", "/mine.xml"]),
-        ({"FASTRTPS_DEFAULT_PROFILES_FILE": "/mine.xml"}, ["/mine.xml", "/mine.xml"]),
-        ({"FASTDDS_DEFAULT_PROFILES_FILE": "/3.xml", "FASTRTPS_DEFAULT_PROFILES_FILE": "/2.xml"}, ["/3.xml", "/2.xml"]),
-    ],
-)
-def test_profile_that_the_user_has_chosen_stays_in_force(given, profiles):
-    launched, _ = launch_file.evaluate({}, given)
-    assert [launched.environment[name] for name in fastdds.PROFILE_VARIABLES] == profiles
-    assert [fastdds.profile_settings(given)[name] for name in fastdds.PROFILE_VARIABLES] == profiles
+def test_launched_processes_get_the_profile_under_the_names_that_are_read(monkeypatch):
+    for variable in ("ROS_DISTRO", "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+        monkeypatch.delenv(variable, raising=False)
+    profile = str(fastdds.shipped_profile())
+    assert launch_file.evaluate({}, {})[0].environment == {"FASTDDS_DEFAULT_PROFILES_FILE": profile}
+    monkeypatch.setenv("ROS_DISTRO", "jazzy")
+    both = {"FASTDDS_DEFAULT_PROFILES_FILE": profile, "FASTRTPS_DEFAULT_PROFILES_FILE": profile}
+    assert launch_file.evaluate({}, {})[0].environment == both
+    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", "/mine.xml")
+    assert set(launch_file.evaluate({}, {})[0].environment.values()) == {"/mine.xml"}
 
 
 def test_parameter_file_names_only_parameters_that_the_node_has(start_segmenter):
