@@ -141,15 +141,18 @@ def test_parameter_file_names_only_parameters_that_the_node_has(start_segmenter)
     assert {name: node.get_parameter(name).value for name in in_file} == in_file
 
 
-def test_rviz_shows_every_picture_that_is_published_and_publishes_clicks(start_segmenter):
+def test_rviz_shows_every_picture_for_people_and_publishes_clicks(start_segmenter):
     from fake_model import FakeModel
 
     manager = yaml.safe_load((ROOT / "config" / "robotseg.rviz").read_text())["Visualization Manager"]
     shown = [display["Topic"]["Value"] for display in manager["Displays"]]
     node = start_segmenter(FakeModel())
     published = {publisher.topic_name for publisher in node.publishers if publisher.msg_type is Image}
-    assert set(shown) == published | {"/camera/image_raw"} and len(published) == 6
+    # Labels are 0, 1 and 2 of 255, which rviz shows as black, whatever its display is told.
+    assert set(shown) == published - {"/robotseg/labels"} | {"/camera/image_raw"} and len(published) == 6
     assert [tool["Topic"]["Value"] for tool in manager["Tools"] if "Topic" in tool] == ["/clicked_point"]
+    # Of the only two that there are; the other is Identity.
+    assert manager["Transformation"]["Current"]["Class"] == "rviz_default_plugins/TF"
 
 
 def test_launched_node_starts_by_itself_and_ends_on_sigint(context, tmp_path):
