@@ -106,7 +106,7 @@ def test_arguments_that_are_written_without_their_launch_file_are_declared_by_on
     for line in lines_of(PAPERS[page]):
         if "ros2 launch" not in line:
             # What follows -p or -r goes to a node itself.
-            assert set(re.findall(r"(?<!-p )(?<!-r )(?<![\w/~_<>])([a-z][a-z_]*):=", line)) <= declared, line
+            assert set(re.findall(r"(?<!-p )(?<!-r )(?<![\w/~_<>.])([a-z][a-z_]*):=", line)) <= declared, line
 
 
 def parameters_of(name, context):
