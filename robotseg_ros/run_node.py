@@ -32,6 +32,8 @@ def run(name: str) -> int:
     from rclpy.exceptions import NameValidationException, ParameterException
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
+    from robotseg_ros.common.unknown_parameters import unknown_parameters
+
     module, kind = NODES[name]
     node = None
     try:
@@ -42,8 +44,9 @@ def run(name: str) -> int:
         except (ParameterException, NameValidationException, ValueError, RuntimeError, OSError) as error:
             rclpy.logging.get_logger(name).fatal(f"cannot start: {' '.join(str(error).split())}")
             return 1
-        if trouble:
-            node.get_logger().warning(trouble)
+        for words in (trouble, *unknown_parameters(node)):
+            if words:
+                node.get_logger().warning(words)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         executor.spin()

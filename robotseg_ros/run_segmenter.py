@@ -28,6 +28,7 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 
+    from robotseg_ros.common.unknown_parameters import unknown_parameters
     from robotseg_ros.segmenter.node import NODE_NAME, Segmenter
 
     # rclpy's handlers wake its executor and nothing else: until that spins, Ctrl-C must break off a model's loading.
@@ -40,8 +41,9 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
         except (ParameterException, NameValidationException, ValueError, RuntimeError) as error:
             rclpy.logging.get_logger(NODE_NAME).fatal(f"cannot start: {' '.join(str(error).split())}")
             return 1
-        if trouble:
-            segmenter.get_logger().warning(trouble)
+        for words in (trouble, *unknown_parameters(segmenter)):
+            if words:
+                segmenter.get_logger().warning(words)
         if segmenter.options.autostart and not segmenter.autostart():
             return 1
         keep_out_of_collections()
