@@ -108,10 +108,11 @@ class AlignedDepthNode(Node):
 
     def refuse(self, what: str, error: Exception) -> None:
         """Count and log a message that is not what it says."""
-        self.refused += 1
+        # Said before it is counted: whoever sees the count finds the reason in the log.
         self.get_logger().warning(
-            f"{what} refused: {error} ({self.refused} refused so far)", throttle_duration_sec=LOG_PERIOD_S
+            f"{what} refused: {error} ({self.refused + 1} refused so far)", throttle_duration_sec=LOG_PERIOD_S
         )
+        self.refused += 1
 
     def _decode_depth(self, message: Image) -> None:
         self._silence.heard(self._inputs.depth)
