@@ -52,7 +52,8 @@ class PictureTopic:
     def __init__(self, advertise: Callable[[type, str], Any], topic: str, encoding: str) -> None:
         self._encoding = encoding
         self._raw = advertise(Image, topic)
-        self._compressed = advertise(CompressedImage, f"{topic}/compressed")
+        # Below what the topic is called: a remapping of it is one of both.
+        self._compressed = advertise(CompressedImage, f"{self._raw.topic_name}/compressed")
 
     def publish(self, header: Header, compose: Callable[[], NDArray[np.uint8]]) -> None:
         """Publish to those who subscribe; ``compose`` is called once, or not at all."""
@@ -80,7 +81,8 @@ class Publishers:
         self._made: list[Any] = []
 
         def advertise(kind: type, topic: str) -> Any:
-            self._made.append(topics.advertise(kind, camera.output(topic), qos.output_qos(replay)))
+            name = topic if topic.startswith("/") else camera.output(topic)
+            self._made.append(topics.advertise(kind, name, qos.output_qos(replay)))
             return self._made[-1]
 
         try:
