@@ -18,6 +18,7 @@ from robotseg_ros.segmenter.encoder_batch import EncoderBatch
 from robotseg_ros.segmenter.inference import Inference
 from robotseg_ros.segmenter.parameters import CameraOptions, LiveOptions, Parameters, SegmenterOptions
 from robotseg_ros.segmenter.publishers import Publishers
+from robotseg_ros.segmenter.vision_messages import VisionMessages
 from robotseg_ros.segmenter.watch import Watch
 from robotseg_ros.segmenter.worker import FairWorker
 
@@ -77,11 +78,14 @@ class Segmenter(LifecycleNode):
                 for topic in filter(None, (camera.image, camera.info, camera.click_topic)):
                     validate_topic_name(topic)
                     self.resolve_topic_name(topic)
+            vision = VisionMessages() if self.options.vision_msgs else None
             started = time.monotonic()
             model = self._load_model(self.options.model)
             self._model = model
             for camera in self.options.cameras:
-                self._outputs.append(Publishers(self, self._topics, camera, model, replay=self.options.replay))
+                self._outputs.append(
+                    Publishers(self, self._topics, camera, model, replay=self.options.replay, vision=vision)
+                )
             self._diagnostics = Diagnostics(self, self._topics, model)
             self._watch = Watch(self._look, WATCH_PERIOD_S, "watch")
             self.get_logger().info(

@@ -63,12 +63,14 @@ class SegmenterOptions:
         model: what to load.
         replay: whether every image is worked on, in order, instead of the newest.
         autostart: whether the executable configures and activates the node by itself.
+        vision_msgs: whether messages of vision_msgs are published, too.
     """
 
     cameras: tuple[CameraOptions, ...]
     model: ModelOptions
     replay: bool
     autostart: bool
+    vision_msgs: bool = False
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,11 @@ class Parameters:
             ),
             replay=replay,
             autostart=fixed("autostart", False, "Configure and activate the node by itself."),
+            vision_msgs=fixed(
+                "vision_msgs",
+                False,
+                "Publish ~/detections and ~/vision_label_info (vision_msgs, which must be installed), too.",
+            ),
         )
 
 
