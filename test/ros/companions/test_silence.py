@@ -50,9 +50,12 @@ def test_an_input_of_another_type_is_named(start, domain_id):
     other = rclpy.Context()
     rclpy.init(context=other, domain_id=domain_id)
     try:
-        rclpy.create_node("camera", context=other).create_publisher(CompressedImage, "/there/depth", 1)
+        # Kept: a node that nobody holds is collected, and its publisher with it.
+        camera = rclpy.create_node("camera", context=other)
+        camera.create_publisher(CompressedImage, "/there/depth", 1)
         expected = "it is published as sensor_msgs/msg/CompressedImage, sensor_msgs/msg/Image is expected"
         wait_until(lambda: said(expected), "the type named")
+        camera.destroy_node()
     finally:
         other.try_shutdown()
 
