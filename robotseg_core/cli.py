@@ -49,7 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; user errors end with one line on standard error and exit status 2."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv and argv[0] in FORWARDED:
-        module = importlib.import_module(FORWARDED[argv[0]][0])
+        try:
+            module = importlib.import_module(FORWARDED[argv[0]][0])
+        except ModuleNotFoundError as error:
+            return _missing(argv[0], error)
         return int(module.main(argv[1:]) or 0)
     parser = argparse.ArgumentParser(prog="robotseg", description="Which pixels of a camera frame are the robot?")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -59,8 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             try:
                 module = importlib.import_module(NODE_BENCH if name == "bench" and "--node" in argv else path)
             except ModuleNotFoundError as error:
-                print(f"robotseg {name}: this needs {error.name}, which is not installed here", file=sys.stderr)
-                return 2
+                return _missing(name, error)
             module.add_arguments(sub)
             sub.set_defaults(run=module.run)
     for name, (_, text) in FORWARDED.items():
@@ -73,6 +75,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _missing(command: str, error: ModuleNotFoundError) -> int:
+    """Say what a command needs; it is in an extra of the package (see pyproject.toml)."""
+    print(f"robotseg {command}: this needs {error.name}, which is not installed here", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

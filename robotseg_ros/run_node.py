@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 from robotseg_ros.common.allocator import keep_image_memory
+from robotseg_ros.common.fastdds import prepare
 
 NODES = {
     "self_filter": ("robotseg_ros.companions.self_filter", "SelfFilter"),
@@ -24,10 +26,13 @@ def run(name: str) -> int:
         Exit status: 0, or 1 when a parameter is wrong.
     """
     keep_image_memory()
-    # Only now: the allocator must be set before rclpy is loaded.
+    trouble = prepare(os.environ)
+    # Only now: profile and allocator must be set before rclpy is loaded.
     import rclpy
     from rclpy.exceptions import NameValidationException, ParameterException
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
+    from robotseg_ros.common.unknown_parameters import unknown_parameters
 
     module, kind = NODES[name]
     node = None
@@ -39,6 +44,9 @@ def run(name: str) -> int:
         except (ParameterException, NameValidationException, ValueError, RuntimeError, OSError) as error:
             rclpy.logging.get_logger(name).fatal(f"cannot start: {' '.join(str(error).split())}")
             return 1
+        for words in (trouble, *unknown_parameters(node)):
+            if words:
+                node.get_logger().warning(words)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         executor.spin()

@@ -7,6 +7,7 @@ import os
 import sys
 
 from robotseg_ros.common.allocator import keep_image_memory, keep_out_of_collections
+from robotseg_ros.common.fastdds import prepare
 from robotseg_ros.common.model import ModelLoader, load_robotseg
 
 
@@ -20,16 +21,18 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
         Exit status: 0, or 1 when a parameter is wrong, or when ``autostart`` is set and the node cannot start.
     """
     keep_image_memory()
-    # Only now: the allocator must be set before rclpy is loaded.
+    trouble = prepare(os.environ)
+    # Only now: profile and allocator must be set before rclpy is loaded.
     import rclpy
     from rclpy.exceptions import NameValidationException, ParameterException
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 
+    from robotseg_ros.common.unknown_parameters import unknown_parameters
     from robotseg_ros.segmenter.node import NODE_NAME, Segmenter
 
     # rclpy's handlers wake its executor and nothing else: until that spins, Ctrl-C must break off a model's loading.
-    segmenter = None
+    segmenter = executor = None
     try:
         try:
             rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
@@ -38,6 +41,9 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
         except (ParameterException, NameValidationException, ValueError, RuntimeError) as error:
             rclpy.logging.get_logger(NODE_NAME).fatal(f"cannot start: {' '.join(str(error).split())}")
             return 1
+        for words in (trouble, *unknown_parameters(segmenter)):
+            if words:
+                segmenter.get_logger().warning(words)
         if segmenter.options.autostart and not segmenter.autostart():
             return 1
         keep_out_of_collections()
@@ -49,6 +55,9 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
         pass
     finally:
         ended = segmenter is None or segmenter.stop()
+        if executor is not None:
+            # It holds what it waited for, and that the node.
+            executor.shutdown()
         if segmenter is not None:
             segmenter.destroy_node()
         rclpy.try_shutdown()

@@ -19,6 +19,7 @@ from robotseg_ros.common.fixed_parameters import FixedParameters
 from robotseg_ros.common.image_codec import CodecError
 from robotseg_ros.companions.calibration import Calibration
 from robotseg_ros.companions.depth_codec import decode_depth, decode_mask
+from robotseg_ros.companions.silence import Silence
 
 # Serves subscribers of both kinds.
 RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
@@ -75,15 +76,20 @@ class AlignedDepthNode(Node):
     """
 
     calibration: Calibration
+    _inputs: AlignedInputs
 
     def __init__(self, name: str, **node_arguments: Any) -> None:
         super().__init__(name, **node_arguments)
         self.refused = 0
+        self._silence = Silence(self)
 
     def listen(self, inputs: AlignedInputs) -> None:
         """Subscribe, and look four times in ``patience`` for what has waited long enough."""
+        self._inputs = inputs
         self.create_subscription(Image, inputs.depth, self._decode_depth, SENSOR)
         self.create_subscription(Image, inputs.mask, self._decode_mask, RELIABLE)
+        self._silence.watch(inputs.depth, "depth image", Image, SENSOR)
+        self._silence.watch(inputs.mask, "mask", Image, RELIABLE)
         self.calibration = Calibration(self, inputs.camera_info, lambda error: self.refuse("camera_info", error))
         # By the steady clock: it goes on where the node's clock stands still, as that of a bag that is paused.
         self.create_timer(inputs.patience / 4, self.on_time, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -102,12 +108,14 @@ class AlignedDepthNode(Node):
 
     def refuse(self, what: str, error: Exception) -> None:
         """Count and log a message that is not what it says."""
-        self.refused += 1
+        # Said before it is counted: whoever sees the count finds the reason in the log.
         self.get_logger().warning(
-            f"{what} refused: {error} ({self.refused} refused so far)", throttle_duration_sec=LOG_PERIOD_S
+            f"{what} refused: {error} ({self.refused + 1} refused so far)", throttle_duration_sec=LOG_PERIOD_S
         )
+        self.refused += 1
 
     def _decode_depth(self, message: Image) -> None:
+        self._silence.heard(self._inputs.depth)
         try:
             depth = decode_depth(message)
         except CodecError as error:
@@ -116,6 +124,7 @@ class AlignedDepthNode(Node):
             self.on_depth(message.header, depth)
 
     def _decode_mask(self, message: Image) -> None:
+        self._silence.heard(self._inputs.mask)
         try:
             mask = decode_mask(message)
         except CodecError as error:

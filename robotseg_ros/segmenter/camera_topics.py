@@ -187,8 +187,9 @@ class Camera:
         self.inference.hint(hint)
 
     def _refuse_hint(self, words: str) -> None:
-        self.inference.counters.prompts_refused += 1
+        # Said before it is counted: whoever sees the count finds the reason in the log.
         self._node.get_logger().warning(words)
+        self.inference.counters.prompts_refused += 1
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self.inference.reset()

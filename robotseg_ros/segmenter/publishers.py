@@ -23,6 +23,7 @@ from robotseg_ros.common import messages, qos
 from robotseg_ros.common.mask_policy import BALANCED
 from robotseg_ros.common.model import Model
 from robotseg_ros.segmenter.parameters import KEEP, CameraOptions, LiveOptions
+from robotseg_ros.segmenter.vision_messages import VisionMessages
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class PictureTopic:
     def __init__(self, advertise: Callable[[type, str], Any], topic: str, encoding: str) -> None:
         self._encoding = encoding
         self._raw = advertise(Image, topic)
-        self._compressed = advertise(CompressedImage, f"{topic}/compressed")
+        # Below what the topic is called: a remapping of it is one of both.
+        self._compressed = advertise(CompressedImage, f"{self._raw.topic_name}/compressed")
 
     def publish(self, header: Header, compose: Callable[[], NDArray[np.uint8]]) -> None:
         """Publish to those who subscribe; ``compose`` is called once, or not at all."""
@@ -71,16 +73,25 @@ class Publishers:
     """All outputs of one camera.  They may be used from another thread than the executor's."""
 
     def __init__(
-        self, node: LifecycleNode, topics: qos.Topics, camera: CameraOptions, model: Model, *, replay: bool
+        self,
+        node: LifecycleNode,
+        topics: qos.Topics,
+        camera: CameraOptions,
+        model: Model,
+        *,
+        replay: bool,
+        vision: VisionMessages | None = None,
     ) -> None:
         self._node = node
         self._topics = topics
         self._camera = camera
         self._model = model
+        self._vision = vision
         self._made: list[Any] = []
 
         def advertise(kind: type, topic: str) -> Any:
-            self._made.append(topics.advertise(kind, camera.output(topic), qos.output_qos(replay)))
+            name = topic if topic.startswith("/") else camera.output(topic)
+            self._made.append(topics.advertise(kind, name, qos.output_qos(replay)))
             return self._made[-1]
 
         try:
@@ -92,13 +103,22 @@ class Publishers:
             self._parts = advertise(ros_msg.PartMasks, "parts")
             self._label_info = topics.advertise(ros_msg.LabelInfo, camera.output("label_info"), qos.latched_qos())
             self._made.append(self._label_info)
+            if vision is not None:
+                self._detections = advertise(vision.messages.Detection2DArray, "detections")
+                self._vision_info = topics.advertise(
+                    vision.messages.LabelInfo, camera.output("vision_label_info"), qos.latched_qos()
+                )
+                self._made.append(self._vision_info)
         except Exception:
             self.destroy()
             raise
 
     def publish_once(self) -> None:
         """Publish what is latched; after every activation."""
-        self._label_info.publish(messages.label_info(Header(stamp=self._node.get_clock().now().to_msg())))
+        header = Header(stamp=self._node.get_clock().now().to_msg())
+        self._label_info.publish(messages.label_info(header))
+        if self._vision is not None:
+            self._vision_info.publish(self._vision.label_info(header))
 
     def publish(self, answer: Answer, live: LiveOptions) -> None:
         """Publish the answer to one image."""
@@ -123,6 +143,8 @@ class Publishers:
                 dropped=answer.dropped,
             )
         )
+        if self._vision is not None and self._detections.get_subscription_count():
+            self._detections.publish(self._vision.detections(header, result))
         self._labels.publish(header, lambda: messages.label_image(result))
         mask = pictures.keep_robot if live.masked_image == KEEP else pictures.remove_robot
         self._masked_image.publish(header, lambda: mask(rgb, result["robot"].mask))
