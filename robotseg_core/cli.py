@@ -39,7 +39,7 @@ NODE_BENCH = "robotseg_ros.tools.bench_node"
 FORWARDED = {
     "fetch": ("robotseg_core.weights.files", "fetch a weight file, or say how a person gets it"),
     "parity": ("robotseg_core.parity.command", "compare the base model with golden data of the reference"),
-    "pack": ("robotseg_core.train.hinted.pack", "pack training pictures into a few files, for train-hinted"),
+    "pack": ("robotseg_core.train.hinted.packs.command", "pack training pictures into a few files, for train-hinted"),
     "synth": ("robotseg_core.synth.command", "render videos of robots with exact masks"),
 }
 """Commands with a ``main(argv)`` of their own."""

@@ -21,11 +21,11 @@ from pathlib import Path
 import torch
 
 from robotseg_core.config import PRESETS
-from robotseg_core.train.hinted.compose import Pool
+from robotseg_core.train.hinted.clips.compose import Pool
 from robotseg_core.train.hinted.curve import draw_curve
 from robotseg_core.train.hinted.learn import Learner
 from robotseg_core.train.hinted.loop import Run
-from robotseg_core.train.hinted.packs import PackedVideo, read_index, read_packs
+from robotseg_core.train.hinted.packs.files import PackedVideo, read_index, read_packs
 from robotseg_core.train.hinted.probe import Probe
 from robotseg_core.train.hinted.settings import SCHEDULES, HintedConfig
 from robotseg_core.train.hinted.steps import build_streams, split
