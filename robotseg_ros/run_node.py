@@ -26,8 +26,11 @@ def run(name: str) -> int:
     keep_image_memory()
     # Only now: the allocator must be set before rclpy is loaded.
     import rclpy
-    from rclpy.exceptions import NameValidationException, ParameterException
-    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    from rclpy.executors import ExternalShutdownException
+
+    from robotseg_ros.common.camera_log import in_a_line
+    from robotseg_ros.common.endings import end_on_hangup
+    from robotseg_ros.common.executor import SteadyExecutor
 
     module, kind = NODES[name]
     node = None
@@ -35,11 +38,12 @@ def run(name: str) -> int:
         try:
             rclpy.init()
             node = getattr(importlib.import_module(module), kind)()
-        # RuntimeError is what rcl raises for arguments that it cannot read, OSError what a file raises.
-        except (ParameterException, NameValidationException, ValueError, RuntimeError, OSError) as error:
-            rclpy.logging.get_logger(name).fatal(f"cannot start: {' '.join(str(error).split())}")
+        # Whatever a parameter file or the file of the zones holds: one line, which names what is wrong.
+        except Exception as error:
+            rclpy.logging.get_logger(name).fatal(f"cannot start: {in_a_line(error)}")
             return 1
-        executor = SingleThreadedExecutor()
+        end_on_hangup()
+        executor = SteadyExecutor()
         executor.add_node(node)
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):

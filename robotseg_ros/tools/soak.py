@@ -14,13 +14,13 @@ import argparse
 import csv
 import dataclasses
 import os
-import signal
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
+from robotseg_core.lifetime import end_in_order
 from robotseg_ros.common.allocator import keep_image_memory
 from robotseg_ros.common.model import Model, ModelOptions
 
@@ -212,8 +212,7 @@ def main(arguments: list[str] | None = None) -> int:
     from robotseg_ros.common.processes import use_private_domain
 
     # Also where a shell has started it in the background: then Ctrl-C is ignored, and SIGTERM would leave the node.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    end_in_order()
     use_private_domain()
     keep_image_memory()
     options.out.mkdir(parents=True, exist_ok=True)
