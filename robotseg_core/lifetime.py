@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import socket
 import threading
 from types import FrameType
 
@@ -50,3 +51,25 @@ def end_with(parent: int) -> None:
     if os.getppid() != parent:
         # Gone already, before the kernel was asked.
         os._exit(1)
+
+
+def hangup_ends() -> None:
+    """Have SIGHUP end this process as SIGTERM does, where something else than Python handles that one, as rclpy does.
+
+    Ignored where it was ignored at the start, as under ``nohup``.
+    """
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return
+    # Python's own handlers run between two lines of Python, and a node waits in C. A byte comes at once.
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    signal.signal(signal.SIGHUP, lambda number, frame: None)
+    signal.set_wakeup_fd(sender.detach(), warn_on_full_buffer=False)
+
+    def wait() -> None:
+        while True:
+            for number in receiver.recv(64):
+                if number == signal.SIGHUP:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="hangup", daemon=True).start()

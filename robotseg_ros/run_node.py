@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 import sys
 
+from robotseg_core.lifetime import hangup_ends
 from robotseg_ros.common.allocator import keep_image_memory
 
 NODES = {
@@ -29,7 +30,6 @@ def run(name: str) -> int:
     from rclpy.executors import ExternalShutdownException
 
     from robotseg_ros.common.camera_log import in_a_line
-    from robotseg_ros.common.endings import end_on_hangup
     from robotseg_ros.common.executor import SteadyExecutor
 
     module, kind = NODES[name]
@@ -42,7 +42,7 @@ def run(name: str) -> int:
         except Exception as error:
             rclpy.logging.get_logger(name).fatal(f"cannot start: {in_a_line(error)}")
             return 1
-        end_on_hangup()
+        hangup_ends()
         executor = SteadyExecutor()
         executor.add_node(node)
         executor.spin()

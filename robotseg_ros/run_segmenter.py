@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 
-from robotseg_core.lifetime import end_in_order
+from robotseg_core.lifetime import end_in_order, hangup_ends
 from robotseg_ros.common.allocator import keep_image_memory, keep_out_of_collections
 from robotseg_ros.common.model import ModelLoader, load_robotseg
 
@@ -29,7 +29,6 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
     from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 
     from robotseg_ros.common.camera_log import in_a_line
-    from robotseg_ros.common.endings import end_on_hangup
     from robotseg_ros.common.executor import SteadyExecutor
     from robotseg_ros.segmenter.node import NODE_NAME, Segmenter
 
@@ -46,7 +45,7 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
             return 1
         keep_out_of_collections()
         install_signal_handlers()
-        end_on_hangup()
+        hangup_ends()
         executor = SteadyExecutor()
         executor.add_node(segmenter)
         executor.spin()

@@ -37,7 +37,7 @@ class CameraOptions:
 
     Attributes:
         name: of the camera among several; empty when there is only one.
-        image: topic of its images.
+        image: topic of its images, before remapping where that is not compressed.
         compressed: whether CompressedImage is subscribed to.
         info: topic of its camera_info.
         click_topic: of PointStamped clicks of a viewer; empty: none.
@@ -158,10 +158,21 @@ class Parameters:
             self.live = _updated(self.live, [parameter for parameter in parameters if parameter.name in _LIVE])
         return result
 
+    def _resolve(self, topic: str) -> str:
+        """The full name of a topic after remapping; as it is where it is none: configuring says so."""
+        try:
+            return str(self._node.resolve_topic_name(topic))
+        except (ValueError, RuntimeError):
+            return topic
+
     def _declare_options(self) -> SegmenterOptions:
         def fixed(name: str, default: Any, description: str, **limits: Any) -> Any:
             descriptor = ParameterDescriptor(description=description, read_only=True, **limits)
-            return self._node.declare_parameter(name, default, descriptor).value
+            value = self._node.declare_parameter(name, default, descriptor).value
+            if value is None and name != "cameras":
+                # An empty list in a parameter file has no type, and comes as nothing.
+                raise ValueError(f"{name} is an empty list, must be a {type(default).__name__}")
+            return value
 
         names = _camera_names(
             fixed("cameras", [""], "Names of several cameras that share the model; none: a single one without a name.")
@@ -186,7 +197,7 @@ class Parameters:
             integer_range=[IntegerRange(from_value=0, to_value=MAX_BATCH)],
         )
         return SegmenterOptions(
-            cameras=tuple(_declare_camera(fixed, name, transport) for name in names),
+            cameras=tuple(_declare_camera(fixed, self._resolve, name, transport) for name in names),
             model=ModelOptions(
                 preset=fixed("preset", "nano", "Model preset."),
                 device=fixed("device", "auto", "Where the model runs: auto, cpu or cuda."),
@@ -216,7 +227,9 @@ class Parameters:
         )
 
 
-def _declare_camera(fixed: Callable[..., Any], name: str, transport: str) -> CameraOptions:
+def _declare_camera(
+    fixed: Callable[..., Any], resolve: Callable[[str], str], name: str, transport: str
+) -> CameraOptions:
     prefix = f"{name}." if name else ""
     image = fixed(
         f"{prefix}camera",
@@ -229,18 +242,20 @@ def _declare_camera(fixed: Callable[..., Any], name: str, transport: str) -> Cam
     )
     base = image if transport == "raw" else image.removesuffix(COMPRESSED_SUFFIX)
     compressed = transport == "compressed" or (transport == "auto" and base != image)
-    beside = f"{base.rpartition('/')[0]}/camera_info" if "/" in base else "camera_info"
-    topic = base + COMPRESSED_SUFFIX if compressed else image
+    # What is derived from the image topic follows its remapping, as with image_transport.
+    beside = f"{resolve(base).rpartition('/')[0]}/camera_info"
+    topic = resolve(base) + COMPRESSED_SUFFIX if compressed else image
     return CameraOptions(name, image=topic, compressed=compressed, info=info or beside, click_topic=click_topic)
 
 
-def _camera_names(given: Sequence[str]) -> tuple[str, ...]:
+def _camera_names(given: Sequence[str] | None) -> tuple[str, ...]:
     """The names of several cameras, or one empty name.
 
     Raises:
         ValueError: a name that cannot be part of a topic, one given twice, or too many.
     """
-    names = tuple(name for name in given if name)
+    # An empty list in a parameter file has no type, and comes as nothing.
+    names = tuple(name for name in given or () if name)
     if len(names) > MAX_CAMERAS:
         raise ValueError(f"cameras has {len(names)} names, must have at most {MAX_CAMERAS}")
     for name in names:
