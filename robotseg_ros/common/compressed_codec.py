@@ -25,6 +25,7 @@ MAX_SEGMENTS = 65536
 MAX_SCANNED = 16 * MAX_PIXELS
 """Pixels times scans of a JPEG at most: each scan goes over the whole picture, and a few bytes make one.  Progressive
 pictures have about ten."""
+MAX_SCANS = 64
 JPEG_QUALITY = 90
 
 _JPEG = b"\xff\xd8\xff"
@@ -152,6 +153,8 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
         if marker == _START_OF_SCAN and size is not None:
             # Markers cannot occur inside a scan; pictures within comments may count, too.
             scans = data.count(_SCAN_MARKER)
+            if scans > MAX_SCANS:
+                raise CodecError(Refusal.DATA, f"jpeg has {scans} scans, must be at most {MAX_SCANS}")
             if scans * size[0] * size[1] > MAX_SCANNED:
                 raise CodecError(
                     Refusal.SIZE,

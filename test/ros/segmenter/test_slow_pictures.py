@@ -14,7 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool
 
 from robotseg_core.types import Prompt, PromptKind
-from robotseg_ros.common.compressed_codec import MAX_PIXELS, MAX_SCANNED, decode_compressed
+from robotseg_ros.common.compressed_codec import MAX_PIXELS, MAX_SCANNED, MAX_SCANS, decode_compressed
 from robotseg_ros.common.image_codec import CodecError
 from robotseg_ros.common.messages import to_compressed
 from robotseg_ros.segmenter import inference as inference_module
@@ -34,13 +34,15 @@ def with_scans(height, width, repeats):
 
 def test_a_picture_with_too_many_scans_is_refused_before_it_is_decoded(monkeypatch):
     monkeypatch.setattr(cv2, "imdecode", lambda *args: pytest.fail("decoded"))
-    with pytest.raises(CodecError, match=f"has 410 scans, 859832320 pixels to go over, must be at most {MAX_SCANNED}"):
-        decode_compressed(File(with_scans(1024, 2048, 400), "jpeg"))
+    with pytest.raises(CodecError, match=f"has 60 scans, 2013265920 pixels to go over, must be at most {MAX_SCANNED}"):
+        decode_compressed(File(with_scans(4096, 8192, 50), "jpeg"))
+    with pytest.raises(CodecError, match=f"has 110 scans, must be at most {MAX_SCANS}"):
+        decode_compressed(File(with_scans(48, 64, 100), "jpeg"))
 
 
 def test_progressive_pictures_up_to_the_largest_are_read():
     assert decode_compressed(File(with_scans(480, 640, 0), "jpeg")).rgb.shape == (480, 640, 3)
-    assert decode_compressed(File(with_scans(48, 64, 100), "jpeg")).rgb.shape == (48, 64, 3)
+    assert decode_compressed(File(with_scans(48, 64, 50), "jpeg")).rgb.shape == (48, 64, 3)
     assert 10 * MAX_PIXELS <= MAX_SCANNED
 
 
