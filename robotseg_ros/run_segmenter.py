@@ -9,6 +9,7 @@ import sys
 from robotseg_core.lifetime import end_in_order, hangup_ends
 from robotseg_ros.common.allocator import keep_image_memory, keep_out_of_collections
 from robotseg_ros.common.model import ModelLoader, load_robotseg
+from robotseg_ros.run_node import why_no_ros
 
 
 def main(load_model: ModelLoader = load_robotseg) -> int:
@@ -23,6 +24,10 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
     # rclpy's handlers wake its executor and nothing else: until that spins, a signal must break off a model's loading.
     end_in_order()
     keep_image_memory()
+    missing = why_no_ros()
+    if missing:
+        print(f"robotseg: cannot start: {missing}", file=sys.stderr)
+        return 1
     # Only now: the allocator must be set before rclpy is loaded.
     import rclpy
     from rclpy.executors import ExternalShutdownException

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from lifecycle_msgs.srv import ChangeState, GetAvailableTransitions
+from lifecycle_msgs.srv import ChangeState, GetAvailableTransitions, GetState
 from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.context import Context
@@ -117,6 +117,17 @@ def answer_wrong_transitions(node: Node) -> None:
     for service, available in zip(changing, listing, strict=True):
         if not isinstance(service.callback, _Knowing):
             service.callback = _Knowing(service.callback, available.callback)
+
+
+def answer_states(node: Node) -> None:
+    """Answer those who ask a lifecycle node for its state; for callbacks that take long, in the executor's thread."""
+    for service in node.services:
+        if service.srv_type is not GetState:
+            continue
+        with service.handle:
+            request, header = service.handle.service_take_request(GetState.Request)
+        if header is not None:
+            service.send_response(service.callback(request, GetState.Response()), header)
 
 
 class _Knowing:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.exceptions import NameValidationException
 from rclpy.node import Node
 from rclpy.validate_topic_name import validate_topic_name
 
@@ -33,7 +34,7 @@ class FixedParameters:
         value = self.text(name, default, description)
         try:
             validate_topic_name(value)
-        except ValueError as error:
+        except NameValidationException as error:
             raise ValueError(
                 f"{name} is {value!r}, must be the name of a topic: {' '.join(str(error).split())}"
             ) from error
