@@ -138,7 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
     except RuntimeError as error:
         print(f"soak: {error}", file=sys.stderr)
         return 1
-    growth, wrong = judge(rows)
+    growth, wrong = judge(rows, visited=options.preset == "cell")
     wrong += broken
     last = rows[-1] if rows else None
     if last is not None:
