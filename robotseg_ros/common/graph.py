@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,8 +14,8 @@ from rclpy.qos import QoSProfile
 from robotseg_ros.common.qos import describe
 
 CLOCK = "/clock"
-HEARD_S = 1.0
-"""A sender is taken to go on for so long after its last message: a restarted one soon is the only one again."""
+HEARD_S = 2.0
+"""Two senders are taken to go on for so long after they were last heard in turn."""
 MAX_SENDERS = 16
 
 
@@ -58,8 +59,12 @@ def clock_advice(node: Node) -> str:
 class Senders:
     """The senders of one topic that were heard of late, by the identities that the middleware gives them.
 
+    Several send at once where one is heard again after another; one that only comes after another has taken its place.
     Publishers that are there but send nothing, as the remains of one that was killed, do not count.  A middleware that
     gives no identities has one sender.
+
+    Attributes:
+        changed: whether the last message was of another sender than the one before it of the same frame_id.
 
     Args:
         clock: seconds of a steady clock.
@@ -68,6 +73,9 @@ class Senders:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._heard: dict[bytes, tuple[float, str]] = {}
+        self._last: dict[str, bytes] = {}
+        self._mixed: dict[str, float] = {}
+        self.changed = False
 
     def hear(self, info: Mapping[str, Any], frame_id: str) -> int:
         """Note the sender of a message.
@@ -77,18 +85,23 @@ class Senders:
             frame_id: of its header: senders that differ in it can be told apart by whoever reads on.
 
         Returns:
-            How many senders of this frame_id there are now, this one among them.
+            How many senders of this frame_id send at once, this one among them.
         """
         identity = info.get("publisher_gid")
         gid = bytes(identity["data"]) if identity else b""
-        now = self._clock()
-        alone = len(self._heard) == 1 and gid in self._heard
-        self._heard.pop(gid, None)
+        now, before = self._clock(), self._heard.pop(gid, None)
+        self.changed = self._last.get(frame_id, gid) != gid
+        if self.changed and before is not None and now - before[0] <= HEARD_S:
+            self._mixed = {frame: when for frame, when in self._mixed.items() if now - when <= HEARD_S}
+            self._mixed[frame_id] = now
+        if frame_id not in self._last and len(self._last) >= MAX_SENDERS:
+            self._last.clear()
+        self._last[frame_id] = gid
         while len(self._heard) >= MAX_SENDERS:
             del self._heard[next(iter(self._heard))]
         self._heard[gid] = (now, frame_id)
         # The usual case: it is on the way of every image.
-        if alone:
+        if not self._mixed or now - self._mixed.get(frame_id, -math.inf) > HEARD_S:
             return 1
-        self._heard = {gid: (when, frame) for gid, (when, frame) in self._heard.items() if now - when <= HEARD_S}
-        return sum(frame == frame_id for _, frame in self._heard.values())
+        alive = sum(frame == frame_id and now - when <= HEARD_S for when, frame in self._heard.values())
+        return max(2, alive)

@@ -188,8 +188,10 @@ class Camera:
         senders = self._senders.hear(info, image.header.frame_id)
         if senders > 1:
             self._refuse_mixture(senders, image.header.frame_id)
-        else:
-            self._lane.put(image)
+            return
+        if self._senders.changed:
+            self.inference.reset("images come from another publisher")
+        self._lane.put(image)
 
     def _refuse_mixture(self, senders: int, frame_id: str) -> None:
         """Several cameras that nobody can tell apart: what one shows is not what the other's last mask was about."""

@@ -77,17 +77,28 @@ def told_by(number):
     return {"publisher_gid": {"data": bytes([number]) * 16}}
 
 
-def test_senders_that_cannot_be_told_apart_are_counted_while_they_send():
+def test_senders_that_are_heard_in_turn_cannot_be_told_apart():
     now = [0.0]
     senders = Senders(lambda: now[0])
-    assert [senders.hear(told_by(1), "a") for _ in range(3)] == [1, 1, 1]
-    assert senders.hear(told_by(2), "a") == 2 and senders.hear(told_by(1), "a") == 2
+    assert [senders.hear(told_by(1), "a") for _ in range(3)] == [1, 1, 1] and not senders.changed
+    # It may have taken the place of the first; that comes again, and so it has not.
+    assert senders.hear(told_by(2), "a") == 1 and senders.changed
+    assert senders.hear(told_by(1), "a") == 2 and senders.hear(told_by(2), "a") == 2
     # Of another camera, as its header says.
-    assert senders.hear(told_by(3), "b") == 1
+    assert senders.hear(told_by(3), "b") == 1 and not senders.changed
     now[0] += HEARD_S / 2
     assert senders.hear(told_by(1), "a") == 2
-    now[0] += HEARD_S * 0.6
+    now[0] += HEARD_S * 1.1
     assert senders.hear(told_by(1), "a") == 1
+
+
+def test_one_that_comes_after_another_takes_its_place():
+    now = [0.0]
+    senders = Senders(lambda: now[0])
+    for number in range(5):
+        for _ in range(3):
+            now[0] += 0.03
+            assert senders.hear(told_by(number), "a") == 1
 
 
 def test_senders_without_end_take_no_memory_and_a_middleware_without_identities_has_one():

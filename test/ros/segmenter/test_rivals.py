@@ -7,7 +7,9 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from fake_model import FakeModel, robot_picture
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from ros_client import wait_until
+from sensor_msgs.msg import Image
 
+from robotseg_ros.common.messages import to_image
 from robotseg_ros.msg import PartMasks
 
 SECOND = 1_000_000_000
@@ -58,3 +60,41 @@ def test_answers_are_withheld_while_another_publishes_them_too(client, start_seg
         return answered.answered > before + 3
 
     wait_until(answers, "answers again")
+
+
+def test_two_cameras_of_one_frame_are_stale_and_one_of_them_is_answered_again(client, start_segmenter, capfd):
+    node = start_segmenter(FakeModel(), stale_after=0.2)
+    client.listen("parts")
+    client.wait_for_camera_subscriber()
+    other = client.advertise(Image, "/camera/image_raw")
+    counters, stamp = node.cameras[0].inference.counters, SECOND
+
+    def both():
+        nonlocal stamp
+        stamp += 2
+        client.send(robot_picture(), stamp)
+        time.sleep(0.03)
+        other.publish(to_image(client.header(stamp + 1), robot_picture(shift=20), "rgb8"))
+        time.sleep(0.03)
+
+    def refused():
+        both()
+        return counters.refused["senders"] > 20
+
+    wait_until(refused, "refusals")
+    said = capfd.readouterr().err
+    assert "2 publishers send images of frame 'wrist_camera' on /camera/image_raw" in said
+    answered = counters.answered
+    for _ in range(20):
+        both()
+    assert counters.answered == answered and client.heard["parts"][-1].state == PartMasks.STALE
+    client.node.destroy_publisher(other)
+
+    def one():
+        nonlocal stamp
+        stamp += 2
+        client.send(robot_picture(), stamp)
+        time.sleep(0.03)
+        return counters.answered > answered + 3
+
+    wait_until(one, "answers to the one that is left")
