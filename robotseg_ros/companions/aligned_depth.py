@@ -19,7 +19,8 @@ from robotseg_core.geometry.camera import Camera
 from robotseg_core.geometry.depth_filter import Depth
 from robotseg_ros.common.image_codec import CodecError
 from robotseg_ros.companions.calibration import Calibration, apart
-from robotseg_ros.companions.depth_codec import decode_compressed_depth, decode_depth, decode_mask
+from robotseg_ros.companions.compressed_depth import decode_compressed_depth
+from robotseg_ros.companions.depth_codec import decode_depth, decode_mask
 from robotseg_ros.companions.fixed_parameters import FixedParameters
 from robotseg_ros.companions.inputs import Input, Inputs, Status
 

@@ -4,18 +4,15 @@
 from __future__ import annotations
 
 import array
-import struct
 import sys
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from robotseg_core.geometry.depth_filter import Depth
-from robotseg_ros.common.compressed_codec import CompressedLike
 from robotseg_ros.common.image_codec import MAX_SIDE, CodecError, ImageLike, Refusal
 
 DEPTH_TYPES: dict[str, type[np.uint16] | type[np.float32]] = {
@@ -24,11 +21,6 @@ DEPTH_TYPES: dict[str, type[np.uint16] | type[np.float32]] = {
     "32FC1": np.float32,
 }
 """Depth encodings: 16UC1 (some drivers call it mono16) in millimetres, 32FC1 in metres (REP 118)."""
-
-
-DEPTH_HEADER = struct.Struct("<iff")
-"""Of compressedDepth: kind of compression, and the two numbers of its quantisation."""
-PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def decode_depth(image: ImageLike) -> Depth:
@@ -48,52 +40,6 @@ def decode_depth(image: ImageLike) -> Depth:
         raise CodecError(Refusal.ENDIANNESS, f"is_bigendian is {image.is_bigendian}, must be 0 or 1")
     plane = _plane(image, np.dtype(kind).newbyteorder(">" if image.is_bigendian else "<"))
     return plane.astype(plane.dtype.newbyteorder("="), copy=False)
-
-
-def decode_compressed_depth(image: CompressedLike) -> Depth:
-    """Decode a depth image of image_transport's compressedDepth: a PNG of 16 bits behind a header of 12 bytes.
-
-    Returns:
-        [height, width] uint16 (mm) of 16UC1, float32 (m) of 32FC1, which is sent as quantised inverse depth.
-
-    Raises:
-        CodecError: it is something else; the message names the value and the limit.
-    """
-    kind = DEPTH_TYPES.get(image.format.partition(";")[0].strip())
-    if kind is None or "compressedDepth" not in image.format or "rvl" in image.format:
-        raise CodecError(
-            Refusal.FORMAT,
-            f"format is {image.format[:60]!r}, must be '16UC1; compressedDepth png' or '32FC1; compressedDepth png' "
-            f"(RVL is not read: set <topic>.compressedDepth.format to png at the sender)",
-        )
-    data = bytes(image.data)
-    png = data[DEPTH_HEADER.size :]
-    if not png.startswith(PNG) or len(png) < 45:
-        raise CodecError(Refusal.DATA, f"no PNG behind the header of {DEPTH_HEADER.size} bytes: {data[:24].hex(' ')}")
-    width, height, *bits = struct.unpack_from(">IIBB", png, 16)
-    for name, side in (("width", width), ("height", height)):
-        if not 1 <= side <= MAX_SIDE:
-            raise CodecError(Refusal.SIZE, f"{name} of the png is {side}, must be 1 to {MAX_SIDE}")
-    if bits != [16, 0]:
-        raise CodecError(
-            Refusal.DATA, f"png has {bits[0]} bits of colour type {bits[1]}, must have 16 of type 0 (grey)"
-        )
-    if png[-8:-4] != b"IEND":
-        raise CodecError(Refusal.DATA, f"png is cut off: no end chunk in {len(png)} bytes")
-    try:
-        pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise CodecError(Refusal.DATA, f"png of {len(png)} bytes cannot be decoded: {error}") from error
-    if pixels is None or pixels.shape != (height, width) or pixels.dtype != np.uint16:
-        raise CodecError(Refusal.DATA, f"png of {len(png)} bytes, {width} x {height}, cannot be decoded")
-    if kind is np.uint16:
-        return np.asarray(pixels, np.uint16)
-    _, a, b = DEPTH_HEADER.unpack_from(data)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        depth = np.float32(a) / (pixels.astype(np.float32) - np.float32(b))
-    # 0 says nothing, and so does what no camera measures.
-    depth[(pixels == 0) | ~np.isfinite(depth) | (depth <= 0)] = np.nan
-    return depth
 
 
 def decode_mask(image: ImageLike) -> NDArray[np.uint8]:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mask and depth are joined only where they are of one view; what does not come, or cannot, is said."""
 
-import struct
 import time
 
 import cv2
@@ -17,10 +16,10 @@ from ros_client import wait_until
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from robotseg_core.geometry.camera import Camera
-from robotseg_ros.common.image_codec import CodecError
 from robotseg_ros.common.messages import to_compressed, to_image
 from robotseg_ros.companions.calibration import apart
-from robotseg_ros.companions.depth_codec import DEPTH_HEADER, decode_compressed_depth, decode_depth, to_depth_image
+from robotseg_ros.companions.compressed_depth import HEADER
+from robotseg_ros.companions.depth_codec import decode_depth, to_depth_image
 from robotseg_ros.companions.self_filter import SelfFilter
 from robotseg_ros.companions.servo import Servo
 from robotseg_ros.msg import GripperPose
@@ -208,56 +207,8 @@ def test_diagnostics_of_inputs_that_come(bench):
 
 # ------------------------------------------------------------------------------------------------ compressedDepth
 def compressed_depth(pixels, kind="16UC1", a=0.0, b=0.0, name=None):
-    data = DEPTH_HEADER.pack(0, a, b) + cv2.imencode(".png", pixels)[1].tobytes()
+    data = HEADER.pack(0, a, b) + cv2.imencode(".png", pixels)[1].tobytes()
     return File(data, name or f"{kind}; compressedDepth png")
-
-
-def test_compressed_depth_in_millimetres_is_read_exactly():
-    depth = np.arange(1200, dtype=np.uint16).reshape(30, 40) * 7
-    for name in ("16UC1; compressedDepth png", "16UC1; compressedDepth"):
-        read = decode_compressed_depth(compressed_depth(depth, name=name))
-        assert read.dtype == np.uint16 and np.array_equal(read, depth)
-
-
-def test_compressed_depth_in_metres_is_inverse_and_quantised():
-    metres = np.array([[0.5, 1.0, 2.0, 4.0], [0.7, 3.0, np.nan, 9.0]], np.float32)
-    # As compressed_depth_image_transport does it, for depth up to 10 m with 100 m of quantisation.
-    a = 100.0 * (100.0 + 1)
-    b = 1.0 - a / 10.0
-    sent = np.where(np.isnan(metres), 0, np.rint(a / metres + b)).astype(np.uint16)
-    read = decode_compressed_depth(compressed_depth(sent, "32FC1", a, b))
-    assert read.dtype == np.float32 and np.isnan(read[1, 2])
-    assert np.nanmax(np.abs(read - metres)) < 0.01
-
-
-@pytest.mark.parametrize(
-    ("file", "words"),
-    [
-        (File(b"\0" * 12, "16UC1; compressedDepth"), "no PNG behind the header"),
-        (File(b"", "16UC1; compressedDepth"), "no PNG behind the header"),
-        (compressed_depth(np.zeros((4, 4), np.uint16), name="16UC1; compressedDepth rvl"), "RVL is not read"),
-        (compressed_depth(np.zeros((4, 4), np.uint16), name="jpeg"), "format is 'jpeg'"),
-        (compressed_depth(np.zeros((4, 4), np.uint8)), "png has 8 bits"),
-        (compressed_depth(np.zeros((4, 4, 3), np.uint16)), "16 bits of colour type 2"),
-        (File(compressed_depth(np.zeros((4, 4), np.uint16)).data[:-1], "16UC1; compressedDepth"), "cut off"),
-    ],
-)
-def test_compressed_depth_that_is_something_else_is_refused(file, words):
-    with pytest.raises(CodecError, match=words):
-        decode_compressed_depth(file)
-
-
-def test_a_png_that_says_it_is_huge_is_refused_before_it_is_decoded():
-    good = bytearray(compressed_depth(np.zeros((4, 4), np.uint16)).data)
-    struct.pack_into(">II", good, DEPTH_HEADER.size + 16, 100_000, 100_000)
-    with pytest.raises(CodecError, match="width of the png is 100000, must be 1 to"):
-        decode_compressed_depth(File(bytes(good), "16UC1; compressedDepth png"))
-
-
-def test_numbers_of_the_header_that_are_none_measure_nothing():
-    for a, b in ((float("nan"), 0.0), (float("inf"), 1.0), (0.0, 0.0), (1.0, 5.0)):
-        read = decode_compressed_depth(compressed_depth(np.full((2, 2), 5, np.uint16), "32FC1", a, b))
-        assert np.isnan(read).all()
 
 
 def test_self_filter_listens_to_a_compressed_depth_topic(context, peer):
