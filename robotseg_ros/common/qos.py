@@ -138,11 +138,13 @@ class Topics:
 
     Publishers of a lifecycle node are its lifecycle publishers.
 
-    Every QoS can be overridden by parameters ``qos_overrides.<topic>.<publisher|subscription>.<policy>``.
+    Every QoS can be overridden by parameters ``qos_overrides.<topic>.<publisher|subscription>.<policy>``, unless
+    ``overridable`` is False.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, *, overridable: bool = True) -> None:
         self._node = node
+        self._overridable = overridable
         self._log = CameraLog(node)
         # By topic.
         self._suspects: dict[str, _Suspect] = {}
@@ -177,7 +179,7 @@ class Topics:
             callback,
             qos,
             callback_group=group,
-            qos_overriding_options=QoSOverridingOptions(OVERRIDABLE),
+            qos_overriding_options=QoSOverridingOptions(OVERRIDABLE) if self._overridable else None,
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=lambda event: self._suspect(name, qos, event),
                 message_lost=None if lost is None else lambda event: lost(believable(event.total_count_change)),
@@ -275,4 +277,5 @@ class Topics:
         who = who[:MOST_NAMED] + ([f"{len(who) - MOST_NAMED} more"] if len(who) > MOST_NAMED else [])
         end = "publisher" if publishing else "subscription"
         verb = "gets no messages from here" if publishing else "sends messages that cannot come here"
-        return f"{', '.join(who)} ({verb}; change it there, or here with parameters qos_overrides.{topic}.{end}.*)"
+        here = f", or here with parameters qos_overrides.{topic}.{end}.*" if self._overridable else ""
+        return f"{', '.join(who)} ({verb}; change it there{here})"

@@ -69,7 +69,7 @@ class Inputs:
     def __init__(self, node: Node, status: Callable[[], Status]) -> None:
         self._node, self._status = node, status
         self.log = CameraLog(node)
-        self._topics = Topics(node)
+        self._topics = Topics(node, overridable=False)
         self._inputs: list[Input] = []
         self._publisher = node.create_publisher(
             DiagnosticArray,
