@@ -53,7 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Temporary folders and child processes are ours to take down, whichever signal it is.
     end_in_order()
     if argv and argv[0] in FORWARDED:
-        module = importlib.import_module(FORWARDED[argv[0]][0])
+        try:
+            module = importlib.import_module(FORWARDED[argv[0]][0])
+        except ModuleNotFoundError as error:
+            return _missing(argv[0], error)
         try:
             return int(module.main(argv[1:]) or 0)
         except KeyboardInterrupt:
@@ -66,8 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             try:
                 module = importlib.import_module(NODE_BENCH if name == "bench" and "--node" in argv else path)
             except ModuleNotFoundError as error:
-                print(f"robotseg {name}: this needs {error.name}, which is not installed here", file=sys.stderr)
-                return 2
+                return _missing(name, error)
             module.add_arguments(sub)
             sub.set_defaults(run=module.run)
     for name, (_, text) in FORWARDED.items():
@@ -80,6 +82,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _missing(command: str, error: ModuleNotFoundError) -> int:
+    """Say what a command needs; it is in an extra of the package (see pyproject.toml)."""
+    print(f"robotseg {command}: this needs {error.name}, which is not installed here", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

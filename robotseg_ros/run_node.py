@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
 from robotseg_core.lifetime import end_in_order, hangup_ends
 from robotseg_ros.common.allocator import keep_image_memory
+from robotseg_ros.common.fastdds import prepare
 
 NODES = {
     "self_filter": ("robotseg_ros.companions.self_filter", "SelfFilter"),
@@ -46,17 +48,19 @@ def run(name: str) -> int:
     # rclpy's handlers wake its executor and nothing else: until that spins, a signal must end what is being set up.
     end_in_order()
     keep_image_memory()
+    trouble = prepare(os.environ)
+    # Only now: profile and allocator must be set before rclpy is loaded.
     missing = why_no_ros()
     if missing:
         print(f"{name}: cannot start: {missing}", file=sys.stderr)
         return 1
-    # Only now: the allocator must be set before rclpy is loaded.
     import rclpy
     from rclpy.executors import ExternalShutdownException
     from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 
     from robotseg_ros.common.camera_log import in_a_line
     from robotseg_ros.common.executor import SteadyExecutor
+    from robotseg_ros.unknown_parameters import unknown_parameters
 
     module, kind = NODES[name]
     node = None
@@ -68,6 +72,9 @@ def run(name: str) -> int:
         except Exception as error:
             rclpy.logging.get_logger(name).fatal(f"cannot start: {in_a_line(error)}")
             return 1
+        for words in (trouble, *unknown_parameters(node)):
+            if words:
+                node.get_logger().warning(words)
         install_signal_handlers()
         hangup_ends()
         executor = SteadyExecutor()

@@ -8,6 +8,7 @@ import sys
 
 from robotseg_core.lifetime import end_in_order, hangup_ends
 from robotseg_ros.common.allocator import keep_image_memory, keep_out_of_collections
+from robotseg_ros.common.fastdds import prepare
 from robotseg_ros.common.model import ModelLoader, load_robotseg
 from robotseg_ros.run_node import why_no_ros
 
@@ -24,11 +25,12 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
     # rclpy's handlers wake its executor and nothing else: until that spins, a signal must break off a model's loading.
     end_in_order()
     keep_image_memory()
+    trouble = prepare(os.environ)
+    # Only now: profile and allocator must be set before rclpy is loaded.
     missing = why_no_ros()
     if missing:
         print(f"robotseg: cannot start: {missing}", file=sys.stderr)
         return 1
-    # Only now: the allocator must be set before rclpy is loaded.
     import rclpy
     from rclpy.executors import ExternalShutdownException
     from rclpy.signals import SignalHandlerOptions, install_signal_handlers
@@ -36,8 +38,9 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
     from robotseg_ros.common.camera_log import in_a_line
     from robotseg_ros.common.executor import SteadyExecutor
     from robotseg_ros.segmenter.node import NODE_NAME, Segmenter
+    from robotseg_ros.unknown_parameters import unknown_parameters
 
-    segmenter = None
+    segmenter = executor = None
     try:
         try:
             rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
@@ -46,6 +49,9 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
         except Exception as error:
             rclpy.logging.get_logger(NODE_NAME).fatal(f"cannot start: {in_a_line(error)}")
             return 1
+        for words in (trouble, *unknown_parameters(segmenter)):
+            if words:
+                segmenter.get_logger().warning(words)
         if segmenter.options.autostart and not segmenter.autostart():
             return 1
         keep_out_of_collections()
@@ -58,6 +64,9 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
         pass
     finally:
         ended = segmenter is None or segmenter.stop()
+        if executor is not None:
+            # It holds what it waited for, and that the node.
+            executor.shutdown()
         if segmenter is not None:
             segmenter.destroy_node()
         rclpy.try_shutdown()

@@ -35,8 +35,9 @@ def why_silent(node: Node, topic: str, kind: type, wanted: QoSProfile) -> str:
     types = sorted({publisher.topic_type for publisher in publishers})
     if expected not in types:
         return f"it is published as {', '.join(types)}, {expected} is expected"
-    reasons = [describe(publisher.qos_profile, wanted) for publisher in publishers]
-    return reasons[0] if all(reasons) else ""
+    reasons = {describe(publisher.qos_profile, wanted) for publisher in publishers if publisher.topic_type == expected}
+    # Where one of several would do, it simply sends nothing.
+    return "" if "" in reasons else "; ".join(sorted(reasons))
 
 
 def clock_advice(node: Node) -> str:

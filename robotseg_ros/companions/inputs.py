@@ -127,11 +127,12 @@ class Inputs:
 
     def refuse(self, entry: Input, error: Exception | str) -> None:
         """Count and log a message that is not what it says."""
-        entry.refused += 1
-        entry.last_refusal = cut(str(error), MAX_WORDS)
+        # Said before it is counted: whoever sees the count finds the reason in the log.
+        entry.last_refusal, count = cut(str(error), MAX_WORDS), entry.refused + 1
         self.log.warning(
-            f"refused {entry.what}", f"{entry.what} refused: {entry.last_refusal} ({entry.refused} refused so far)"
+            f"refused {entry.what}", f"{entry.what} refused: {entry.last_refusal} ({count} refused so far)"
         )
+        entry.refused = count
 
     @property
     def refused(self) -> int:
@@ -144,7 +145,9 @@ class Inputs:
         for entry in self._inputs:
             before, entry.silent = entry.silent, self._why_silent(entry, now)
             if entry.silent and entry.silent != before:
-                self.log.warning(f"silent {entry.what}", f"no {entry.what} on {entry.topic} {entry.silent}")
+                self.log.warning(
+                    f"silent {entry.what} {entry.silent[:80]}", f"no {entry.what} on {entry.topic} {entry.silent}"
+                )
         array = DiagnosticArray(status=[self._of_node(), *(self._of_input(e, problems) for e in self._inputs)])
         array.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(array)
@@ -153,7 +156,7 @@ class Inputs:
         if now - entry.since <= SILENCE_S:
             return ""
         why = cut(why_silent(self._node, entry.topic, entry.kind, entry.qos), MAX_WORDS)
-        return f"for {SILENCE_S:.0f} s{': ' + why if why else ''}"
+        return f"for {SILENCE_S:.0f} s{': ' + why if why else ', although it is published'}"
 
     def _of_node(self) -> DiagnosticStatus:
         level, message, values = self._status()

@@ -47,6 +47,8 @@ PART_SCHEMA = {
     "properties": {"score": {"type": "number"}, "area": {"type": "integer"}, "present": {"type": "boolean"}},
 }
 PARTS_SCHEMA = {
+    # What Foxglove shows as its name.
+    "title": "robotseg.Parts",
     "type": "object",
     "properties": {
         "state": {"type": "string"},

@@ -237,8 +237,10 @@ class Camera:
 
     def _refuse_hint(self, words: str) -> None:
         counters = self.inference.counters
-        counters.prompts_refused += 1
-        self.inference.log.warning("hint", f"{cut(words, HINT_WORDS)} ({counters.prompts_refused} refused so far)")
+        # Said before it is counted: whoever sees the count finds the reason in the log.
+        count = counters.prompts_refused + 1
+        self.inference.log.warning("hint", f"{cut(words, HINT_WORDS)} ({count} refused so far)")
+        counters.prompts_refused = count
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self.inference.reset()

@@ -223,7 +223,9 @@ class Inference:
         before, now = self._sequence, Sequence.of(header, decoded)
         self._sequence = now
         why = "" if before is None else before.broken_by(now, replay=self._replay)
-        said = f"{why} of the images has changed from {before} to {now}"
+        said = ""
+        if before is not None and why:
+            said = f"{why} of the images has changed from {before.told(why)} to {now.told(why)}"
         if self._reset_wanted:
             self._reset_wanted = False
             why, said = "reset", self._reset_why

@@ -20,6 +20,7 @@ from robotseg_ros.segmenter.encoder_batch import EncoderBatch
 from robotseg_ros.segmenter.inference import Inference
 from robotseg_ros.segmenter.parameters import CameraOptions, LiveOptions, Parameters, SegmenterOptions
 from robotseg_ros.segmenter.publishers import Publishers
+from robotseg_ros.segmenter.vision_messages import VisionMessages
 from robotseg_ros.segmenter.watch import Watch
 from robotseg_ros.segmenter.worker import FairWorker
 
@@ -82,11 +83,14 @@ class Segmenter(LifecycleNode):
                 for topic in filter(None, (camera.image, camera.info, camera.click_topic)):
                     validate_topic_name(topic)
                     self.resolve_topic_name(topic)
+            vision = VisionMessages() if self.options.vision_msgs else None
             started = time.monotonic()
             model = self._load()
             self._model = model
             for camera in self.options.cameras:
-                self._outputs.append(Publishers(self, self._topics, camera, model, replay=self.options.replay))
+                self._outputs.append(
+                    Publishers(self, self._topics, camera, model, replay=self.options.replay, vision=vision)
+                )
             self._diagnostics = Diagnostics(self, self._topics, model)
             self._watch = Watch(self._look, WATCH_PERIOD_S, "watch")
             self.get_logger().info(
@@ -182,6 +186,18 @@ class Segmenter(LifecycleNode):
         if failed:
             raise failed[0]
         return made[0]
+
+    def destroy_node(self) -> None:
+        """Destroy the node, and with it what rclpy forgets: the lifecycle's state machine.
+
+        It keeps the node's DDS participant, which else leaves its shared memory behind and stays in the graph, until
+        Python's garbage collector finds it in the node's reference cycles; in a process that keeps these out of
+        collections, for ever.
+        """
+        super().destroy_node()
+        state_machine = self.__dict__.pop("_state_machine", None)
+        if state_machine is not None:
+            state_machine.destroy_when_not_in_use()
 
     def _open(self, options: CameraOptions, publishers: Publishers) -> Camera:
         assert self._model is not None and self._worker is not None

@@ -63,12 +63,14 @@ class SegmenterOptions:
         model: what to load.
         replay: whether every image is worked on, in order, instead of the newest.
         autostart: whether the executable configures and activates the node by itself.
+        vision_msgs: whether messages of vision_msgs are published, too.
     """
 
     cameras: tuple[CameraOptions, ...]
     model: ModelOptions
     replay: bool
     autostart: bool
+    vision_msgs: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,12 +160,15 @@ class Parameters:
             self.live = _updated(self.live, [parameter for parameter in parameters if parameter.name in _LIVE])
         return result
 
-    def _resolve(self, topic: str) -> str:
-        """The full name of a topic after remapping; as it is where it is none: configuring says so."""
+    def _remapped(self, topic: str) -> str:
+        """The name that ``-r`` gives a topic; as it is, where no rule is for it."""
         try:
-            return str(self._node.resolve_topic_name(topic))
+            expanded = self._node.resolve_topic_name(topic, only_expand=True)
+            resolved = self._node.resolve_topic_name(topic)
         except (ValueError, RuntimeError):
+            # A name that cannot be one is named when the node is configured.
             return topic
+        return topic if expanded == resolved else str(resolved)
 
     def _declare_options(self) -> SegmenterOptions:
         def fixed(name: str, default: Any, description: str, **limits: Any) -> Any:
@@ -197,7 +202,7 @@ class Parameters:
             integer_range=[IntegerRange(from_value=0, to_value=MAX_BATCH)],
         )
         return SegmenterOptions(
-            cameras=tuple(_declare_camera(fixed, self._resolve, name, transport) for name in names),
+            cameras=tuple(_declare_camera(fixed, name, transport, self._remapped) for name in names),
             model=ModelOptions(
                 preset=fixed("preset", "nano", "Model preset."),
                 device=fixed("device", "auto", "Where the model runs: auto, cpu or cuda."),
@@ -224,11 +229,16 @@ class Parameters:
             ),
             replay=replay,
             autostart=fixed("autostart", False, "Configure and activate the node by itself."),
+            vision_msgs=fixed(
+                "vision_msgs",
+                False,
+                "Publish ~/detections and ~/vision_label_info (vision_msgs, which must be installed), too.",
+            ),
         )
 
 
 def _declare_camera(
-    fixed: Callable[..., Any], resolve: Callable[[str], str], name: str, transport: str
+    fixed: Callable[..., Any], name: str, transport: str, remapped: Callable[[str], str]
 ) -> CameraOptions:
     prefix = f"{name}." if name else ""
     image = fixed(
@@ -242,9 +252,10 @@ def _declare_camera(
     )
     base = image if transport == "raw" else image.removesuffix(COMPRESSED_SUFFIX)
     compressed = transport == "compressed" or (transport == "auto" and base != image)
-    # What is derived from the image topic follows its remapping, as with image_transport.
-    beside = f"{resolve(base).rpartition('/')[0]}/camera_info"
-    topic = resolve(base) + COMPRESSED_SUFFIX if compressed else image
+    # What is derived follows a remapping, as with image_transport.
+    base = remapped(base)
+    beside = f"{base.rpartition('/')[0]}/camera_info" if "/" in base else "camera_info"
+    topic = base + COMPRESSED_SUFFIX if compressed else image
     return CameraOptions(name, image=topic, compressed=compressed, info=info or beside, click_topic=click_topic)
 
 

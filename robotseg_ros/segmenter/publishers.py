@@ -24,6 +24,7 @@ from robotseg_ros.common import messages, qos
 from robotseg_ros.common.mask_policy import BALANCED
 from robotseg_ros.common.model import Model
 from robotseg_ros.segmenter.parameters import KEEP, CameraOptions, LiveOptions
+from robotseg_ros.segmenter.vision_messages import VisionMessages
 
 KEPT = 256
 """Messages of which is known that they are from here."""
@@ -82,17 +83,26 @@ class Publishers:
     """All outputs of one camera.  They may be used from another thread than the executor's."""
 
     def __init__(
-        self, node: LifecycleNode, topics: qos.Topics, camera: CameraOptions, model: Model, *, replay: bool
+        self,
+        node: LifecycleNode,
+        topics: qos.Topics,
+        camera: CameraOptions,
+        model: Model,
+        *,
+        replay: bool,
+        vision: VisionMessages | None = None,
     ) -> None:
         self._node = node
         self._topics = topics
         self._camera = camera
         self._model = model
+        self._vision = vision
         self._made: list[Any] = []
         self._said: deque[tuple[object, ...]] = deque(maxlen=KEPT)
 
         def advertise(kind: type, topic: str) -> Any:
-            self._made.append(topics.advertise(kind, topic, qos.output_qos(replay)))
+            name = topic if topic.startswith(("/", "~")) else camera.output(topic)
+            self._made.append(topics.advertise(kind, name, qos.output_qos(replay)))
             return self._made[-1]
 
         try:
@@ -104,13 +114,22 @@ class Publishers:
             self._parts = advertise(ros_msg.PartMasks, camera.output("parts"))
             self._label_info = topics.advertise(ros_msg.LabelInfo, camera.output("label_info"), qos.latched_qos())
             self._made.append(self._label_info)
+            if vision is not None:
+                self._detections = advertise(vision.messages.Detection2DArray, "detections")
+                self._vision_info = topics.advertise(
+                    vision.messages.LabelInfo, camera.output("vision_label_info"), qos.latched_qos()
+                )
+                self._made.append(self._vision_info)
         except Exception:
             self.destroy()
             raise
 
     def publish_once(self) -> None:
         """Publish what is latched; after every activation."""
-        self._label_info.publish(messages.label_info(Header(stamp=self._node.get_clock().now().to_msg())))
+        header = Header(stamp=self._node.get_clock().now().to_msg())
+        self._label_info.publish(messages.label_info(header))
+        if self._vision is not None:
+            self._vision_info.publish(self._vision.label_info(header))
 
     def publish(self, answer: Answer, live: LiveOptions) -> None:
         """Publish the answer to one image."""
@@ -135,6 +154,8 @@ class Publishers:
                 dropped=answer.dropped,
             )
         )
+        if self._vision is not None and self._detections.get_subscription_count():
+            self._detections.publish(self._vision.detections(header, result))
         self._labels.publish(header, lambda: messages.label_image(result))
         mask = pictures.keep_robot if live.masked_image == KEEP else pictures.remove_robot
         self._masked_image.publish(header, lambda: mask(rgb, result["robot"].mask))

@@ -35,8 +35,14 @@ from robotseg_ros.common.executor import SteadyExecutor
 from robotseg_ros.common.messages import stamp_ns, to_image
 from robotseg_ros.companions.depth_codec import decode_mask, to_depth_image
 from robotseg_ros.msg import GripperPose
-from robotseg_ros.tools.servo_plot import Record, Step, write_pictures, write_plot
-from robotseg_ros.tools.servo_scene import ServoScene, Shot, Target
+
+try:
+    from robotseg_ros.tools.servo_plot import Record, Step, write_pictures, write_plot
+    from robotseg_ros.tools.servo_scene import ServoScene, Shot, Target
+except ModuleNotFoundError as error:
+    if __name__ != "__main__":
+        raise
+    sys.exit(f"servo_example: this needs {error.name}, which is not installed here (pip install mujoco matplotlib)")
 
 CAMERA = "/camera/image_raw"
 DEPTH = "/camera/depth"

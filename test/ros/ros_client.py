@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A camera and a listener in one node, and the segmenter in a thread of the test's process."""
 
+import os
+import re
 import threading
 import time
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -27,6 +30,20 @@ def wait_until(condition, what, timeout=TIMEOUT_S):
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {timeout} s"
         time.sleep(0.005)
+
+
+def segments_of(pid):
+    """Shared memory of a process's own participants, as paths: what it holds the lock of."""
+    segments = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = os.readlink(link)
+        except FileNotFoundError:
+            # Closed meanwhile.
+            continue
+        if re.search(r"/fast(dds|rtps)_[0-9a-f]{16}_el$", target):
+            segments.add(Path(target.removesuffix("_el")))
+    return segments
 
 
 class Spinner:
@@ -102,14 +119,25 @@ class Client(Spinner):
         wait_until(lambda: publisher.get_subscription_count() > 0, f"subscriber of {topic}")
         return publisher
 
-    def call(self, kind, name, request):
-        """Call a service and return its response."""
+    def call(self, kind, name, request, again_after=TIMEOUT_S):
+        """Call a service and return its response.
+
+        What only asks may ask again after some seconds: an answer is lost where the server does not know us yet.
+        """
         service = self.node.create_client(kind, name)
         assert service.wait_for_service(TIMEOUT_S), f"no service {name}"
-        answer = service.call_async(request)
-        wait_until(answer.done, f"answer of {name}")
+        answers, asked = [service.call_async(request)], time.monotonic()
+
+        def answered():
+            nonlocal asked
+            if time.monotonic() - asked > again_after:
+                answers.append(service.call_async(request))
+                asked = time.monotonic()
+            return any(answer.done() for answer in answers)
+
+        wait_until(answered, f"answer of {name}")
         self.node.destroy_client(service)
-        return answer.result()
+        return next(answer.result() for answer in answers if answer.done())
 
     def wait_for_camera_subscriber(self):
         wait_until(lambda: self.camera.get_subscription_count() > 0, "subscriber of the camera")

@@ -61,9 +61,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--probe-every", type=float, default=None, help="seconds between measurements (default 90)")
     parser.add_argument("--no-first-probe", action="store_true", help="do not measure what the run starts from")
     parser.add_argument("--lr", type=float, default=None, help="peak learning rate (default: the run's)")
-    parser.add_argument(
-        "--schedule", default="gpu", choices=sorted(SCHEDULES), help="gpu (default) or hints, for a CPU"
-    )
     parser.add_argument("--small", type=int, default=None, metavar="SIZE", help="a run of this size for a CPU")
     parser.add_argument("--seed", type=int, default=0)
 

@@ -71,3 +71,26 @@ def test_a_ros_of_another_python_is_said_in_one_line(tmp_path, command):
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert ended.returncode == 1 and len(ended.stderr.splitlines()) == 1
     assert f"rclpy in {tmp_path / 'rclpy'} is not for it: that is the ROS of another Python" in ended.stderr
+
+
+def test_parameters_that_the_node_does_not_have_are_named_with_what_may_be_meant(domain_id, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "/**: {ros__parameters: {max_agee: 1.0, cameras: [wrist], wrist: {camera: /w, camra: /v}, use_sim_time: false,"
+        " qos_overrides: {/w: {subscription: {depth: 2}}}}}"
+    )
+    # It ends by itself, because the model cannot be loaded, long after it has said it.
+    arguments = ["--ros-args", "--params-file", str(file), "-p", "autostart:=true", "-p", "zzz:=1"]
+    code = (
+        "import sys; from robotseg_ros.run_segmenter import main\n"
+        "def fail(options): raise ValueError('no model')\n"
+        "sys.exit(main(fail))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1 and "no model" in ended.stderr
+    said = [line.partition("]: ")[2] for line in ended.stderr.splitlines() if "has no effect" in line]
+    assert said == [
+        "parameter max_agee is none of this node and has no effect; is max_age meant?",
+        "parameter wrist.camra is none of this node and has no effect; is wrist.camera meant?",
+        "parameter zzz is none of this node and has no effect",
+    ]
