@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import cv2
 import yaml
 
+from robotseg_core.lifetime import end_in_order
+
 COMMANDS = {
     "segment": ("robotseg_core.files.segment", "write the masks of an image, a video or a folder of frames"),
     "bag": ("robotseg_ros.tools.bag", "add mask topics to a recorded ROS 2 bag"),
@@ -48,12 +50,17 @@ FORWARDED = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; user errors end with one line on standard error and exit status 2."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    # Temporary folders and child processes are ours to take down, whichever signal it is.
+    end_in_order()
     if argv and argv[0] in FORWARDED:
         try:
             module = importlib.import_module(FORWARDED[argv[0]][0])
         except ModuleNotFoundError as error:
             return _missing(argv[0], error)
-        return int(module.main(argv[1:]) or 0)
+        try:
+            return int(module.main(argv[1:]) or 0)
+        except KeyboardInterrupt:
+            return 130
     parser = argparse.ArgumentParser(prog="robotseg", description="Which pixels of a camera frame are the robot?")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (path, text) in COMMANDS.items():

@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import IO
 
+from robotseg_core.lifetime import end_with
 from robotseg_ros.common.domains import PrivateDomain
 from robotseg_ros.common.fastdds import prepare
 
@@ -34,8 +36,13 @@ def use_private_domain() -> None:
 
 
 def start(command: Sequence[str], stdout: int | IO[str] | None = None) -> subprocess.Popen[str]:
-    """Start a process in a session of its own: Ctrl-C comes to us alone, who then stop it in order."""
-    return subprocess.Popen(command, stdout=stdout, text=True, start_new_session=True)
+    """Start a process in a session of its own: Ctrl-C comes to us alone, who then stop it in order.
+
+    However we end, it does not outlive us.
+    """
+    return subprocess.Popen(
+        command, stdout=stdout, text=True, start_new_session=True, preexec_fn=partial(end_with, os.getpid())
+    )
 
 
 def stop(process: subprocess.Popen[str]) -> None:

@@ -37,7 +37,7 @@ class CameraOptions:
 
     Attributes:
         name: of the camera among several; empty when there is only one.
-        image: topic of its images.
+        image: topic of its images, before remapping where that is not compressed.
         compressed: whether CompressedImage is subscribed to.
         info: topic of its camera_info.
         click_topic: of PointStamped clicks of a viewer; empty: none.
@@ -165,7 +165,7 @@ class Parameters:
         try:
             expanded = self._node.resolve_topic_name(topic, only_expand=True)
             resolved = self._node.resolve_topic_name(topic)
-        except Exception:
+        except (ValueError, RuntimeError):
             # A name that cannot be one is named when the node is configured.
             return topic
         return topic if expanded == resolved else str(resolved)
@@ -173,7 +173,11 @@ class Parameters:
     def _declare_options(self) -> SegmenterOptions:
         def fixed(name: str, default: Any, description: str, **limits: Any) -> Any:
             descriptor = ParameterDescriptor(description=description, read_only=True, **limits)
-            return self._node.declare_parameter(name, default, descriptor).value
+            value = self._node.declare_parameter(name, default, descriptor).value
+            if value is None and name != "cameras":
+                # An empty list in a parameter file has no type, and comes as nothing.
+                raise ValueError(f"{name} is an empty list, must be a {type(default).__name__}")
+            return value
 
         names = _camera_names(
             fixed("cameras", [""], "Names of several cameras that share the model; none: a single one without a name.")
@@ -255,13 +259,14 @@ def _declare_camera(
     return CameraOptions(name, image=topic, compressed=compressed, info=info or beside, click_topic=click_topic)
 
 
-def _camera_names(given: Sequence[str]) -> tuple[str, ...]:
+def _camera_names(given: Sequence[str] | None) -> tuple[str, ...]:
     """The names of several cameras, or one empty name.
 
     Raises:
         ValueError: a name that cannot be part of a topic, one given twice, or too many.
     """
-    names = tuple(name for name in given if name)
+    # An empty list in a parameter file has no type, and comes as nothing.
+    names = tuple(name for name in given or () if name)
     if len(names) > MAX_CAMERAS:
         raise ValueError(f"cameras has {len(names)} names, must have at most {MAX_CAMERAS}")
     for name in names:

@@ -15,6 +15,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
+from robotseg_ros.common.executor import SteadyExecutor
 from robotseg_ros.common.messages import stamp_ns, to_image
 from robotseg_ros.msg import PartMasks, Prompt
 from robotseg_ros.segmenter.node import Segmenter
@@ -46,11 +47,11 @@ def segments_of(pid):
 
 
 class Spinner:
-    """An executor with one node in a thread."""
+    """An executor with one node in a thread; nodes of ours run in that of their processes."""
 
-    def __init__(self, context, node):
+    def __init__(self, context, node, kind=SingleThreadedExecutor):
         self.node = node
-        self.executor = SingleThreadedExecutor(context=context)
+        self.executor = kind(context=context)
         self.executor.add_node(node)
         self.stopping = threading.Event()
         self.thread = threading.Thread(target=self._spin)
@@ -77,11 +78,12 @@ class SegmenterInThread(Spinner):
     def __init__(self, context, model, parameters, **arguments):
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
         node = Segmenter(lambda options: model, context=context, parameter_overrides=overrides, **arguments)
-        super().__init__(context, node)
+        super().__init__(context, node, SteadyExecutor)
 
     def close(self):
         self.node.stop()
         super().close()
+        assert not self.executor.failures
 
 
 class Client(Spinner):

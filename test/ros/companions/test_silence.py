@@ -10,7 +10,7 @@ from ros_client import wait_until
 from sensor_msgs.msg import CompressedImage, Image
 
 from robotseg_ros.common.messages import to_image
-from robotseg_ros.companions import silence
+from robotseg_ros.companions import inputs
 from robotseg_ros.companions.self_filter import SelfFilter
 from robotseg_ros.companions.servo import Servo
 
@@ -18,8 +18,8 @@ from robotseg_ros.companions.servo import Servo
 @pytest.fixture
 def start(context, monkeypatch, capfd):
     """Starts a node, and a peer beside it; what it has said can be waited for."""
-    monkeypatch.setattr(silence, "SILENCE_S", 0.3)
-    monkeypatch.setattr(silence, "LOOK_PERIOD_S", 0.05)
+    monkeypatch.setattr(inputs, "SILENCE_S", 0.3)
+    monkeypatch.setattr(inputs, "PERIOD_S", 0.05)
     running, text = [], []
 
     def said(words):
