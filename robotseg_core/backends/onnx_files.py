@@ -8,19 +8,24 @@ import logging
 import os
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from robotseg_core.backends.calibration import shipped_frames, tensors
 from robotseg_core.backends.encoder import EncoderGraph
+from robotseg_core.backends.int8_graph import Layer, calibrate, to_int8
 from robotseg_core.backends.onnx_graph import check_precision, folded, to_half
 from robotseg_core.model.image_encoder_base import PATCH_STRIDE, HieraTrunk
 from robotseg_core.model.robotseg_model import RobotSegModel
 
 log = logging.getLogger(__name__)
 
-GRAPH_VERSION = 3
+GRAPH_VERSION = 4
 """Raised when the export changes, so that no graph or engine of before is taken from the cache."""
 
 
@@ -63,14 +68,46 @@ def writable_cache_folder() -> Path:
     return folder
 
 
-def cached_onnx(model: RobotSegModel, precision: str = "fp32") -> Path:
-    """Path of the exported encoder; exported now if it is not there yet."""
-    kind = "" if precision == "fp32" else f"_{precision}"
+def _path(model: RobotSegModel, kind: str) -> Path:
     name = f"encoder_{model.config.name}_{model.config.image_size}{kind}_{encoder_hash(model)}.onnx"
-    path = writable_cache_folder() / name
+    return writable_cache_folder() / name
+
+
+def int8_path(model: RobotSegModel) -> Path:
+    """Where the encoder in 8 bits is kept, whatever frames it was calibrated on."""
+    return _path(model, "_int8")
+
+
+def cached_onnx(model: RobotSegModel, precision: str = "fp32") -> Path:
+    """Path of the encoder's graph in ``fp32``, ``fp16`` or ``int8``; made now if it is not there yet."""
+    path = int8_path(model) if precision == "int8" else _path(model, "" if precision == "fp32" else f"_{precision}")
     if not path.exists():
-        export_onnx(model, path, precision)
+        if precision == "int8":
+            write_int8(model, path, shipped_frames())
+        else:
+            export_onnx(model, path, precision)
     return path
+
+
+def write_int8(model: RobotSegModel, path: Path, frames: Sequence[NDArray[np.uint8]]) -> list[Layer]:
+    """Write the encoder in 8 bits, calibrated on ``frames`` [H, W, 3] uint8 RGB -> what became of each layer.
+
+    The file appears complete or not at all.
+
+    Raises:
+        ValueError: no frames, or an encoder that is not convolutional.
+    """
+    import onnx
+
+    exact = onnx.load(cached_onnx(model))
+    ranges, layers = calibrate(exact, tensors(frames, model.config.image_size))
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_bytes(to_int8(exact, ranges, layers).SerializeToString())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return layers
 
 
 def export_onnx(model: RobotSegModel, path: Path, precision: str = "fp32") -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from robotseg_core.backends.encoder import Graph
 from robotseg_core.backends.onnx_files import model_hash, writable_cache_folder, write_onnx
-from robotseg_core.backends.onnxruntime_encoder import session
 from robotseg_core.model.robotseg_model import Conditioned, Features, Memory, ProjectedKeys, RobotSegModel
 from robotseg_core.model.structure import edges
 from robotseg_core.stream.frame_state import Answer
@@ -30,7 +31,7 @@ from robotseg_core.stream.stage_clock import StageClock
 
 log = logging.getLogger(__name__)
 
-LARGEST_GRID = 24
+LARGEST_GRID = 48
 """Larger models are limited by their products, not by calls: PyTorch runs them."""
 
 _FIND_INPUTS = (
@@ -108,7 +109,9 @@ class Remember(nn.Module):
 class OnnxLoop:
     """Both graphs in ONNX Runtime, for ``parts`` parts and a memory of fixed size."""
 
-    def __init__(self, model: RobotSegModel, bank: MemoryBank, time_keys: Tensor, threads: int) -> None:
+    def __init__(
+        self, model: RobotSegModel, bank: MemoryBank, time_keys: Tensor, opened: Callable[[Path], Graph]
+    ) -> None:
         # For frames without a memory.
         self._torch = TorchLoop(model)
         bare = copy.deepcopy(model).cpu()
@@ -120,7 +123,7 @@ class OnnxLoop:
         find, keep = folder / f"find_{key}.onnx", folder / f"keep_{key}.onnx"
         self._graph(Find(bare, time_keys), self._find_example(bare, bank), find)
         self._graph(Remember(bare), self._remember_example(bare, parts), keep)
-        self._sessions = session(find, threads), session(keep, threads)
+        self._find, self._keep = opened(find), opened(keep)
 
     @staticmethod
     def _graph(module: nn.Module, example: dict[str, Tensor], path: Path) -> None:
@@ -159,7 +162,7 @@ class OnnxLoop:
         if not bank.started.any():
             return self._torch.find(image, features, bank, frame, classes, clock)
         values = (image, features.h4, features.h8, features.f16, *memory_inputs(bank.whole(frame)), classes)
-        out = run(self._sessions[0], dict(zip(_FIND_INPUTS, values, strict=True)))
+        out = run(self._find, dict(zip(_FIND_INPUTS, values, strict=True)))
         clock.lap("memory_attention")
         return Conditioned(out[4], out[5], out[6], None), Answer(*out[:4])
 
@@ -171,7 +174,7 @@ class OnnxLoop:
             "object_logit": answer.object_logit,
             "binary": binary,
         }
-        kept, keys, tokens = run(self._sessions[1], inputs)
+        kept, keys, tokens = run(self._keep, inputs)
         clock.lap("memory_encoder")
         return Entry(kept, keys, tokens, answer.pointer)
 
@@ -191,22 +194,24 @@ def memory_inputs(memory: Memory) -> tuple[Tensor, ...]:
     )
 
 
-def run(onnx: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
-    """Run a session on tensors; those that its graph does not use are left out."""
-    wanted = {node.name for node in onnx.get_inputs()}
+def run(graph: Graph, inputs: dict[str, Tensor]) -> list[Tensor]:
+    """Run a graph on tensors; those that it does not use are left out."""
     arrays: dict[str, NDArray[Any]] = {
-        name: np.ascontiguousarray(value.numpy()) for name, value in inputs.items() if name in wanted
+        name: np.ascontiguousarray(value.numpy()) for name, value in inputs.items() if name in graph.inputs
     }
-    return [torch.from_numpy(np.asarray(x)) for x in onnx.run(None, arrays)]
+    return [torch.from_numpy(x) for x in graph.run(arrays)]
 
 
-def make_loop(model: RobotSegModel, bank: MemoryBank, time_keys: Tensor, threads: int) -> Loop:
-    """The loop as graphs where that is faster and works, else in PyTorch; a failure is said in the log."""
+def make_loop(model: RobotSegModel, bank: MemoryBank, time_keys: Tensor, opened: Callable[[Path], Graph]) -> Loop:
+    """The loop as graphs where that is faster and works, else in PyTorch; a failure is said in the log.
+
+    ``opened`` makes a graph ready to run out of its file.
+    """
     config, plain = model.config, time_keys.device.type == "cpu" and time_keys.dtype == torch.float32
     if not plain or config.grid > LARGEST_GRID or not config.real_edges:
         return TorchLoop(model)
     try:
-        return OnnxLoop(model, bank, time_keys, threads)
+        return OnnxLoop(model, bank, time_keys, opened)
     except Exception as error:
-        log.warning("ONNX Runtime cannot run the loop (%s); PyTorch does", error)
+        log.warning("graphs cannot run the loop (%s); PyTorch does", error)
         return TorchLoop(model)

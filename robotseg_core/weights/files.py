@@ -94,9 +94,9 @@ def search_folders() -> list[Path]:
     """Folders in which a known file is looked for, first one first."""
     package = Path(__file__).resolve()
     # pip and colcon install ``share`` beside the ``lib`` that the package is in, at different depths.
-    prefixes = [Path(sysconfig.get_path("data")), *package.parents[1:7]]
+    prefixes = [Path(sysconfig.get_path("data")), *package.parents[2:8]]
     installed = [prefix / "share" / "robotseg_ros" / "models" for prefix in prefixes]
-    return [package.parents[1] / "models", *(folder for folder in installed if folder.is_dir()), cache_folder()]
+    return [package.parents[2] / "models", *(folder for folder in installed if folder.is_dir()), cache_folder()]
 
 
 def find_weights(source: str | Path) -> Path:
