@@ -27,6 +27,10 @@ class Graph(Protocol):
         """All outputs in the graph's order, which are the caller's; threads may share a graph."""
         ...
 
+    def profile(self, inputs: dict[str, NDArray[Any]]) -> list[tuple[str, float]]:
+        """(name, time) of each operator of one run, in the order in which they ran."""
+        ...
+
 
 class EncoderBackend(Protocol):
     """Normalised images [B, 3, S, S] float32 -> :class:`Features` of B frames.

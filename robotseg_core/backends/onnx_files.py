@@ -25,7 +25,7 @@ from robotseg_core.model.robotseg_model import RobotSegModel
 
 log = logging.getLogger(__name__)
 
-GRAPH_VERSION = 4
+GRAPH_VERSION = 5
 """Raised when the export changes, so that no graph or engine of before is taken from the cache."""
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,19 @@ from torch import Tensor
 from robotseg_core.backends.onnx_files import cached_onnx
 from robotseg_core.model.robotseg_model import Features, RobotSegModel
 
+PROFILED_RUNS = 3
+"""Runs of which the last one's times count."""
 SLOW_FUSIONS = ["SkipLayerNormFusion"]
 """Optimizers that are left out: the operator that this one makes takes five times as long as what it replaces."""
 
 
-def session(path: Path, threads: int) -> Any:
-    """An ONNX Runtime session on the CPU."""
+def session(path: Path, threads: int, profile: Path | None = None) -> Any:
+    """An ONNX Runtime session on the CPU; ``profile`` is how the name of a file with its times begins."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
     options.intra_op_num_threads = threads
     # A spinning pool would take the cores from what else runs for the frame.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -35,12 +41,24 @@ class OnnxGraph:
     """A graph in ONNX Runtime on the CPU: see :class:`robotseg_core.backends.encoder.Graph`."""
 
     def __init__(self, path: Path, threads: int) -> None:
+        self._path, self._threads = path, threads
         self._session = session(path, threads)
         self.inputs = {put.name for put in self._session.get_inputs()}
 
     def run(self, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """See :class:`robotseg_core.backends.encoder.Graph`."""
         return [np.asarray(x) for x in self._session.run(None, inputs)]
+
+    def profile(self, inputs: dict[str, NDArray[Any]]) -> list[tuple[str, float]]:
+        """See :class:`robotseg_core.backends.encoder.Graph`."""
+        with tempfile.TemporaryDirectory(prefix="robotseg_") as folder:
+            watched = session(self._path, self._threads, Path(folder) / "profile")
+            for _ in range(PROFILED_RUNS):
+                watched.run(None, inputs)
+            events = json.loads(Path(watched.end_profiling()).read_text())
+        operators = [event for event in events if event.get("cat") == "Node" and "kernel_time" in event["name"]]
+        last = operators[-(len(operators) // PROFILED_RUNS) :]
+        return [(event["name"].removesuffix("_kernel_time"), float(event["dur"])) for event in last]
 
 
 class OnnxEncoder:

@@ -15,12 +15,14 @@ from torch import Tensor
 from robotseg_core.backends.onnx_files import cached_onnx
 from robotseg_core.model.robotseg_model import Features, RobotSegModel
 
+PROFILED_RUNS = 3
+"""Runs of which the last one's times count."""
 INNER = {"fp32": "f32", "bf16": "bf16"}
 """What OpenVINO calls the types of products."""
 
 
-def inner_precision(precision: str) -> str:
-    """Type of the products that are not in 8 bits: bfloat16 beside 8 bits where the processor has it."""
+def loop_precision(precision: str) -> str:
+    """Type of the products after the encoder: bfloat16 beside an encoder in 8 bits where the processor has it."""
     if precision != "int8":
         return precision
     known = torch.cpu.get_capabilities()
@@ -58,6 +60,7 @@ class OpenVinoSession:
         if threads == 1:
             # Its fused attention crashes while it is compiled for one thread (2026.4).
             settings["SNIPPETS_MODE"] = "DISABLE"
+        self._profiled = lambda: core.compile_model(graph, "CPU", settings | {"PERF_COUNT": "YES"})
         self._compiled = core.compile_model(graph, "CPU", settings)
         self._request = self._compiled.create_infer_request()
         self._inputs = {put.get_any_name() for put in graph.inputs}
@@ -74,6 +77,13 @@ class OpenVinoSession:
             results = self._request.infer(inputs, share_inputs=True, share_outputs=True)
             return [np.array(results[i]) for i in range(len(self._compiled.outputs))]
 
+    def profile(self, inputs: dict[str, NDArray[Any]]) -> list[tuple[str, float]]:
+        """See :class:`robotseg_core.backends.encoder.Graph`."""
+        request = self._profiled().create_infer_request()
+        for _ in range(PROFILED_RUNS):
+            request.infer(inputs)
+        return [(one.node_name, one.real_time.total_seconds()) for one in request.get_profiling_info()]
+
 
 class OpenVinoEncoder:
     """The image encoder in OpenVINO; frames of several cameras go through it one after the other."""
@@ -83,7 +93,8 @@ class OpenVinoEncoder:
 
     def __init__(self, model: RobotSegModel, threads: int, precision: str = "fp32") -> None:
         graph = cached_onnx(model, "int8" if precision == "int8" else "fp32")
-        self._session = OpenVinoSession(graph, threads, inner_precision(precision))
+        # Beside 8 bits float32: the filters that are not rounded take differences, of which bfloat16 leaves little.
+        self._session = OpenVinoSession(graph, threads, "fp32" if precision == "int8" else precision)
 
     def encode(self, image: Tensor) -> Features:
         """Encode frames [B, 3, S, S]."""

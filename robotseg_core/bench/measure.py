@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import time
@@ -15,16 +16,12 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from robotseg_core.stream.policy import NEVER, StreamPolicy
+from robotseg_core.stream.policy import NEVER, POLICIES, StreamPolicy
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.stream.stream import Stream
 from robotseg_core.types import PARTS, StageTimes
 
 STAGES = [f.name for f in fields(StageTimes)]
-
-
-FULL = StreamPolicy(lost_after=NEVER, refresh_after=0)
-"""A memory that is never dropped: without it a stream that sees no robot would skip half of its stages."""
 
 
 def hardware() -> str:
@@ -94,7 +91,8 @@ def measure(stream: Stream, frames: list[NDArray[np.uint8]], count: int, *, warm
 
 
 def full(robotseg: RobotSeg, parts: tuple[str, ...] = PARTS, frames: int = 0) -> Stream:
-    """A stream with a full memory."""
-    stream = robotseg.stream(FULL, parts=parts)
+    """A stream with a full memory that is never dropped: one that sees no robot would skip half of its stages."""
+    policy = POLICIES.get(robotseg.preset, StreamPolicy())
+    stream = robotseg.stream(dataclasses.replace(policy, lost_after=NEVER, refresh_after=0), parts=parts)
     stream.fill_memory(frames)
     return stream

@@ -13,7 +13,7 @@ from robotseg_core.config import ModelConfig
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
-_LUMA = (0.299, 0.587, 0.114)
+LUMA = (0.299, 0.587, 0.114)
 
 
 def _gradient(gray: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -65,7 +65,7 @@ def reference_edges(image: Tensor) -> Tensor:
     """
     # A tensor, not an `if`: the frame's way has no host synchronisation.
     scale = torch.where(image.max() > 1.5, 1 / 255, 1.0).to(image.dtype)
-    weight = image.new_tensor(_LUMA).view(1, 3, 1, 1)
+    weight = image.new_tensor(LUMA).view(1, 3, 1, 1)
     gray = ((image * scale) * weight).sum(1, keepdim=True).clamp(0, 1)
     thin = _thin(*_gradient(gray)).clamp(0, 1)
     return centre_sample(thin)
@@ -75,7 +75,7 @@ def real_edges(image: Tensor) -> Tensor:
     """Edge strength of the picture itself: the strongest clamped gradient of each cell, [B, 1, g, g] in [0, 1]."""
     mean = image.new_tensor(IMAGE_MEAN).view(1, 3, 1, 1)
     std = image.new_tensor(IMAGE_STD).view(1, 3, 1, 1)
-    weight = image.new_tensor(_LUMA).view(1, 3, 1, 1)
+    weight = image.new_tensor(LUMA).view(1, 3, 1, 1)
     gray = ((image * std + mean) * weight).sum(1, keepdim=True).clamp(0, 1)
     _, _, magnitude = _gradient(gray)
     return F.max_pool2d(magnitude.clamp(max=1), 16)

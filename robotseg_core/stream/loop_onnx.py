@@ -22,20 +22,24 @@ from torch import Tensor, nn
 from robotseg_core.backends.encoder import Graph
 from robotseg_core.backends.onnx_files import model_hash, writable_cache_folder, write_onnx
 from robotseg_core.model.robotseg_model import Conditioned, Features, Memory, ProjectedKeys, RobotSegModel
-from robotseg_core.model.structure import edges
 from robotseg_core.stream.frame_state import Answer
 from robotseg_core.stream.loop_torch import Loop, TorchLoop
 from robotseg_core.stream.memory_bank import Entry, MemoryBank
+from robotseg_core.stream.preprocess import cell_edges
 from robotseg_core.stream.prompting import decode
 from robotseg_core.stream.stage_clock import StageClock
+from robotseg_core.stream.stage_shares import kept_shares
 
 log = logging.getLogger(__name__)
 
 LARGEST_GRID = 48
 """Larger models are limited by their products, not by calls: PyTorch runs them."""
 
+FIND_STAGES, KEEP_STAGES = ("memory_attention", "decoder"), ("memory_encoder", "prompt_generator")
+"""Stages that each graph holds."""
+
 _FIND_INPUTS = (
-    "image h4 h8 f16 features time_index pointers offsets object_tokens empty empty_pointers keys classes".split()
+    "edge h4 h8 f16 features time_index pointers offsets object_tokens empty empty_pointers keys classes".split()
 )
 _FIND_OUTPUTS = "logits iou object_logit pointer tokens object_prompts token_mask".split()
 
@@ -49,7 +53,7 @@ class Find(nn.Module):
 
     def forward(
         self,
-        image: Tensor,
+        edge: Tensor,
         h4: Tensor,
         h8: Tensor,
         f16: Tensor,
@@ -63,7 +67,7 @@ class Find(nn.Module):
         keys: Tensor,
         classes: Tensor,
     ) -> tuple[Tensor, ...]:
-        """Inputs as in :class:`Features` and :class:`Memory`; outputs as in :class:`Answer`, :class:`Conditioned`."""
+        """Edge [1, 1, g, g], class tokens [B]; the rest as in :class:`Features`, :class:`Memory`, :class:`Answer`."""
         memory = Memory(
             features=features,
             time_index=time_index,
@@ -75,7 +79,7 @@ class Find(nn.Module):
             keys=ProjectedKeys(keys, self.time_keys, None),
         )
         frame = Features(h4, h8, f16)
-        conditioned = self.model.condition(frame, edges(image, self.model.config), memory)
+        conditioned = self.model.condition(frame, edge, memory)
         decoded = decode(self.model, frame, conditioned, classes)
         assert conditioned.token_mask is not None
         return (
@@ -124,6 +128,14 @@ class OnnxLoop:
         self._graph(Find(bare, time_keys), self._find_example(bare, bank), find)
         self._graph(Remember(bare), self._remember_example(bare, parts), keep)
         self._find, self._keep = opened(find), opened(keep)
+        backend = type(self._find).__name__.lower()
+        self._find_shares, self._keep_shares = (
+            kept_shares(graph, path, backend, used(graph, example), stages)
+            for graph, path, example, stages in (
+                (self._find, find, self._find_example(bare, bank), FIND_STAGES),
+                (self._keep, keep, self._remember_example(bare, parts), KEEP_STAGES),
+            )
+        )
 
     @staticmethod
     def _graph(module: nn.Module, example: dict[str, Tensor], path: Path) -> None:
@@ -136,7 +148,7 @@ class OnnxLoop:
         config = model.config
         g, parts = config.grid, bank.features.shape[0]
         values = (
-            torch.zeros(1, 3, config.image_size, config.image_size),
+            torch.zeros(1, 1, g, g),
             torch.zeros(1, config.d_model // 8, 4 * g, 4 * g),
             torch.zeros(1, config.d_model // 4, 2 * g, 2 * g),
             torch.zeros(1, config.d_model, g, g),
@@ -158,16 +170,16 @@ class OnnxLoop:
     def find(
         self, image: Tensor, features: Features, bank: MemoryBank, frame: int, classes: Tensor, clock: StageClock
     ) -> tuple[Conditioned, Answer]:
-        """See :class:`robotseg_core.stream.loop_torch.Loop`; the decoder's time is part of the memory attention's."""
+        """See :class:`robotseg_core.stream.loop_torch.Loop`."""
         if not bank.started.any():
             return self._torch.find(image, features, bank, frame, classes, clock)
-        values = (image, features.h4, features.h8, features.f16, *memory_inputs(bank.whole(frame)), classes)
+        values = (cell_edges(image), features.h4, features.h8, features.f16, *memory_inputs(bank.whole(frame)), classes)
         out = run(self._find, dict(zip(_FIND_INPUTS, values, strict=True)))
-        clock.lap("memory_attention")
+        clock.lap_shared(self._find_shares)
         return Conditioned(out[4], out[5], out[6], None), Answer(*out[:4])
 
     def keep(self, features: Features, answer: Answer, binary: Tensor, clock: StageClock) -> Entry:
-        """See :class:`robotseg_core.stream.loop_torch.Loop`; the prompt generator's time is part of the encoder's."""
+        """See :class:`robotseg_core.stream.loop_torch.Loop`."""
         inputs = {
             "f16": features.f16,
             "logits": answer.logits,
@@ -175,7 +187,7 @@ class OnnxLoop:
             "binary": binary,
         }
         kept, keys, tokens = run(self._keep, inputs)
-        clock.lap("memory_encoder")
+        clock.lap_shared(self._keep_shares)
         return Entry(kept, keys, tokens, answer.pointer)
 
 
@@ -196,10 +208,12 @@ def memory_inputs(memory: Memory) -> tuple[Tensor, ...]:
 
 def run(graph: Graph, inputs: dict[str, Tensor]) -> list[Tensor]:
     """Run a graph on tensors; those that it does not use are left out."""
-    arrays: dict[str, NDArray[Any]] = {
-        name: np.ascontiguousarray(value.numpy()) for name, value in inputs.items() if name in graph.inputs
-    }
-    return [torch.from_numpy(x) for x in graph.run(arrays)]
+    return [torch.from_numpy(x) for x in graph.run(used(graph, inputs))]
+
+
+def used(graph: Graph, inputs: dict[str, Tensor]) -> dict[str, NDArray[Any]]:
+    """The inputs that a graph uses, as arrays."""
+    return {name: np.ascontiguousarray(value.numpy()) for name, value in inputs.items() if name in graph.inputs}
 
 
 def make_loop(model: RobotSegModel, bank: MemoryBank, time_keys: Tensor, opened: Callable[[Path], Graph]) -> Loop:

@@ -19,7 +19,7 @@ from robotseg_core.backends.calibration import find_sheet
 from robotseg_core.backends.choose import CPU_PRECISIONS, make_encoder, profits_from_int8
 from robotseg_core.backends.encoder import EncoderBackend, Graph
 from robotseg_core.backends.onnxruntime_encoder import OnnxGraph
-from robotseg_core.backends.openvino_encoder import OpenVinoEncoder, OpenVinoSession, inner_precision
+from robotseg_core.backends.openvino_encoder import OpenVinoEncoder, OpenVinoSession, loop_precision
 from robotseg_core.config import MAX_BATCH, PRESETS
 from robotseg_core.model.robotseg_model import Features, RobotSegModel
 from robotseg_core.stream.frame_state import EncodedFrame
@@ -250,7 +250,7 @@ class RobotSeg:
             threads = len(os.sched_getaffinity(0))
             opened: Callable[[Path], Graph] = functools.partial(OnnxGraph, threads=threads)
             if self.encoder.name == OpenVinoEncoder.name:
-                opened = functools.partial(OpenVinoSession, threads=threads, precision=inner_precision(self.precision))
+                opened = functools.partial(OpenVinoSession, threads=threads, precision=loop_precision(self.precision))
             self._loops[shape] = make_loop(self.model, bank, self.time_keys, opened)
         return self._loops[shape]
 

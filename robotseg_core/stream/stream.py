@@ -176,7 +176,8 @@ class Stream:
         masks = part_masks(logits, scores, height, width, self.parts)
         clock.lap("postprocess")
         started = self._newly_started(present, prompted, logits)
-        if started.any() or tracked.any():
+        due = self._frame % self.policy.remember_every == 0
+        if started.any() or (tracked.any() and due):
             binary = torch.from_numpy(started).to(self._device)
             self.bank.store(self._frame, self._loop.keep(features, answer, binary, clock), started)
             clock.lap("memory_encoder")
