@@ -10,7 +10,7 @@ from robotseg_core.stream.robotseg import PRECISIONS, RobotSeg
 
 
 def load_model(arguments: argparse.Namespace, *, memory_frames: int | None = None, encoder_batch: int = 1) -> RobotSeg:
-    """The model that :func:`add_model_arguments` asks for; the rest as in :meth:`RobotSeg.load`."""
+    """The model that :func:`add_model_arguments` asks for, not warm; the rest as in :meth:`RobotSeg.load`."""
     return RobotSeg.load(
         arguments.preset,
         device=arguments.device,
@@ -20,6 +20,7 @@ def load_model(arguments: argparse.Namespace, *, memory_frames: int | None = Non
         precision=arguments.precision,
         memory_frames=memory_frames,
         encoder_batch=encoder_batch,
+        warm=False,
     )
 
 

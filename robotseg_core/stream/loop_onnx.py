@@ -116,8 +116,6 @@ class OnnxLoop:
     def __init__(
         self, model: RobotSegModel, bank: MemoryBank, time_keys: Tensor, opened: Callable[[Path], Graph]
     ) -> None:
-        # For frames without a memory.
-        self._torch = TorchLoop(model)
         bare = copy.deepcopy(model).cpu()
         # Its encoder is not part of the graphs.
         bare.image_encoder = nn.Identity()
@@ -170,9 +168,7 @@ class OnnxLoop:
     def find(
         self, image: Tensor, features: Features, bank: MemoryBank, frame: int, classes: Tensor, clock: StageClock
     ) -> tuple[Conditioned, Answer]:
-        """See :class:`robotseg_core.stream.loop_torch.Loop`."""
-        if not bank.started.any():
-            return self._torch.find(image, features, bank, frame, classes, clock)
+        """See :class:`robotseg_core.stream.loop_torch.Loop`; without a memory all slots are empty ones."""
         values = (cell_edges(image), features.h4, features.h8, features.f16, *memory_inputs(bank.whole(frame)), classes)
         out = run(self._find, dict(zip(_FIND_INPUTS, values, strict=True)))
         clock.lap_shared(self._find_shares)

@@ -86,6 +86,7 @@ class RobotSeg:
         precision: str = "auto",
         memory_frames: int | None = None,
         encoder_batch: int = 1,
+        warm: bool = True,
     ) -> RobotSeg:
         """Load a preset.
 
@@ -100,6 +101,7 @@ class RobotSeg:
                 on a CPU.  ``auto``: int8 for nano on processors that profit (VNNI or better), else fp32.
             memory_frames: frames that a frame looks up, 1 to the preset's; None takes the preset's.
             encoder_batch: frames at once that :meth:`encode_frames` must take, 1 to 8: one of each camera.
+            warm: whether to :meth:`warm_up`; without it the first frames take longer.
 
         Raises:
             ValueError: unknown preset, device, backend or precision; another argument out of its range.
@@ -134,7 +136,8 @@ class RobotSeg:
             memory_frames=memory_frames,
             encoder_batch=encoder_batch,
         )
-        robotseg.warm_up()
+        if warm:
+            robotseg.warm_up()
         return robotseg
 
     @classmethod
@@ -173,12 +176,16 @@ class RobotSeg:
 
     @torch.inference_mode()
     def warm_up(self) -> None:
-        """Step twice, the second time with a memory, so that no camera frame waits for first-time set-up."""
+        """Step through every stage, so that no camera frame waits for first-time set-up."""
         stream = self.stream()
         black = np.zeros((480, 640, 3), np.uint8)
-        stream.step(black)
+        if not self._graphs:
+            # A first frame takes another way there.
+            stream.step(black)
         stream.fill_memory()
-        stream.step(black)
+        # One of them enters the memory.
+        for _ in range(stream.policy.remember_every):
+            stream.step(black)
         if self.encoder_batch > 1:
             self.encode_frames([black] * self.encoder_batch)
 
