@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from typing import Any
 
@@ -47,8 +46,8 @@ def make_encoder(
 
     Args:
         model: whose encoder runs.
-        backend: one of :data:`BACKENDS`; ``auto`` takes on a CPU OpenVINO where it is installed, else ONNX Runtime,
-            and TensorRT on CUDA where it is installed, else torch.
+        backend: one of :data:`BACKENDS`; ``auto`` takes ONNX Runtime on a CPU and TensorRT on CUDA where they are
+            installed, else torch.
         device: of the model.
         threads: for ONNX Runtime and OpenVINO.
         precision: in which it computes: TensorRT ``fp32`` or ``fp16``, ONNX Runtime ``fp32`` or ``int8``, OpenVINO
@@ -65,7 +64,7 @@ def make_encoder(
     if backend == "tensorrt" and device.type != "cuda":
         raise ValueError(f"backend 'tensorrt' runs on CUDA devices, device is {device}")
     if precision not in ("fp32", *CPU_PRECISIONS.get(backend, ())) and not (
-        backend == "auto" and device.type == "cpu" and precision in ("bf16", "int8")
+        backend == "auto" and device.type == "cpu" and precision == "int8"
     ):
         check_precision(precision)
         if backend == "torch" or device.type != "cuda":
@@ -78,11 +77,6 @@ def make_encoder(
         return TorchEncoder(model, device)
     if backend == "openvino":
         return OpenVinoEncoder(model, threads, precision)
-    if backend == "auto" and importlib.util.find_spec("openvino") is not None:
-        try:
-            return OpenVinoEncoder(model, threads, precision)
-        except Exception as error:
-            log.warning("OpenVINO cannot be used (%s); ONNX Runtime runs the encoder", error)
     try:
         return OnnxEncoder(model, threads, "int8" if precision == "int8" else "fp32")
     except Exception as error:
