@@ -2,7 +2,7 @@
 # make setup: .venv with everything, the messages built.  make demo [INPUT=...] [VIEW=1]: play a clip through the node,
 # with VIEW=1 for Foxglove to look at.
 # make train-demo: render generated robots, train for some minutes, score other videos; a curve and a picture.
-# make docs: the pages, in build/site; strict about links.  make tables: the parameters in docs/ as the nodes declare them.
+# make docs: the pages, in build/site; strict about links.  make tables: those of the papers, from the code.
 # make test: linters, types and all tests.  make parity [REFERENCE=folder]: the base model against golden data.
 # make fuzz [INPUTS=1000000]: damaged messages against codec and handlers.  make soak [FRAMES=100000]: many frames
 # through the node; memory, threads and latency have to stay as they are.  Figures and plot in out/soak/.
@@ -21,6 +21,11 @@ FRAMES ?= 100000
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 unexport LD_LIBRARY_PATH
 
+# Tools that are run beside the product tell nobody anything either.
+export ORT_DISABLE_TELEMETRY := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+export DO_NOT_TRACK := 1
+
 .PHONY: setup demo train-demo test docs tables parity witness fuzz soak trt-conformance lint clean
 setup: $(VENV)/installed
 
@@ -29,6 +34,8 @@ $(VENV)/requirements: constraints.txt pyproject.toml
 	@echo "installing into $(VENV): some minutes the first time"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python scripts/list_requirements.py build runtime dev synth train bag view docs > $(VENV)/requirements.in
+	$(if $(HASHES),$(BIN)/python scripts/locked_requirements.py > $(VENV)/requirements.lock)
+	$(if $(HASHES),$(PIP) install --require-hashes --no-deps --requirement $(VENV)/requirements.lock)
 	$(PIP) install --constraint constraints.txt --requirement $(VENV)/requirements.in
 	touch $@
 
@@ -67,7 +74,7 @@ docs: setup
 	@echo "build/site/index.html"
 
 tables: setup
-	$(BIN)/python scripts/parameter_tables.py
+	$(BIN)/python scripts/tables.py
 
 parity: setup
 	$(BIN)/robotseg parity --inputs $(REFERENCE)/inputs.npz --goldens $(REFERENCE)/goldens.npz

@@ -25,6 +25,10 @@ COMMANDS = {
     ),
     "engine": ("robotseg_core.backends.engine_command", "build the TensorRT engine of the image encoder for this GPU"),
     "train": ("robotseg_core.train.command", "train a model on rendered or own data"),
+    "train-hinted": (
+        "robotseg_core.train.hinted.run",
+        "train with hints and memory, from packed pictures, for a given time",
+    ),
     "finetune": ("robotseg_core.train.finetune", "adapt a model to videos of your own robot"),
     "label": ("robotseg_core.train.label_efficient.self_labels", "turn videos without labels into training videos"),
     "ablate": ("robotseg_core.train.ablation", "what label-efficient training and its terms are worth"),
@@ -39,6 +43,7 @@ NODE_BENCH = "robotseg_ros.tools.bench_node"
 FORWARDED = {
     "fetch": ("robotseg_core.weights.files", "fetch a weight file, or say how a person gets it"),
     "parity": ("robotseg_core.parity.command", "compare the base model with golden data of the reference"),
+    "pack": ("robotseg_core.train.hinted.pack", "pack training pictures into a few files, for train-hinted"),
     "synth": ("robotseg_core.synth.command", "render videos of robots with exact masks"),
 }
 """Commands with a ``main(argv)`` of their own."""

@@ -105,6 +105,9 @@ class ModelConfig:
     they are, with the same weights, and the first convolutions no longer halve the map."""
     mask_embed_channels: int = 16
     """Channels of the mask-prompt path (``mask_downscaling``) before its last convolution."""
+    dense_hints: bool = False
+    """True: clicks and boxes are also drawn into the map of the mask prompt (:mod:`robotseg_core.model.hint_map`), so
+    that the image's tokens know of them; False: tokens alone, as in the reference."""
     # RPG (SPEC 6)
     rpg_regions: int = 3
     rpg_subregions: int = 4
@@ -134,6 +137,11 @@ class ModelConfig:
         return math.gcd(self.memory_pool, self.grid)
 
     @property
+    def memory_grid(self) -> int:
+        """Side of the grid that is kept of a memory frame."""
+        return self.grid // self.memory_square
+
+    @property
     def pointer_tokens(self) -> int:
         """Memory tokens one object pointer is cut into."""
         return self.d_model // self.mem_dim
@@ -160,6 +168,7 @@ NANO = ModelConfig(
     memory_frames=3,
     memory_pool=4,
     memory_mask_stride=4,
+    dense_hints=True,
     max_pointers=8,
     bounded_age=True,
 )

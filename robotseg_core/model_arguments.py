@@ -9,7 +9,13 @@ from robotseg_core.backends.encoder import BACKENDS
 from robotseg_core.stream.robotseg import PRECISIONS, RobotSeg
 
 
-def load_model(arguments: argparse.Namespace, *, memory_frames: int | None = None, encoder_batch: int = 1) -> RobotSeg:
+def load_model(
+    arguments: argparse.Namespace,
+    *,
+    memory_frames: int | None = None,
+    encoder_batch: int = 1,
+    loop: str = "auto",
+) -> RobotSeg:
     """The model that :func:`add_model_arguments` asks for, not warm; the rest as in :meth:`RobotSeg.load`."""
     return RobotSeg.load(
         arguments.preset,
@@ -20,6 +26,7 @@ def load_model(arguments: argparse.Namespace, *, memory_frames: int | None = Non
         precision=arguments.precision,
         memory_frames=memory_frames,
         encoder_batch=encoder_batch,
+        loop=loop,
         warm=False,
     )
 

@@ -22,8 +22,11 @@ SLOW_FUSIONS = ["SkipLayerNormFusion"]
 """Optimizers that are left out: the operator that this one makes takes five times as long as what it replaces."""
 
 
-def session(path: Path, threads: int, profile: Path | None = None) -> Any:
-    """An ONNX Runtime session on the CPU; ``profile`` is how the name of a file with its times begins."""
+def session(graph: bytes, threads: int, profile: Path | None = None) -> Any:
+    """An ONNX Runtime session on the CPU, of a graph that has been checked.
+
+    ``profile`` is how the name of a file with its times begins, if they are wanted.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -33,16 +36,16 @@ def session(path: Path, threads: int, profile: Path | None = None) -> Any:
     # A spinning pool would take the cores from what else runs for the frame.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(
-        str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS
+        graph, options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS
     )
 
 
 class OnnxGraph:
     """A graph in ONNX Runtime on the CPU: see :class:`robotseg_core.backends.encoder.Graph`."""
 
-    def __init__(self, path: Path, threads: int) -> None:
-        self._path, self._threads = path, threads
-        self._session = session(path, threads)
+    def __init__(self, graph: bytes, threads: int) -> None:
+        self._graph, self._threads = graph, threads
+        self._session = session(graph, threads)
         self.inputs = {put.name for put in self._session.get_inputs()}
 
     def run(self, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
@@ -52,7 +55,7 @@ class OnnxGraph:
     def profile(self, inputs: dict[str, NDArray[Any]]) -> list[tuple[str, float]]:
         """See :class:`robotseg_core.backends.encoder.Graph`."""
         with tempfile.TemporaryDirectory(prefix="robotseg_") as folder:
-            watched = session(self._path, self._threads, Path(folder) / "profile")
+            watched = session(self._graph, self._threads, Path(folder) / "profile")
             for _ in range(PROFILED_RUNS):
                 watched.run(None, inputs)
             events = json.loads(Path(watched.end_profiling()).read_text())

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,7 @@ class OpenVinoSession:
     """A compiled graph with the interface of ONNX Runtime's sessions; threads may share it.
 
     Args:
-        path: of the ONNX file; a batch of free size becomes 1.
+        onnx: the graph; a batch of free size becomes 1.
         threads: that it may use.
         precision: of products of float32 tensors, a key of :data:`INNER`.
 
@@ -41,11 +40,11 @@ class OpenVinoSession:
         ImportError: OpenVINO is not installed.
     """
 
-    def __init__(self, path: Path, threads: int, precision: str) -> None:
+    def __init__(self, onnx: bytes, threads: int, precision: str) -> None:
         import openvino
 
         core = openvino.Core()
-        graph = core.read_model(str(path))
+        graph = core.read_model(onnx)
         for put in graph.inputs:
             shape = put.partial_shape
             if shape.is_dynamic:

@@ -13,8 +13,9 @@ import numpy as np
 from robotseg_core.backends.calibration import shipped_frames, tensors, users_frames
 from robotseg_core.backends.export_command import load_model
 from robotseg_core.backends.int8_graph import Layer
-from robotseg_core.backends.onnx_files import cached_onnx, int8_path, write_int8
+from robotseg_core.backends.onnx_files import cached_onnx, encoder_name, write_int8
 from robotseg_core.backends.onnxruntime_encoder import session
+from robotseg_core.storage.user_cache import kept_anew
 
 REPEATS = 15
 
@@ -42,12 +43,20 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--out is {arguments.out}, but there is no folder {arguments.out.parent}")
     model = load_model(arguments)
     frames = users_frames(arguments.frames, arguments.count) if arguments.frames else shipped_frames()
-    path: Path = arguments.out or int8_path(model)
     began = time.perf_counter()
-    layers = write_int8(model, path, frames)
-    print(f"{path}: {len(frames)} frames, {time.perf_counter() - began:.1f} s\n")
+    layers: list[Layer] = []
+    if arguments.out is None:
+        name = encoder_name(model, "int8")
+        said = f"{name} in the cache"
+        # In place of the one of before.
+        rounded = kept_anew(name, lambda path: layers.extend(write_int8(model, path, frames)))
+    else:
+        said = str(arguments.out)
+        layers = write_int8(model, arguments.out, frames)
+        rounded = arguments.out.read_bytes()
+    print(f"{said}: {len(frames)} frames, {time.perf_counter() - began:.1f} s\n")
     print("\n".join(layer_table(layers)))
-    exact, near = session(cached_onnx(model), 1), session(path, 1)
+    exact, near = session(cached_onnx(model), 1), session(rounded, 1)
     images = tensors(frames, model.config.image_size)
     print("\nmean error over mean magnitude: " + ", ".join(f"{n} {e:.3f}" for n, e in errors(exact, near, images)))
     before, after = times(exact, near, images[0])

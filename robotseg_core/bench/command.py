@@ -4,17 +4,19 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from robotseg_core.bench import gpu_report
 from robotseg_core.bench.knobs import batches, early_and_late, knobs, random_base
 from robotseg_core.bench.measure import STAGES, full, hardware, measure, pictures, rate, versions
 from robotseg_core.config import MAX_BATCH, PRESETS
 from robotseg_core.model.attention import product, uses_onednn
 from robotseg_core.model_arguments import add_model_arguments, load_model
 from robotseg_core.stream.preprocess import MAX_SIDE
-from robotseg_core.stream.robotseg import RobotSeg
+from robotseg_core.stream.robotseg import LOOPS, RobotSeg, check_loop, chosen_device
 
 REFERENCE_GFLOP = 3 * 1423
 """Three passes of the reference, one a part, at 1024 pixels with a full memory."""
@@ -32,10 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--long", action="store_true", help="also compare frame 1,000 with frame 20")
     parser.add_argument(
         "--loop",
-        default="eager",
-        choices=("eager", "compiled", "graphs"),
-        help="all but the encoder, on CUDA: as it is, through torch.compile, or as CUDA graphs (not tried on a GPU)",
+        default="auto",
+        choices=LOOPS,
+        help="all but the encoder: auto (default), eager: operator by operator; on CUDA graphs, or compiled ones",
     )
+    parser.add_argument(
+        "--gpu-report", type=Path, metavar="OUT", help="everything about this GPU in 100 s into OUT/gpu.json and gpu.md"
+    )
+    parser.add_argument("--full", action="store_true", help="with --gpu-report: more frames and more ways, in 10 min")
+    parser.add_argument("--seconds", type=float, help="with --gpu-report: time allowed")
     add_model_arguments(parser)
 
 
@@ -47,19 +54,14 @@ def model_to_measure(arguments: argparse.Namespace) -> RobotSeg:
         arguments,
         memory_frames=arguments.memory_frames,
         encoder_batch=arguments.batch,
+        loop=arguments.loop,
     )
-
-
-def hasten(robotseg: RobotSeg, loop: str) -> None:
-    """Compile all but the encoder, ``graphs``: also record it as CUDA graphs."""
-    mode = {"compiled": "default", "graphs": "reduce-overhead"}[loop]
-    model = robotseg.model
-    for module in (model.memory_attention, model.sam_mask_decoder, model.memory_encoder):
-        module.compile(mode=mode)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print median and p95 of every stage, the scale figure, parts against one, late frames against early ones."""
+    if arguments.gpu_report is not None:
+        return gpu_report.run(arguments)
     try:
         width, height = (int(x) for x in arguments.size.lower().split("x"))
     except ValueError:
@@ -71,11 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--frames is {count}, must be at least 2")
     if not 1 <= arguments.batch <= MAX_BATCH:
         raise ValueError(f"--batch is {arguments.batch}, must be 1 to {MAX_BATCH}")
+    check_loop(arguments.loop, torch.device(chosen_device(arguments.device)))
     robotseg = model_to_measure(arguments)
-    if arguments.loop != "eager":
-        if torch.device(robotseg.device).type != "cuda":
-            raise ValueError(f"--loop is {arguments.loop!r}, which is for CUDA; this model is on {robotseg.device}")
-        hasten(robotseg, arguments.loop)
     frames, warm_up = pictures(width, height), min(10, max(1, count // 5))
     sgemm = rate(torch.mm)
     times = measure(full(robotseg), frames, count, warm_up=warm_up)

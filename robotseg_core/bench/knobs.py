@@ -38,6 +38,7 @@ def random_base(arguments: argparse.Namespace) -> RobotSeg:
         precision=chosen_precision(arguments.precision, "base", torch.device(device), arguments.backend),
         memory_frames=arguments.memory_frames,
         encoder_batch=arguments.batch,
+        loop=arguments.loop,
     )
 
 

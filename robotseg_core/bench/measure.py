@@ -24,6 +24,10 @@ from robotseg_core.types import PARTS, StageTimes
 STAGES = [f.name for f in fields(StageTimes)]
 
 
+FULL = StreamPolicy(lost_after=NEVER, refresh_after=0)
+"""A memory that is never dropped and takes every frame: a stream that sees no robot would skip half of its stages."""
+
+
 def hardware() -> str:
     """Processor, usable cores and GPU of this machine."""
     name = platform.processor() or platform.machine()
@@ -91,8 +95,9 @@ def measure(stream: Stream, frames: list[NDArray[np.uint8]], count: int, *, warm
 
 
 def full(robotseg: RobotSeg, parts: tuple[str, ...] = PARTS, frames: int = 0) -> Stream:
-    """A stream with a full memory that is never dropped: one that sees no robot would skip half of its stages."""
+    """A stream with a full memory that is never dropped, else as the preset's policy says."""
     policy = POLICIES.get(robotseg.preset, StreamPolicy())
-    stream = robotseg.stream(dataclasses.replace(policy, lost_after=NEVER, refresh_after=0), parts=parts)
+    kept = dataclasses.replace(policy, lost_after=FULL.lost_after, refresh_after=FULL.refresh_after)
+    stream = robotseg.stream(kept, parts=parts)
     stream.fill_memory(frames)
     return stream

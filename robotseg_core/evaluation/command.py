@@ -71,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
     limit = DEFAULT_LIMIT if arguments.robustness and arguments.limit is None else arguments.limit
     videos = choose(every, limit)
     out: Path = arguments.out or Path("out/eval") / f"{arguments.root.resolve().name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if arguments.save_masks and (out / "masks").exists():
+        raise FileExistsError(f"{out / 'masks'} exists: masks of two runs would be mixed; give another --out")
     out.mkdir(parents=True, exist_ok=True)
     robotseg = load_model(arguments)
     settings = _settings(arguments, robotseg, len(every))

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robotseg_core.cuda import attention as on_cuda
+
 
 class MLP(nn.Module):
     """Linear layers with ReLU between them; keys ``layers.N``."""
@@ -81,15 +83,26 @@ def linear(layer: nn.Linear, x: Tensor, *, relu: bool = False) -> Tensor:
     return product(x.to(dtype), layer.weight.to(dtype), layer.bias.to(dtype), relu=relu)
 
 
+def autocast_type(device: torch.device) -> torch.dtype | None:
+    """The type of products under autocast; None where it is off, or the device has none."""
+    kind = device.type
+    on = kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if on else None
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """``softmax(q k^T / sqrt(width) + mask) v``: q [1 or B, N, e], k [B, L, e], v [B, L, m] -> [B, N, m].
 
     ``mask`` [B, 1, L] or None.  Written out on the CPU, because PyTorch's fused kernels want values as wide as keys,
     and its fallback holds all scores and looks for empty rows, which costs more than the products at these sizes.
+    On CUDA half types go to a kernel of ours, see :mod:`robotseg_core.cuda.attention`.
     """
+    dtype = autocast_type(q.device)
+    if dtype is not None and on_cuda.takes(q.device, dtype):
+        found: Tensor = on_cuda.attend(q.to(dtype), k.to(dtype), v.to(dtype), mask)
+        return found
     q = q * q.shape[-1] ** -0.5
-    if torch.is_autocast_enabled(q.device.type):
-        dtype = torch.get_autocast_dtype(q.device.type)
+    if dtype is not None:
         q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
     batch, queries, keys = k.shape[0], q.shape[1], k.shape[1]
     rows = max(1, SCORES_AT_ONCE // (keys * q.element_size()))
@@ -154,6 +167,12 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.stack([re * cos - im * sin, re * sin + im * cos], -1).flatten(-2)
 
 
+def turned(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    """:func:`rotate`, on CUDA in one kernel where the type allows it."""
+    out: Tensor = on_cuda.turn(x, *rope) if on_cuda.takes(x.device, x.dtype) else rotate(x, *rope)
+    return out
+
+
 class RoPEAttention(nn.Module):
     """One-head attention with axial rotary code (SPEC 5.2), over the frame itself or over the memory.
 
@@ -171,11 +190,11 @@ class RoPEAttention(nn.Module):
 
     def keys(self, tokens: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
         """Rotated keys of whole frames: tokens [..., N, d_kv] -> [..., N, e]."""
-        return rotate(linear(self.k_proj, tokens), *rope)
+        return turned(linear(self.k_proj, tokens), rope)
 
     def forward(
         self, q: Tensor, keys: Tensor, v: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None = None
     ) -> Tensor:
         """q [1 or B, N, d], keys [B, L, e], v [B, L, d_kv] -> [B, N, d]; ``mask`` [B, 1, L] is added."""
-        looked_up = attend(rotate(linear(self.q_proj, q), *rope), keys, v, mask)
+        looked_up = attend(turned(linear(self.q_proj, q), rope), keys, v, mask)
         return linear(self.out_proj, linear(self.v_proj, looked_up))

@@ -3,10 +3,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
 from torch import Tensor
+
+
+@functools.lru_cache(64)
+def channel_constants(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """One number a channel, [1, C, 1, 1]: copied to the device once, for a copy waits for it."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device).view(1, -1, 1, 1)
 
 
 def sine_position_map(grid: int, width: int) -> Tensor:

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from robotseg_core.config import HieraConfig, ModelConfig
 from robotseg_core.model.attention import MLP, RoPEAttention
+from robotseg_core.model.hint_map import hint_map
 from robotseg_core.model.image_encoder_nano import ConvEncoder
 from robotseg_core.model.mask_decoder import Candidates, Choice, MaskDecoder, choose
 from robotseg_core.model.memory_attention import Keys, MemoryAttention
@@ -256,6 +257,8 @@ class RobotSegModel(nn.Module):
         batch = conditioned.image.shape[0]
         prompts = self.sam_prompt_encoder
         sparse = prompts.no_points(batch) if points is None else prompts.points(*points)
+        if self.config.dense_hints and points is not None:
+            mask_logits = hint_map(*points, mask_logits, 4 * self.config.grid)
         dense = prompts.dense(batch, mask_logits)
         candidates: Candidates = self.sam_mask_decoder(
             conditioned.image + dense,

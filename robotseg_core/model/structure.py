@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robotseg_core.config import ModelConfig
+from robotseg_core.model.positions import channel_constants
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -65,7 +66,7 @@ def reference_edges(image: Tensor) -> Tensor:
     """
     # A tensor, not an `if`: the frame's way has no host synchronisation.
     scale = torch.where(image.max() > 1.5, 1 / 255, 1.0).to(image.dtype)
-    weight = image.new_tensor(LUMA).view(1, 3, 1, 1)
+    weight = channel_constants(LUMA, image.dtype, image.device)
     gray = ((image * scale) * weight).sum(1, keepdim=True).clamp(0, 1)
     thin = _thin(*_gradient(gray)).clamp(0, 1)
     return centre_sample(thin)
@@ -73,9 +74,9 @@ def reference_edges(image: Tensor) -> Tensor:
 
 def real_edges(image: Tensor) -> Tensor:
     """Edge strength of the picture itself: the strongest clamped gradient of each cell, [B, 1, g, g] in [0, 1]."""
-    mean = image.new_tensor(IMAGE_MEAN).view(1, 3, 1, 1)
-    std = image.new_tensor(IMAGE_STD).view(1, 3, 1, 1)
-    weight = image.new_tensor(LUMA).view(1, 3, 1, 1)
+    mean, std, weight = (
+        channel_constants(values, image.dtype, image.device) for values in (IMAGE_MEAN, IMAGE_STD, LUMA)
+    )
     gray = ((image * std + mean) * weight).sum(1, keepdim=True).clamp(0, 1)
     _, _, magnitude = _gradient(gray)
     return F.max_pool2d(magnitude.clamp(max=1), 16)

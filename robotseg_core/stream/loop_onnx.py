@@ -11,7 +11,6 @@ import copy
 import hashlib
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robotseg_core.backends.encoder import Graph
-from robotseg_core.backends.onnx_files import model_hash, writable_cache_folder, write_onnx
+from robotseg_core.backends.onnx_files import model_hash, write_onnx
 from robotseg_core.model.robotseg_model import Conditioned, Features, Memory, ProjectedKeys, RobotSegModel
+from robotseg_core.storage.user_cache import kept
 from robotseg_core.stream.frame_state import Answer
 from robotseg_core.stream.loop_torch import Loop, TorchLoop
 from robotseg_core.stream.memory_bank import Entry, MemoryBank
@@ -114,32 +114,24 @@ class OnnxLoop:
     """Both graphs in ONNX Runtime, for ``parts`` parts and a memory of fixed size."""
 
     def __init__(
-        self, model: RobotSegModel, bank: MemoryBank, time_keys: Tensor, opened: Callable[[Path], Graph]
+        self, model: RobotSegModel, bank: MemoryBank, time_keys: Tensor, opened: Callable[[bytes], Graph]
     ) -> None:
         bare = copy.deepcopy(model).cpu()
         # Its encoder is not part of the graphs.
         bare.image_encoder = nn.Identity()
         parts, slots = bank.features.shape[:2]
         key = hashlib.sha256(f"{model_hash(model)} {parts} {slots} {bank.pointers.shape[1]}".encode()).hexdigest()[:16]
-        folder = writable_cache_folder()
-        find, keep = folder / f"find_{key}.onnx", folder / f"keep_{key}.onnx"
-        self._graph(Find(bare, time_keys), self._find_example(bare, bank), find)
-        self._graph(Remember(bare), self._remember_example(bare, parts), keep)
-        self._find, self._keep = opened(find), opened(keep)
-        backend = type(self._find).__name__.lower()
-        self._find_shares, self._keep_shares = (
-            kept_shares(graph, path, backend, used(graph, example), stages)
-            for graph, path, example, stages in (
-                (self._find, find, self._find_example(bare, bank), FIND_STAGES),
-                (self._keep, keep, self._remember_example(bare, parts), KEEP_STAGES),
-            )
-        )
+        find, keep = self._find_example(bare, bank), self._remember_example(bare, parts)
+        self._find = opened(self._graph(f"find_{key}.onnx", Find(bare, time_keys), find))
+        self._keep = opened(self._graph(f"keep_{key}.onnx", Remember(bare), keep))
+        kind = f"{key}_{type(self._find).__name__}.json"
+        self._find_shares = kept_shares(self._find, f"find_{kind}", used(self._find, find), FIND_STAGES)
+        self._keep_shares = kept_shares(self._keep, f"keep_{kind}", used(self._keep, keep), KEEP_STAGES)
 
     @staticmethod
-    def _graph(module: nn.Module, example: dict[str, Tensor], path: Path) -> None:
-        if not path.exists():
-            outputs = _FIND_OUTPUTS if isinstance(module, Find) else ["features", "keys", "object_tokens"]
-            write_onnx(module, tuple(example.values()), list(example), outputs, path)
+    def _graph(name: str, module: nn.Module, example: dict[str, Tensor]) -> bytes:
+        outputs = _FIND_OUTPUTS if isinstance(module, Find) else ["features", "keys", "object_tokens"]
+        return kept(name, lambda path: write_onnx(module, tuple(example.values()), list(example), outputs, path))
 
     @staticmethod
     def _find_example(model: RobotSegModel, bank: MemoryBank) -> dict[str, Tensor]:
@@ -212,10 +204,10 @@ def used(graph: Graph, inputs: dict[str, Tensor]) -> dict[str, NDArray[Any]]:
     return {name: np.ascontiguousarray(value.numpy()) for name, value in inputs.items() if name in graph.inputs}
 
 
-def make_loop(model: RobotSegModel, bank: MemoryBank, time_keys: Tensor, opened: Callable[[Path], Graph]) -> Loop:
+def make_loop(model: RobotSegModel, bank: MemoryBank, time_keys: Tensor, opened: Callable[[bytes], Graph]) -> Loop:
     """The loop as graphs where that is faster and works, else in PyTorch; a failure is said in the log.
 
-    ``opened`` makes a graph ready to run out of its file.
+    ``opened`` makes a graph ready to run.
     """
     config, plain = model.config, time_keys.device.type == "cpu" and time_keys.dtype == torch.float32
     if not plain or config.grid > LARGEST_GRID or not config.real_edges:

@@ -78,11 +78,17 @@ class MemoryBank:
         if not self._valid.any():
             self._writes = 0
 
+    def wipe(self) -> None:
+        """Forget everything and overwrite it: a number that is not finite would spoil attention from an empty slot."""
+        self.reset()
+        for storage in (self.features, self.object_tokens, self.keys, self._key_space, self.pointers):
+            storage.zero_()
+
     def view(self, frame: int) -> Memory | None:
         """What frame number ``frame`` may look at; None while there is nothing."""
         if not self._valid.any():
             return None
-        first, start = self.conditioning, int(self._valid.any(0).argmax())
+        first, start = self.conditioning, self.first_slot
         slots = slice(start, min(first + self._writes, self._valid.shape[1]))
         seen = slice(start, min(first + self._writes, self._pointer_valid.shape[1]))
         memory = self._look_up(frame, slots, seen)
@@ -90,11 +96,39 @@ class MemoryBank:
             return replace(memory, empty=None, empty_pointers=None)
         return memory
 
-    def whole(self, frame: int) -> Memory:
-        """The same with all slots, those without a frame marked empty: of the same shape at every frame."""
-        return self._look_up(frame, slice(0, self._valid.shape[1]), slice(0, self._pointer_valid.shape[1]))
+    @property
+    def first_slot(self) -> int:
+        """The first slot in which a part has a frame: those of further conditioning frames come before it."""
+        return int(self._valid.any(0).argmax())
 
-    def _look_up(self, frame: int, slots: slice, seen: slice) -> Memory:
+    def whole(self, frame: int, start: int = 0) -> Memory:
+        """The same with all slots from ``start`` on, those without a frame marked empty: always of the same shape."""
+        return self._look_up(frame, *self._from(start))
+
+    def put_indices(self, frame: int, memory: Memory) -> None:
+        """What frame number ``frame`` may look at, into ``memory``, which :meth:`whole` has given; nothing waits."""
+        start = self._valid.shape[1] - memory.features.shape[1]
+        for name, array in self._indices(frame, *self._from(start)).items():
+            getattr(memory, name).copy_(torch.from_numpy(array), non_blocking=True)
+
+    def _from(self, start: int) -> tuple[slice, slice]:
+        return slice(start, self._valid.shape[1]), slice(start, self._pointer_valid.shape[1])
+
+    def fill_with_noise(self) -> None:
+        """All slots full, as if there had been frames: what runs over the memory is compared over it."""
+        for storage in (self.features, self.object_tokens, self.keys, self.pointers):
+            storage.normal_()
+        self._valid[:] = self._pointer_valid[:] = True
+        self._writes = self._valid.shape[1] + self._pointer_valid.shape[1]
+
+    def clear(self) -> None:
+        """Forget everything, and overwrite it."""
+        self.reset()
+        for storage in (self.features, self.object_tokens, self.keys, self.pointers):
+            storage.zero_()
+
+    def _indices(self, frame: int, slots: slice, seen: slice) -> dict[str, NDArray[np.generic]]:
+        """The part of :class:`Memory` that the host knows, by name."""
         first, start = self.conditioning, slots.start
         last = self.config.memory_frames - 1
         # Ring slots hold the same frame for all parts; the newest part tells which.
@@ -104,16 +138,24 @@ class MemoryBank:
         limit = self.config.max_pointers - 1
         if self.config.bounded_age:
             offsets = offsets.clip(0, limit)
+        return {
+            "time_index": time_index,
+            "offsets": offsets / max(1, limit),
+            "empty": ~self._valid[:, slots],
+            "empty_pointers": ~self._pointer_valid[:, seen],
+        }
+
+    def _look_up(self, frame: int, slots: slice, seen: slice) -> Memory:
         device = self.features.device
         return Memory(
             features=self.features[:, slots],
-            time_index=torch.from_numpy(time_index).to(device, non_blocking=True),
             pointers=self.pointers[:, seen],
-            offsets=torch.from_numpy(offsets / max(1, limit)).to(device, non_blocking=True),
             object_tokens=self.object_tokens[:, slots],
             keys=ProjectedKeys(self.keys[:, :, slots], self._time_keys, self._key_space),
-            empty=torch.from_numpy(~self._valid[:, slots]).to(device, non_blocking=True),
-            empty_pointers=torch.from_numpy(~self._pointer_valid[:, seen]).to(device, non_blocking=True),
+            **{
+                name: torch.from_numpy(array).to(device, non_blocking=True)
+                for name, array in self._indices(frame, slots, seen).items()
+            },
         )
 
     def store(self, frame: int, entry: Entry, started: NDArray[np.bool_]) -> None:

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from robotseg_core.cuda.resize import resize_exactly
+from robotseg_core.cuda.transfer import sent
+from robotseg_core.model.positions import channel_constants
 from robotseg_core.model.structure import IMAGE_MEAN, IMAGE_STD, LUMA
 
-MAX_SIDE = 8192
-"""Largest side of a frame that a stream accepts, pixels."""
+MAX_SIDE = 16384
+"""Largest side of a frame that a stream accepts, pixels: panoramas have 11,000 and more."""
 
 
 def resize_frame(frame: NDArray[np.uint8], size: int, *, exact: bool) -> NDArray[np.uint8]:
@@ -34,8 +37,7 @@ def resize_frame(frame: NDArray[np.uint8], size: int, *, exact: bool) -> NDArray
 
 def normalise(images: Tensor) -> Tensor:
     """uint8 RGB [..., 3, S, S] -> ImageNet-normalised float32 of the same shape."""
-    mean = torch.tensor(IMAGE_MEAN, device=images.device).view(3, 1, 1)
-    std = torch.tensor(IMAGE_STD, device=images.device).view(3, 1, 1)
+    mean, std = (channel_constants(values, torch.float32, images.device)[0] for values in (IMAGE_MEAN, IMAGE_STD))
     return (images.float() / 255 - mean) / std
 
 
@@ -72,6 +74,17 @@ def cell_edges(image: Tensor) -> Tensor:
     g = image.shape[-1] // 16
     strongest = square.reshape(g, 16, g, 16).max((1, 3))
     return torch.from_numpy(np.minimum(np.sqrt(strongest + np.float32(1e-6)), 1))[None, None]
+
+
+def frame_to_device(frame: NDArray[np.uint8], size: int, *, exact: bool, device: torch.device) -> Tensor:
+    """The same tensor on ``device``: the frame's bytes are copied and the rest is done there; the host does not wait.
+
+    Without ``exact`` OpenCV resizes on the host, as in :func:`frame_tensor`.
+    """
+    small = frame if exact else resize_frame(frame, size, exact=False)
+    there = sent(np.ascontiguousarray(small), device)
+    resized = resize_exactly(there, size) if exact else there
+    return normalise(resized.permute(2, 0, 1))[None]
 
 
 def check_frame(frame: NDArray[np.uint8]) -> None:

@@ -18,16 +18,19 @@ from numpy.typing import NDArray
 from robotseg_core.backends.calibration import find_sheet
 from robotseg_core.backends.choose import CPU_PRECISIONS, make_encoder, profits_from_int8
 from robotseg_core.backends.encoder import EncoderBackend, Graph
+from robotseg_core.backends.graphed_encoder import graphed_or_plain as graphed_encoder
 from robotseg_core.backends.onnxruntime_encoder import OnnxGraph
 from robotseg_core.backends.openvino_encoder import OpenVinoEncoder, OpenVinoSession, loop_precision
+from robotseg_core.backends.torch_encoder import TorchEncoder
 from robotseg_core.config import MAX_BATCH, PRESETS
 from robotseg_core.model.robotseg_model import Features, RobotSegModel
 from robotseg_core.stream.frame_state import EncodedFrame
+from robotseg_core.stream.loop_cuda import graphed_or_plain as graphed_loop
 from robotseg_core.stream.loop_onnx import make_loop
 from robotseg_core.stream.loop_torch import Loop, TorchLoop
 from robotseg_core.stream.memory_bank import MemoryBank
 from robotseg_core.stream.policy import POLICIES, StreamPolicy
-from robotseg_core.stream.preprocess import check_frame, frame_tensor
+from robotseg_core.stream.preprocess import check_frame, frame_tensor, frame_to_device
 from robotseg_core.stream.stage_clock import StageClock
 from robotseg_core.stream.stream import Stream
 from robotseg_core.types import PARTS
@@ -42,6 +45,8 @@ PRECISIONS: dict[str, torch.dtype | None] = {
     "int8": None,
 }
 """Types of products by name, as PyTorch computes them; None: no change.  int8 is the encoder's alone."""
+LOOPS = ("auto", "eager", "graphs", "compiled")
+"""How all but the encoder runs, see :meth:`RobotSeg.of`."""
 
 
 class RobotSeg:
@@ -54,10 +59,12 @@ class RobotSeg:
         device: torch.device,
         source: str,
         *,
+        sha256: str = "",
         precision: str = "fp32",
         memory_frames: int | None = None,
         encoder_batch: int = 1,
         graphs: bool = False,
+        loop: str = "auto",
     ) -> None:
         limit = model.config.memory_frames
         self.memory_frames = limit if memory_frames is None else memory_frames
@@ -65,12 +72,13 @@ class RobotSeg:
             raise ValueError(f"memory_frames is {memory_frames}, must be 1 to {limit}")
         check_precision(precision, device)
         self.model, self.encoder, self._device = model, encoder, device
-        self.source, self.precision, self._graphs = source, precision, graphs
+        self.source, self.sha256, self.precision, self._graphs = source, sha256, precision, graphs
+        self._loop = loop
         self.encoder_batch = encoder_batch
         self._loops: dict[tuple[int, ...], Loop] = {}
         # Constant for all frames: computed once.
         # Graphs keep float32 at their borders, whatever they compute in.
-        dtype = None if graphs else PRECISIONS[precision]
+        dtype = None if graphs and device.type == "cpu" else PRECISIONS[precision]
         with torch.inference_mode():
             self.time_keys = model.time_keys().to(dtype or torch.float32)
 
@@ -87,6 +95,7 @@ class RobotSeg:
         memory_frames: int | None = None,
         encoder_batch: int = 1,
         warm: bool = True,
+        loop: str = "auto",
     ) -> RobotSeg:
         """Load a preset.
 
@@ -102,9 +111,10 @@ class RobotSeg:
             memory_frames: frames that a frame looks up, 1 to the preset's; None takes the preset's.
             encoder_batch: frames at once that :meth:`encode_frames` must take, 1 to 8: one of each camera.
             warm: whether to :meth:`warm_up`; without it the first frames take longer.
+            loop: how all but the encoder runs, see :meth:`of`.
 
         Raises:
-            ValueError: unknown preset, device, backend or precision; another argument out of its range.
+            ValueError: unknown preset, loop, device, backend or precision; another argument out of its range.
             WeightsError: absent, damaged or unfit weights; the message says what to do.
         """
         if preset not in PRESETS:
@@ -118,6 +128,7 @@ class RobotSeg:
             raise ValueError(f"device is {device!r}, but PyTorch finds no CUDA device here")
         precision = chosen_precision(precision, preset, place, backend)
         check_precision(precision, place)
+        check_loop(loop, place)
         if not 1 <= encoder_batch <= MAX_BATCH:
             raise ValueError(f"encoder_batch is {encoder_batch}, must be 1 to {MAX_BATCH}")
         config = PRESETS[preset]
@@ -126,15 +137,17 @@ class RobotSeg:
                 raise ValueError(f"image_size is {image_size}, must be 64 to 2048")
             config = dataclasses.replace(config, image_size=image_size)
         model = RobotSegModel(config)
-        load_weights(model, weights if weights is not None else preset)
+        loaded = load_weights(model, weights if weights is not None else preset)
         robotseg = cls.of(
             model,
             device=place,
             backend=backend,
-            source=str(weights or preset),
+            source=str(loaded.path),
+            sha256=loaded.sha256,
             precision=precision,
             memory_frames=memory_frames,
             encoder_batch=encoder_batch,
+            loop=loop,
         )
         if warm:
             robotseg.warm_up()
@@ -148,11 +161,24 @@ class RobotSeg:
         device: torch.device,
         backend: str,
         source: str,
+        sha256: str = "",
         precision: str = "fp32",
         memory_frames: int | None = None,
         encoder_batch: int = 1,
+        loop: str = "auto",
     ) -> RobotSeg:
-        """The same of a model that has its weights; ``source`` says which."""
+        """The same of a model that has its weights; ``source`` and ``sha256`` say which.
+
+        ``loop``: how all but the encoder runs, one of :data:`LOOPS`.  ``auto``: as graphs where that is faster and
+        works, ONNX Runtime's on a CPU, on CUDA those of CUDA (and the encoder as well); ``eager``: operator by
+        operator; ``graphs`` and ``compiled``, for CUDA: its graphs or nothing, without and with ``torch.compile``
+        before them.
+
+        Raises:
+            ValueError: unknown loop, or one that the device does not know.
+            RuntimeError: ``graphs`` or ``compiled`` was asked for and cannot be recorded.
+        """
+        check_loop(loop, device)
         model = model.eval().requires_grad_(False).to(device)
         if precision == "bf16" and backend == "auto" and device.type == "cuda":
             # Our TensorRT graph knows float16 and float32 only.
@@ -162,16 +188,22 @@ class RobotSeg:
             inside = precision
         threads = len(os.sched_getaffinity(0))
         encoder = make_encoder(model, backend, device, threads, precision=inside, batch=encoder_batch)
-        graphs = encoder.name in CPU_PRECISIONS and precision in CPU_PRECISIONS[encoder.name]
+        if device.type == "cuda" and encoder.name == TorchEncoder.name and loop != "eager":
+            encoder = graphed_encoder(model, device, PRECISIONS[precision], loop)
+        graphs = loop != "eager"
+        if device.type == "cpu":
+            graphs = graphs and precision in CPU_PRECISIONS.get(encoder.name, ())
         return cls(
             model,
             encoder,
             device,
             source,
+            sha256=sha256,
             precision=precision,
             memory_frames=memory_frames,
             encoder_batch=encoder_batch,
             graphs=graphs,
+            loop=loop,
         )
 
     @torch.inference_mode()
@@ -179,7 +211,7 @@ class RobotSeg:
         """Step through every stage, so that no camera frame waits for first-time set-up."""
         stream = self.stream()
         black = np.zeros((480, 640, 3), np.uint8)
-        if not self._graphs:
+        if not self._graphs or self._device.type != "cpu":
             # A first frame takes another way there.
             stream.step(black)
         stream.fill_memory()
@@ -188,6 +220,12 @@ class RobotSeg:
             stream.step(black)
         if self.encoder_batch > 1:
             self.encode_frames([black] * self.encoder_batch)
+
+    @property
+    def loaded(self) -> str:
+        """What was loaded and where it runs, in one line for people."""
+        digest = f" (SHA-256 {self.sha256})" if self.sha256 else ""
+        return f"{self.preset} on {self.device}, encoder {self.backend}, weights {self.source}{digest}"
 
     @property
     def preset(self) -> str:
@@ -230,11 +268,10 @@ class RobotSeg:
             raise ValueError(f"{len(frames)} frames at once, the encoder ({self.backend}) takes {most} at most")
         for frame in frames:
             check_frame(frame)
-        config = self.model.config
         images, clocks = [], []
         for frame in frames:
             clock = StageClock(self._device)
-            images.append(frame_tensor(frame, config.image_size, exact=config.name == "base").to(self._device))
+            images.append(self._prepared(frame))
             clock.lap("preprocess")
             clocks.append(clock)
         for clock in clocks:
@@ -248,14 +285,25 @@ class RobotSeg:
             encoded.append(EncodedFrame((frame.shape[0], frame.shape[1]), image, one, clock))
         return encoded
 
+    def _prepared(self, frame: NDArray[np.uint8]) -> torch.Tensor:
+        """The model's input on its device; on a CPU Pillow itself is the fastest way to Pillow's bytes."""
+        size, exact = self.model.config.image_size, self.model.config.name == "base"
+        if self._device.type == "cpu":
+            return frame_tensor(frame, size, exact=exact)
+        return frame_to_device(frame, size, exact=exact, device=self._device)
+
     def loop(self, bank: MemoryBank) -> Loop:
         """What runs after the encoder with a memory of this size, made once."""
+        plain = TorchLoop(self.model, self.autocast)
         if not self._graphs:
-            return TorchLoop(self.model, self.autocast)
+            return plain
+        if self._device.type == "cuda":
+            # Graphs know where the memory lies: each stream has its own.
+            return graphed_loop(self.model, bank, PRECISIONS[self.precision], plain, self._loop)
         shape = tuple(bank.features.shape)
         if shape not in self._loops:
             threads = len(os.sched_getaffinity(0))
-            opened: Callable[[Path], Graph] = functools.partial(OnnxGraph, threads=threads)
+            opened: Callable[[bytes], Graph] = functools.partial(OnnxGraph, threads=threads)
             if self.encoder.name == OpenVinoEncoder.name:
                 opened = functools.partial(OpenVinoSession, threads=threads, precision=loop_precision(self.precision))
             self._loops[shape] = make_loop(self.model, bank, self.time_keys, opened)
@@ -288,6 +336,14 @@ def chosen_precision(precision: str, preset: str, device: torch.device, backend:
         log.warning("%s; the encoder runs in float32", error)
         return "fp32"
     return "int8"
+
+
+def check_loop(loop: str, device: torch.device) -> None:
+    """Raise ValueError where a loop is unknown or not for the device."""
+    if loop not in LOOPS:
+        raise ValueError(f"loop is {loop!r}, must be one of {LOOPS}")
+    if loop in ("graphs", "compiled") and device.type != "cuda":
+        raise ValueError(f"loop is {loop!r}, which is for CUDA; the device is {device}")
 
 
 def check_precision(precision: str, device: torch.device) -> None:

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which share of a graph's time each stage in it takes: measured once, when the graph is made, and kept beside it."""
+"""Which share of a graph's time each stage in it takes: measured once, when the graph is made, and kept with it."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotseg_core.backends.encoder import Graph
+from robotseg_core.storage.user_cache import kept
 
 log = logging.getLogger(__name__)
 
@@ -49,25 +49,18 @@ def shares(operators: Iterable[tuple[str, float]], stages: tuple[str, ...]) -> d
     return {name: time / total for name, time in spent.items()} if total else {stages[0]: 1.0}
 
 
-def kept_shares(
-    graph: Graph, path: Path, backend: str, inputs: dict[str, NDArray[Any]], stages: tuple[str, ...]
-) -> dict[str, float]:
-    """The shares noted beside the graph's file ``path`` for a backend; measured on ``inputs`` if they are not yet."""
-    note = path.with_suffix(f".{backend}.json")
-    try:
-        known = json.loads(note.read_text())
-        return {stage: float(known[stage]) for stage in stages}
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    try:
+def kept_shares(graph: Graph, name: str, inputs: dict[str, NDArray[Any]], stages: tuple[str, ...]) -> dict[str, float]:
+    """The shares noted in the user's cache under ``name``; measured on ``inputs`` if they are not yet."""
+
+    def measure(path: Path) -> None:
         found = [shares(graph.profile(inputs), stages) for _ in range(REPEATS)]
-        measured = {stage: float(np.median([one.get(stage, 0.0) for one in found])) for stage in stages}
-        total = sum(measured.values())
-        measured = {stage: share / total for stage, share in measured.items()}
-        partial = note.with_name(f".{note.name}.{os.getpid()}.part")
-        partial.write_text(json.dumps(measured))
-        os.replace(partial, note)
+        middle = {stage: float(np.median([one.get(stage, 0.0) for one in found])) for stage in stages}
+        total = sum(middle.values())
+        path.write_text(json.dumps({stage: share / total for stage, share in middle.items()}))
+
+    try:
+        known = json.loads(kept(name, measure))
+        return {stage: float(known[stage]) for stage in stages}
     except Exception as error:
-        log.warning("times of %s are booked on its first stage alone: %s", path.name, error)
+        log.warning("times in %s are booked on its first stage alone: %s", name, error)
         return {stages[0]: 1.0}
-    return measured

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from robotseg_core.files.natural import in_order
 from robotseg_core.synth.instances.files import read_ids, tint_ids, write_ids, write_ids_meta
 from robotseg_core.synth.instances.records import SCHEMA, FrameRecord
 from robotseg_core.synth.rendering.render import Renderer
@@ -84,7 +85,7 @@ def sheet_tiles(out: Path, names: Sequence[str], most: int = 64) -> list[NDArray
     """The middle frame of up to ``most`` videos, parts tinted."""
     tiles: list[NDArray[np.uint8]] = []
     for name in names[:: max(1, len(names) // most)][:most]:
-        files = sorted((out / "image" / name).glob("*.jpg"))
+        files = in_order((out / "image" / name).glob("*.jpg"))
         file = files[len(files) // 2]
         image = _read(file, cv2.IMREAD_COLOR)
         label = np.zeros(image.shape[:2], np.uint8)

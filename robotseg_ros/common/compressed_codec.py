@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JPEG and PNG camera images in, PNG masks and JPEG pictures out.
+"""JPEG, PNG, WebP and TIFF camera images in, PNG masks and JPEG pictures out.
 
 What an image is, is read from its first bytes, not from the message's ``format``; its size is read from its header
 and checked before anything is decoded, because a small file can claim to be a huge picture.
@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_ros.common.image_codec import MAX_SIDE, CodecError, Refusal
+from robotseg_ros.common.image_codec import MAX_SIDE, SHOWN, CodecError, Refusal
+from robotseg_ros.common.picture_headers import refuse_unknown, tiff_size, webp_size
 
 MAX_PIXELS = 32 * 2**20
 """Largest decoded picture, pixels (96 MiB as RGB)."""
@@ -42,33 +43,44 @@ class CompressedLike(Protocol):
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture: RGB [H, W, 3] uint8, contiguous, and ``jpeg`` or ``png``."""
+    """A decoded picture: RGB [H, W, 3] uint8, contiguous, and ``jpeg``, ``png``, ``webp`` or ``tiff``."""
 
     rgb: NDArray[np.uint8]
     kind: str
 
 
-def decode_compressed(image: CompressedLike) -> Picture:
+def decode_compressed(image: CompressedLike, *, unfinished_jpeg: bool = False) -> Picture:
     """Decode a ``sensor_msgs/CompressedImage``.
 
+    Args:
+        image: the message.
+        unfinished_jpeg: take JPEGs without an end marker, as some cameras send them; one that is cut off cannot be
+            told from them then, and what it lacks is grey.
+
     Raises:
-        CodecError: neither JPEG nor PNG, too large, cut off or damaged; the message names the value and the limit.
+        CodecError: of none of the four kinds, too large, cut off or damaged; the message names the value and the limit.
     """
     if image.format.startswith("bayer"):
-        raise CodecError(Refusal.ENCODING, f"format is {image.format!r}: debayer before compressing (image_proc)")
+        raise CodecError(
+            Refusal.ENCODING, f"format is {image.format[:SHOWN]!r}: debayer before compressing (image_proc)"
+        )
     try:
         data = bytes(image.data)
     except (TypeError, ValueError) as error:
         raise CodecError(Refusal.DATA, f"data is a {type(image.data).__name__}, must be a buffer of bytes") from error
     if data.startswith(_JPEG):
+        if unfinished_jpeg:
+            # OpenCV decodes nothing without it; behind an end it is not looked at.
+            data += _END_OF_JPEG
         kind, (width, height) = "jpeg", _jpeg_size(data)
     elif data.startswith(_PNG):
         kind, (width, height) = "png", _png_size(data)
+    elif data.startswith(b"RIFF") and data[8:12] == b"WEBP" and len(data) >= 30:
+        kind, (width, height) = "webp", webp_size(data)
+    elif data.startswith((b"II*\0", b"MM\0*")):
+        kind, (width, height) = "tiff", tiff_size(data)
     else:
-        start = data[:8].hex(" ") or "nothing"
-        raise CodecError(
-            Refusal.FORMAT, f"neither JPEG nor PNG: data begins with {start} (format says {image.format[:40]!r})"
-        )
+        raise refuse_unknown(data, image.format)
     _check_size(kind, width, height)
     # Turning by EXIF would change size and pixels of the image that the masks are for.
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION

@@ -82,6 +82,16 @@ class Model(Protocol):
         ...
 
     @property
+    def source(self) -> str:
+        """File of the weights."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Its hash, in hex."""
+        ...
+
+    @property
     def encoder_batch(self) -> int:
         """How many frames go through the encoder at once at most."""
         ...

@@ -70,6 +70,8 @@ class Diagnostics:
             "preset": model.preset,
             "device": model.device,
             "backend": model.backend,
+            "weights": model.source,
+            "weights_sha256": model.sha256,
             "device_memory_mib": _number(memory_mib(model.device)),
             "active": str(active).lower(),
             **{f"incompatible_qos {topic}": words for topic, words in problems.items()},

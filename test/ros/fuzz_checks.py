@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 from geometry_msgs.msg import PointStamped
+from plain_messages import PLANES
 from sensor_msgs.msg import Image
 
 from robotseg_core.geometry.camera import Camera as Pinhole
@@ -30,7 +31,7 @@ def check_raw(image):
         assert str(error)
         return False
     assert rgb.shape == (image.height, image.width, 3) and rgb.dtype == np.uint8 and rgb.flags.c_contiguous
-    assert image.height * image.step == len(image.data)
+    assert image.height * image.step * PLANES.get(image.encoding, 1) == len(image.data)
     return True
 
 

@@ -23,8 +23,8 @@ OF_ROS = ("use_sim_time", "start_type_description", "qos_overrides")
 SAID_BY_HAND = "| launch argument | default | what |"
 
 
-def parameter_tables():
-    spec = importlib.util.spec_from_file_location("parameter_tables", ROOT / "scripts" / "parameter_tables.py")
+def tables():
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "scripts" / "tables.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -42,9 +42,9 @@ def segmenter(start_segmenter):
     return start_segmenter(FakeModel(), max_age=0.2, stale_after=1.0)
 
 
-def test_tables_of_parameters_are_what_the_nodes_declare(capsys):
+def test_tables_are_as_the_code_has_it(capsys):
     pytest.importorskip("foxglove", reason="the viewer needs the extra 'view'")
-    assert parameter_tables().main(check=True) == 0, capsys.readouterr().err
+    assert tables().main(check=True) == 0, capsys.readouterr().err
 
 
 def test_parameters_of_the_node(segmenter):
@@ -98,7 +98,7 @@ def test_arguments_that_are_written_for_a_launch_file_are_declared_by_it(monkeyp
 def parameters_of(name, context):
     """What a node of run_node declares."""
     node = Node(name, context=context)
-    parameter_tables().TABLES[name][1](node)
+    tables().TABLES[name][1](node)
     names = set(node.get_parameters_by_prefix(""))
     node.destroy_node()
     return names

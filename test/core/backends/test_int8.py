@@ -16,11 +16,12 @@ from robotseg_core import cli
 from robotseg_core.backends import calibration
 from robotseg_core.backends.choose import make_encoder
 from robotseg_core.backends.int8_graph import Range, rounded_maps
-from robotseg_core.backends.onnx_files import cached_onnx, int8_path, write_int8
+from robotseg_core.backends.onnx_files import cached_onnx, encoder_name, write_int8
 from robotseg_core.backends.onnx_graph import fold_pads
 from robotseg_core.backends.onnxruntime_encoder import OnnxEncoder
 from robotseg_core.config import NANO
 from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.storage.user_cache import kept_anew
 from robotseg_core.stream.preprocess import frame_tensor
 from robotseg_core.stream.robotseg import chosen_precision
 
@@ -35,7 +36,8 @@ def cache(tmp_path_factory, monkeypatch):
 
 def test_maps_are_near_those_of_float32_for_frames_that_were_not_calibrated_on(tmp_path):
     model, frames = small_model(), moving_frames(12)
-    layers = write_int8(model, int8_path(model), frames[:6])
+    layers = []
+    kept_anew(encoder_name(model, "int8"), lambda path: layers.extend(write_int8(model, path, frames[:6])))
     rounded = [layer for layer in layers if layer.rounded]
     assert 0 < len(rounded) < len(layers)
     assert not any("stem" in layer.name for layer in rounded) and all(layer.error < 0.12 for layer in rounded)
@@ -79,11 +81,11 @@ def test_auto_takes_it_for_nano_on_processors_that_profit(monkeypatch, vnni, exp
     assert chosen_precision("bf16", "nano", CPU, "auto") == "bf16"
 
 
-def test_what_cannot_be_rounded_is_refused():
+def test_what_cannot_be_rounded_is_refused(tmp_path):
     with pytest.raises(ValueError, match="convolutional"):
         make_encoder(small_model(config=TINY), "onnxruntime", CPU, 1, precision="int8")
     with pytest.raises(ValueError, match="0 calibration frames"):
-        write_int8(small_model(), int8_path(small_model()), [])
+        write_int8(small_model(), tmp_path / "x", [])
 
 
 def test_a_range_holds_zero_exactly():
@@ -95,7 +97,7 @@ def test_a_range_holds_zero_exactly():
 
 
 def test_maps_are_rounded_behind_their_activation():
-    graph = onnx.load(cached_onnx(small_model()))
+    graph = onnx.load_model_from_string(cached_onnx(small_model()))
     names = [node.name for node in graph.graph.node if node.op_type == "Conv"]
     before = {node.input[0] for node in graph.graph.node if node.op_type == "Clip"}
     assert before and not before & set(rounded_maps(graph, names))

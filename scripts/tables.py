@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the tables of parameters in docs/ from what the nodes declare, so that both have one source: ``make tables``.
+"""Writes tables of the papers from the code, so that both have one source: ``make tables``.
 
-A table stands between ``<!-- parameters of NODE -->`` and ``<!-- end -->``.  With ``--check`` nothing is written, and
-the exit status is 1 where a table is not as the code has it.
+Those of parameters come from what the nodes declare, that of the rooms from the docstrings of the packages and from
+what their files import.  A table stands between ``<!-- parameters of NODE -->`` or ``<!-- rooms -->`` and
+``<!-- end -->``.  With ``--check`` nothing is written, and the exit status is 1 where a table is not as it should be.
 """
 
 from __future__ import annotations
 
+import ast
 import random
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -89,32 +92,54 @@ def table(name: str) -> str:
     return "\n".join(rows)
 
 
+def rooms() -> str:
+    """The table of the rooms in Markdown: what each is for, and which other rooms its files import."""
+    rows = ["| room | what | imports |", "|---|---|---|"]
+    for top in ("robotseg_core", "robotseg_ros"):
+        for package in sorted(path.parent for path in (ROOT / top).glob("*/__init__.py") if path.parent.name != "msg"):
+            said = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+            what = " ".join(said.split("\n\n")[0].split()).replace("``", "`")
+            found = set()
+            for file in package.rglob("*.py"):
+                found |= set(re.findall(r"^\s*(?:from|import) (robotseg_\w+)\.(\w+)", file.read_text(), re.MULTILINE))
+            others = sorted(name for name in found if (ROOT / name[0] / name[1] / "__init__.py").is_file())
+            names = [
+                f"`{room if other == top else f'{other}/{room}'}`"
+                for other, room in others
+                if (other, room) not in ((top, package.name), (top, "msg"))
+            ]
+            rows.append(f"| `{top}/{package.name}/` | {_plain(what)} | {', '.join(names) or 'no other room'} |")
+    return "\n".join(rows)
+
+
 def put(text: str, name: str, rows: str) -> str:
-    """``text`` with the table of a node replaced.
+    """``text`` with a table replaced.
 
     Raises:
         ValueError: the text has no place for it.
     """
-    before, found, rest = text.partition(f"<!-- parameters of {name} -->\n")
+    before, found, rest = text.partition(f"<!-- {name} -->\n")
     _, end, after = rest.partition("<!-- end -->")
     if not found or not end:
-        raise ValueError(f"no place for the parameters of {name}")
+        raise ValueError(f"no place for {name}")
     return f"{before}{found}\n{rows}\n\n{end}{after}"
 
 
 def main(check: bool) -> int:
     """Write the tables, or say which are not as the code has them."""
+    tables = {f"parameters of {name}": (page, table(name)) for name, (page, _) in TABLES.items()}
+    tables["rooms"] = ("ARCHITECTURE.md", rooms())
     wrong = []
-    for name, (page, _) in TABLES.items():
+    for name, (page, rows) in tables.items():
         path = ROOT / page
         text = path.read_text()
-        new = put(text, name, table(name))
+        new = put(text, name, rows)
         if new != text:
             wrong.append(page)
             if not check:
                 path.write_text(new)
     if wrong and check:
-        print(f"not as the nodes declare: {', '.join(wrong)}; run `make tables`", file=sys.stderr)
+        print(f"not as the code has it: {', '.join(wrong)}; run `make tables`", file=sys.stderr)
     return int(bool(wrong) and check)
 
 
