@@ -21,6 +21,10 @@ COMMANDS = {
         "what a frame costs here, stage by stage; --node: in the ROS node",
     ),
     "export": ("robotseg_core.backends.export_command", "write the image encoder as an ONNX file"),
+    "quantize": (
+        "robotseg_core.backends.quantize_command",
+        "calibrate nano's encoder in 8 bits on your camera's frames",
+    ),
     "engine": ("robotseg_core.backends.engine_command", "build the TensorRT engine of the image encoder for this GPU"),
     "train": ("robotseg_core.train.command", "train a model on rendered or own data"),
     "train-hinted": (

@@ -5,22 +5,26 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from robotseg_core.backends.calibration import shipped_frames, tensors
 from robotseg_core.backends.encoder import EncoderGraph
+from robotseg_core.backends.int8_graph import Layer, calibrate, to_int8
 from robotseg_core.backends.onnx_graph import check_precision, folded, to_half
 from robotseg_core.model.image_encoder_base import PATCH_STRIDE, HieraTrunk
 from robotseg_core.model.robotseg_model import RobotSegModel
 from robotseg_core.storage.user_cache import cache_folder, kept
 from robotseg_core.storage.whole import replacing
 
-GRAPH_VERSION = 3
+GRAPH_VERSION = 5
 """Raised when the export changes, so that no graph or engine of before is taken from the cache."""
 
 
@@ -50,8 +54,15 @@ def encoder_name(model: RobotSegModel, precision: str = "fp32") -> str:
 
 
 def cached_onnx(model: RobotSegModel, precision: str = "fp32") -> bytes:
-    """The exported encoder; exported now if there is no good one in the cache."""
-    return kept(encoder_name(model, precision), lambda path: export_onnx(model, path, precision))
+    """The encoder's graph in ``fp32``, ``fp16`` or ``int8``; made now if there is no good one in the cache."""
+    name = encoder_name(model, precision)
+    if precision == "int8":
+        return kept(name, lambda path: _ignored(write_int8(model, path, shipped_frames())))
+    return kept(name, lambda path: export_onnx(model, path, precision))
+
+
+def _ignored(_: object) -> None:
+    pass
 
 
 @contextmanager
@@ -65,6 +76,23 @@ def onnx_file(model: RobotSegModel, precision: str = "fp32") -> Iterator[Path]:
         path = Path(temporary) / name
         path.write_bytes(graph)
         yield path
+
+
+def write_int8(model: RobotSegModel, path: Path, frames: Sequence[NDArray[np.uint8]]) -> list[Layer]:
+    """Write the encoder in 8 bits, calibrated on ``frames`` [H, W, 3] uint8 RGB -> what became of each layer.
+
+    The file appears complete or not at all.
+
+    Raises:
+        ValueError: no frames, or an encoder that is not convolutional.
+    """
+    import onnx
+
+    exact = onnx.load_model_from_string(cached_onnx(model))
+    ranges, layers = calibrate(exact, tensors(frames, model.config.image_size))
+    with replacing(path) as partial:
+        partial.write_bytes(to_int8(exact, ranges, layers).SerializeToString())
+    return layers
 
 
 def export_onnx(model: RobotSegModel, path: Path, precision: str = "fp32") -> None:

@@ -122,6 +122,7 @@ def _settings(arguments: argparse.Namespace, robotseg: RobotSeg, videos: int) ->
     given += [
         f"--{name}" for name in ("no-memory", "no-refine", "robustness") if getattr(arguments, name.replace("-", "_"))
     ]
+    given.append(f"--precision {robotseg.precision}")
     size = robotseg.model.config.image_size
     return Settings(
         command=f"robotseg eval {shlex.quote(str(arguments.root))} --image-size {size} {' '.join(given)}",

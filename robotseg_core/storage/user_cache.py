@@ -85,6 +85,15 @@ def kept(name: str, make: Callable[[Path], None]) -> bytes:
         return path.read_bytes()
 
 
+def kept_anew(name: str, make: Callable[[Path], None]) -> bytes:
+    """:func:`kept`, but made in any case: in the place of what is there."""
+    folder = writable_cache_folder()
+    if folder is not None:
+        (folder / f"{name}.sha256").unlink(missing_ok=True)
+        (folder / name).unlink(missing_ok=True)
+    return kept(name, make)
+
+
 def _kept(path: Path, make: Callable[[Path], None]) -> bytes:
     beside = path.with_name(f"{path.name}.sha256")
     if path.exists() or path.is_symlink():

@@ -183,14 +183,15 @@ class Stream:
         # With a memory of all parts nothing is left to decide: the device makes the new one while the host waits.
         started = np.zeros(len(self.parts), bool)
         settled = bool(tracked.all()) and not prompted.any()
-        if settled:
+        due = self._frame % self.policy.remember_every == 0
+        if settled and due:
             self._remember(features, answer, started, clock)
         present, scores, logits = self._received(coming)
         masks = part_masks(logits, scores, height, width, self.parts)
         clock.lap("postprocess")
         if not settled:
             started = self._newly_started(present, prompted, logits)
-            if started.any() or tracked.any():
+            if started.any() or (tracked.any() and due):
                 self._remember(features, answer, started, clock)
         self._last = LastFrame(
             self._frame, stamp, (height, width), features, conditioned, answer, tracked & ~started & self.bank.started

@@ -24,10 +24,10 @@ class ModelOptions:
     Attributes:
         preset: name of the preset, e.g. ``nano``.
         device: ``auto``, ``cpu`` or ``cuda``.
-        backend: encoder backend, ``auto``, ``torch``, ``onnxruntime`` or ``tensorrt``.
+        backend: encoder backend, ``auto``, ``torch``, ``onnxruntime``, ``openvino`` or ``tensorrt``.
         weights: weights file; None: the shipped ones of the preset.
         image_size: side of the model's square input, pixels, a multiple of 32; None: the preset's.
-        precision: ``fp32``, ``bf16`` or ``fp16``.
+        precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``.
         memory_frames: frames the memory attention looks up, 1 to the preset's; None: the preset's.
         cameras: how many there are.
         encoder_batch: images of different cameras that go through the encoder at once at most, 1 to 8; None: one on
@@ -39,7 +39,7 @@ class ModelOptions:
     backend: str = "auto"
     weights: Path | None = None
     image_size: int | None = None
-    precision: str = "fp32"
+    precision: str = "auto"
     memory_frames: int | None = None
     cameras: int = 1
     encoder_batch: int | None = None

@@ -49,7 +49,7 @@ def test_size_precision_and_memory_reach_the_model(start_segmenter):
 
 def test_what_is_not_given_is_the_presets(start_segmenter):
     model = start_segmenter(FakeModel()).options.model
-    assert (model.image_size, model.precision, model.memory_frames) == (None, "fp32", None)
+    assert (model.image_size, model.precision, model.memory_frames) == (None, "auto", None)
 
 
 WRONG = [
