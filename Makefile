@@ -6,6 +6,7 @@
 # make test: linters, types and all tests.  make parity [REFERENCE=folder]: the base model against golden data.
 # make fuzz [INPUTS=1000000]: damaged messages against codec and handlers.  make soak [FRAMES=100000]: many frames
 # through the node; memory, threads and latency have to stay as they are.  Figures and plot in out/soak/.
+# make soak PRESET=cell [SECONDS=3600]: three cameras at 30 Hz, hints, slow readers, damaged images; out/soak_cell/.
 # make witness: the SAM 2 parts against those of the package transformers, downloaded (275 MB unpacked).
 # make trt-conformance: our TensorRT calls against NVIDIA's bindings, downloaded; no GPU needed.
 PYTHON ?= python3
@@ -16,6 +17,7 @@ INPUT ?= demo/clip.mp4
 REFERENCE ?= ../shared/reference
 INPUTS ?= 1000000
 FRAMES ?= 100000
+SECONDS ?= 3600
 
 # The ROS wheels search the libraries of one environment only and remember it in these variables.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
@@ -30,7 +32,7 @@ export DO_NOT_TRACK := 1
 setup: $(VENV)/installed
 
 $(VENV)/requirements: constraints.txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13) and "Python 3.10 to 3.13 is needed, PYTHON=$(PYTHON) is %d.%d" % sys.version_info[:2])'
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14) and "Python 3.10 to 3.14 is needed, PYTHON=$(PYTHON) is %d.%d" % sys.version_info[:2])'
 	@echo "installing into $(VENV): some minutes the first time"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python scripts/list_requirements.py build runtime dev synth train bag view docs > $(VENV)/requirements.in
@@ -83,7 +85,8 @@ fuzz: setup
 	$(BIN)/python test/ros/fuzz.py --inputs $(INPUTS)
 
 soak: setup
-	$(BIN)/python -m robotseg_ros.tools.soak --frames $(FRAMES) --out out/soak
+	$(BIN)/python -m robotseg_ros.tools.soak --frames $(FRAMES) $(if $(PRESET),--preset $(PRESET) --seconds $(SECONDS)) \
+		--out out/soak$(if $(PRESET),_$(PRESET))
 
 # Not in the environment: one test needs it, and it brings 30 packages.
 witness: setup

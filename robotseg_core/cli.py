@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import cv2
 import yaml
 
+from robotseg_core.lifetime import end_in_order
+
 COMMANDS = {
     "segment": ("robotseg_core.files.segment", "write the masks of an image, a video or a folder of frames"),
     "bag": ("robotseg_ros.tools.bag", "add mask topics to a recorded ROS 2 bag"),
@@ -43,7 +45,7 @@ NODE_BENCH = "robotseg_ros.tools.bench_node"
 FORWARDED = {
     "fetch": ("robotseg_core.weights.files", "fetch a weight file, or say how a person gets it"),
     "parity": ("robotseg_core.parity.command", "compare the base model with golden data of the reference"),
-    "pack": ("robotseg_core.train.hinted.pack", "pack training pictures into a few files, for train-hinted"),
+    "pack": ("robotseg_core.train.hinted.packs.command", "pack training pictures into a few files, for train-hinted"),
     "synth": ("robotseg_core.synth.command", "render videos of robots with exact masks"),
 }
 """Commands with a ``main(argv)`` of their own."""
@@ -52,9 +54,17 @@ FORWARDED = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; user errors end with one line on standard error and exit status 2."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    # Temporary folders and child processes are ours to take down, whichever signal it is.
+    end_in_order()
     if argv and argv[0] in FORWARDED:
-        module = importlib.import_module(FORWARDED[argv[0]][0])
-        return int(module.main(argv[1:]) or 0)
+        try:
+            module = importlib.import_module(FORWARDED[argv[0]][0])
+        except ModuleNotFoundError as error:
+            return _missing(argv[0], error)
+        try:
+            return int(module.main(argv[1:]) or 0)
+        except KeyboardInterrupt:
+            return 130
     parser = argparse.ArgumentParser(prog="robotseg", description="Which pixels of a camera frame are the robot?")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (path, text) in COMMANDS.items():
@@ -63,8 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             try:
                 module = importlib.import_module(NODE_BENCH if name == "bench" and "--node" in argv else path)
             except ModuleNotFoundError as error:
-                print(f"robotseg {name}: this needs {error.name}, which is not installed here", file=sys.stderr)
-                return 2
+                return _missing(name, error)
             module.add_arguments(sub)
             sub.set_defaults(run=module.run)
     for name, (_, text) in FORWARDED.items():
@@ -77,6 +86,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _missing(command: str, error: ModuleNotFoundError) -> int:
+    """Say what a command needs; it is in an extra of the package (see pyproject.toml)."""
+    print(f"robotseg {command}: this needs {error.name}, which is not installed here", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

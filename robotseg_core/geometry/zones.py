@@ -241,6 +241,10 @@ class ZoneMonitor:
             events = self._look(mask)
         return events + self._conclude(unknown, now)
 
+    def doubt(self, why: str, now: float) -> list[Event]:
+        """Believe nothing, whatever was seen, until something is seen again; ``why`` becomes the reason."""
+        return self._conclude(why, now)
+
     def wait(self, now: float) -> list[Event]:
         """Let time pass; to be called often compared with ``max_age``."""
         return self._conclude(self._unknown, now)

@@ -22,6 +22,10 @@ MAX_PIXELS = 32 * 2**20
 """Largest decoded picture, pixels (96 MiB as RGB)."""
 MAX_SEGMENTS = 65536
 """Segments of a file that are walked through: above it a file is taken for garbage."""
+MAX_SCANNED = 16 * MAX_PIXELS
+"""Pixels times scans of a JPEG at most: each scan goes over the whole picture, and a few bytes make one.  Progressive
+pictures have about ten."""
+MAX_SCANS = 64
 JPEG_QUALITY = 90
 
 _JPEG = b"\xff\xd8\xff"
@@ -30,6 +34,7 @@ _END_OF_JPEG = b"\xff\xd9"
 # Start of frame 0 to 15, without the three numbers that mean something else (tables, reserved, arithmetic coding).
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _START_OF_SCAN = 0xDA
+_SCAN_MARKER = b"\xff\xda"
 # Markers without a length: TEM, restarts, start of image.
 _BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 
@@ -146,7 +151,17 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
             size = (width, height)
         position += 2 + length
         if marker == _START_OF_SCAN and size is not None:
-            # Inside a scan the end marker cannot occur: libjpeg would fill what is missing with grey.
+            # Markers cannot occur inside a scan; pictures within comments may count, too.
+            scans = data.count(_SCAN_MARKER)
+            if scans > MAX_SCANS:
+                raise CodecError(Refusal.DATA, f"jpeg has {scans} scans, must be at most {MAX_SCANS}")
+            if scans * size[0] * size[1] > MAX_SCANNED:
+                raise CodecError(
+                    Refusal.SIZE,
+                    f"jpeg of {size[0]} x {size[1]} has {scans} scans, {scans * size[0] * size[1]} pixels to go over, "
+                    f"must be at most {MAX_SCANNED}",
+                )
+            # Nor can the end marker: libjpeg would fill what is missing with grey.
             if data.find(_END_OF_JPEG, position) < 0:
                 raise CodecError(Refusal.DATA, f"jpeg is cut off: no end marker in {len(data)} bytes")
             return size

@@ -95,6 +95,10 @@ class Diagnostics:
         if publishers > 1 and camera.enabled:
             level = DiagnosticStatus.WARN if level == DiagnosticStatus.OK else level
             message = f"{message}; {publishers} publishers on {topic}: their images are taken for one camera's"
+        contested = camera.inference.answers.contested
+        if contested:
+            level = DiagnosticStatus.ERROR
+            message = f"{message}; {contested} publishes on these topics, too: answers are withheld"
         age, work = counters.age.percentiles, counters.work.percentiles
         values = {
             "state": "none" if state is None else state.name,
@@ -115,6 +119,8 @@ class Diagnostics:
             "lost_on_the_way": str(counters.lost),
             "too_old": str(counters.too_old),
             "in_future": str(counters.in_future),
+            "outdated": str(counters.outdated),
+            "contested": str(counters.contested),
             "faults": str(counters.faults),
             "unpublished": str(counters.unpublished),
             "prompts_refused": str(counters.prompts_refused),

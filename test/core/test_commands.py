@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -163,3 +165,13 @@ def test_bench_refuses_what_it_cannot_measure(capsys):
     assert "'graphs', which is for CUDA" in capsys.readouterr().err
     assert cli.main(["bench", "--frames", "1"]) == 2
     assert "--frames is 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("command", "package"), [("synth", "mujoco"), ("eval", "matplotlib")])
+def test_command_whose_package_is_missing_says_so_in_one_line(command, package):
+    code = (
+        f"import sys; sys.modules[{package!r}] = None; from robotseg_core.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, command, "--help"], capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr == f"robotseg {command}: this needs {package}, which is not installed here\n"

@@ -107,7 +107,7 @@ class Handlers:
 
     def _apply_hints(self):
         # As the next image would; without it the queue is full after a few and refuses all others.
-        self.inference._apply_hints(0)
+        self.inference._apply_hints(0, 0)
 
     def check_info(self, message):
         self.camera._on_info(message)
@@ -130,7 +130,7 @@ class EmptyStream:
 
     def step(self, frame, stamp):
         assert frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3
-        nothing = np.zeros((1, 1), np.uint8)
+        nothing = np.zeros(frame.shape[:2], np.uint8)
         parts = tuple(PartMask(name, nothing, 0.0, False, 0, (0, 0, 0, 0), (math.nan, math.nan)) for name in PARTS)
         return PartMasks(stamp, State.SEARCHING, parts, StageTimes())
 

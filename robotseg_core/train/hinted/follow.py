@@ -17,7 +17,7 @@ from robotseg_core.model.robotseg_model import Conditioned, Features, RobotSegMo
 from robotseg_core.stream.prompting import PROMPT_LOGIT, Decoded, decode, fed_back
 from robotseg_core.train.data.prompts import Points
 from robotseg_core.train.hinted import hints
-from robotseg_core.train.hinted.draw import Program
+from robotseg_core.train.hinted.clips.draw import Program
 from robotseg_core.train.hinted.row_memory import RowMemory
 
 AUTOMATIC = 3

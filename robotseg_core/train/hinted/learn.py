@@ -17,11 +17,11 @@ from robotseg_core.model.mask_decoder import Candidates
 from robotseg_core.model.robotseg_model import Features, RobotSegModel
 from robotseg_core.model.structure import IMAGE_MEAN, IMAGE_STD, edges
 from robotseg_core.train.hinted import hints
-from robotseg_core.train.hinted.compose import Pool, Scene, compose, to_device
-from robotseg_core.train.hinted.draw import Clips, Program
+from robotseg_core.train.hinted.clips.compose import Pool, Scene, compose, to_device
+from robotseg_core.train.hinted.clips.draw import Clips, Program
+from robotseg_core.train.hinted.clips.photograph import photograph
+from robotseg_core.train.hinted.clips.targets import CATEGORIES
 from robotseg_core.train.hinted.follow import AUTOMATIC, Followed, Follower, Rows
-from robotseg_core.train.hinted.photograph import photograph
-from robotseg_core.train.hinted.targets import CATEGORIES
 from robotseg_core.train.losses import dice_loss, mask_iou, structure_loss
 
 GRIPPER_WEIGHT = 1.5

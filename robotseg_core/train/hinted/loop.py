@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from robotseg_core.train.hinted.compose import Pool
-from robotseg_core.train.hinted.draw import Clips, Program
+from robotseg_core.train.hinted.clips.compose import Pool
+from robotseg_core.train.hinted.clips.draw import Clips, Program
 from robotseg_core.train.hinted.learn import Learner
 from robotseg_core.train.hinted.probe import Probe
 from robotseg_core.train.hinted.settings import HintedConfig

@@ -21,11 +21,11 @@ from pathlib import Path
 import torch
 
 from robotseg_core.config import PRESETS
-from robotseg_core.train.hinted.compose import Pool
+from robotseg_core.train.hinted.clips.compose import Pool
 from robotseg_core.train.hinted.curve import draw_curve
 from robotseg_core.train.hinted.learn import Learner
 from robotseg_core.train.hinted.loop import Run
-from robotseg_core.train.hinted.packs import PackedVideo, read_index, read_packs
+from robotseg_core.train.hinted.packs.files import PackedVideo, read_index, read_packs
 from robotseg_core.train.hinted.probe import Probe
 from robotseg_core.train.hinted.settings import SCHEDULES, HintedConfig
 from robotseg_core.train.hinted.steps import build_streams, split
@@ -61,9 +61,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--probe-every", type=float, default=None, help="seconds between measurements (default 90)")
     parser.add_argument("--no-first-probe", action="store_true", help="do not measure what the run starts from")
     parser.add_argument("--lr", type=float, default=None, help="peak learning rate (default: the run's)")
-    parser.add_argument(
-        "--schedule", default="gpu", choices=sorted(SCHEDULES), help="gpu (default) or hints, for a CPU"
-    )
     parser.add_argument("--small", type=int, default=None, metavar="SIZE", help="a run of this size for a CPU")
     parser.add_argument("--seed", type=int, default=0)
 

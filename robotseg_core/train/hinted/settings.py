@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 
@@ -156,21 +157,26 @@ NANO = HintedConfig(
 )
 """The run of nano 3 on one GPU of 80 GB."""
 
+_CLICKS = Stage(
+    share=0.5,
+    sizes=(256,),
+    lengths=(1, 1, 1, 3),
+    frames=18,
+    hints=(0.35, 0.25, 0.15, 0.08, 0.1, 0.07),
+    rows=5,
+    frozen=7,
+    batch_norm=False,
+    shares=Shares(bad=0.05, later=0.0, late_fix=0.15, teacher=0.3, rounds=(0.5, 0.35, 0.15)),
+)
 CLICKS = HintedConfig(
-    stages=(
-        Stage(
-            1.0, (256,), (1, 1, 1, 3), 18, (0.35, 0.25, 0.15, 0.08, 0.1, 0.07), rows=5, frozen=7, batch_norm=False,
-            shares=Shares(bad=0.05, later=0.0, late_fix=0.15, teacher=0.3, rounds=(0.5, 0.35, 0.15)),
-        ),
-    ),
-    store=256,
+    stages=(_CLICKS, dataclasses.replace(_CLICKS, sizes=(448,), frames=9, lr=0.7)),
     lr=6e-4,
     hold=0.5,
     ema=0.98,
     probe_every=900,
     save_every=60,
     workers=1,
-)  # fmt: skip
+)
 """Many small steps on a CPU, most of them single pictures with hints: to go on from what a GPU has learned."""
 
 SCHEDULES = {"gpu": NANO, "clicks": CLICKS}

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from robotseg_core.train.hinted.catalogue import Catalogue
-from robotseg_core.train.hinted.draw import Clips, Drawer, Program, program
-from robotseg_core.train.hinted.packs import PackedVideo
+from robotseg_core.train.hinted.clips.draw import Clips, Drawer, Program, program
+from robotseg_core.train.hinted.packs.catalogue import Catalogue
+from robotseg_core.train.hinted.packs.files import PackedVideo
 from robotseg_core.train.hinted.settings import HintedConfig
 
 HELD_OUT = 10

@@ -20,13 +20,13 @@ from robotseg_core.model.robotseg_model import RobotSegModel
 from robotseg_core.stream.session import Session, encode_frame
 from robotseg_core.train.hinted import hints
 from robotseg_core.train.hinted import run as run_module
-from robotseg_core.train.hinted.catalogue import Catalogue
-from robotseg_core.train.hinted.compose import Pool
-from robotseg_core.train.hinted.draw import Clips, Drawer, Program
+from robotseg_core.train.hinted.clips.compose import Pool
+from robotseg_core.train.hinted.clips.draw import Clips, Drawer, Program
 from robotseg_core.train.hinted.follow import Follower, Rows
 from robotseg_core.train.hinted.learn import Learner, SizedModels, candidate_terms
 from robotseg_core.train.hinted.loop import Run
-from robotseg_core.train.hinted.packs import Pictures
+from robotseg_core.train.hinted.packs.catalogue import Catalogue
+from robotseg_core.train.hinted.packs.files import Pictures
 from robotseg_core.train.hinted.probe import Probe, plain_clips
 from robotseg_core.train.hinted.settings import HINTS, HintedConfig, Shares, Stage
 from robotseg_core.train.hinted.state import balanced

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from robotseg_core.train.hinted.compose import to_device
-from robotseg_core.train.hinted.draw import TONES, Clips, Program
+from robotseg_core.train.hinted.clips.compose import to_device
+from robotseg_core.train.hinted.clips.draw import TONES, Clips, Program
 
 KERNEL = 9
 """Side of a blur's kernel, pixels."""

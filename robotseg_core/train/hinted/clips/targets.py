@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.train.hinted.catalogue import ROBOT, Catalogue, CutOut
-from robotseg_core.train.hinted.packs import IDS, Group
+from robotseg_core.train.hinted.packs.catalogue import ROBOT, Catalogue, CutOut
+from robotseg_core.train.hinted.packs.files import IDS, Group
 from robotseg_core.train.hinted.settings import Shares
 
 CATEGORIES: tuple[tuple[bool, bool, bool], ...] = ((False, True, False), (False, False, True), (False, True, True))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.train.hinted.packs import Group, PackedVideo, Seen
+from robotseg_core.train.hinted.packs.files import Group, PackedVideo, Seen
 
 SMALLEST = 0.0025
 """Share of the frame below which nothing is hinted at or cut out."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pack pictures for training with hints:  python -m robotseg_core.train.hinted.pack --out out/packs --videos DIR ...
+"""Pack pictures for training with hints: ``python -m robotseg_core.train.hinted.packs.command --out DIR --videos DIR``.
 
 Every source becomes packs of at most ``--limit`` MB, named after it.  What exists is left as it is.
 """
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from robotseg_core.files.natural import in_order
-from robotseg_core.train.hinted.packs import IDS, Group, PackWriter
-from robotseg_core.train.hinted.regions import find_regions
+from robotseg_core.train.hinted.packs.files import IDS, Group, PackWriter
+from robotseg_core.train.hinted.packs.regions import find_regions
 
 Image = NDArray[np.uint8]
 Frame = tuple[Image, Image | None, Image | None]
@@ -157,7 +157,7 @@ def write(videos: Iterator[Video], out: Path, name: str, *, quality: int, limit:
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(
-        prog="robotseg_core.train.hinted.pack", description=(__doc__ or "").split("\n", 1)[0]
+        prog="robotseg_core.train.hinted.packs.command", description=(__doc__ or "").split("\n", 1)[0]
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the packs")
     parser.add_argument("--name", required=True, help="name of the packs")

@@ -6,7 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.exceptions import NameValidationException
 from rclpy.node import Node
+from rclpy.validate_topic_name import validate_topic_name
 
 
 class FixedParameters:
@@ -27,6 +29,17 @@ class FixedParameters:
             raise ValueError(f"{name} is {value!r}, must be one of {', '.join(choices)}")
         return str(value)
 
+    def topic(self, name: str, default: str, description: str) -> str:
+        """Declare the name of a topic."""
+        value = self.text(name, default, description)
+        try:
+            validate_topic_name(value)
+        except NameValidationException as error:
+            raise ValueError(
+                f"{name} is {value!r}, must be the name of a topic: {' '.join(str(error).split())}"
+            ) from error
+        return value
+
     def number(self, name: str, default: float, low: float, high: float, description: str) -> float:
         """Declare a number from ``low`` to ``high``; 2 is as good as 2.0."""
         value = self._declare(
@@ -42,4 +55,8 @@ class FixedParameters:
 
     def _declare(self, name: str, default: Any, description: str, **limits: Any) -> Any:
         descriptor = ParameterDescriptor(description=description, read_only=True, **limits)
-        return self._node.declare_parameter(name, default, descriptor).value
+        value = self._node.declare_parameter(name, default, descriptor).value
+        if value is None:
+            # An empty list in a parameter file has no type, and comes as nothing.
+            raise ValueError(f"{name} is an empty list, must be a {type(default).__name__}")
+        return value

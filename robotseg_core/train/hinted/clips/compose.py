@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from robotseg_core.train.hinted.draw import LABELS, Clips
-from robotseg_core.train.hinted.packs import Pictures
+from robotseg_core.train.hinted.clips.draw import LABELS, Clips
+from robotseg_core.train.hinted.packs.files import Pictures
 
 CHUNK = 256
 """Frames brought to the device at once."""

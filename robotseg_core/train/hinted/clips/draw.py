@@ -13,16 +13,16 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.train.hinted import motion
-from robotseg_core.train.hinted.catalogue import ROBOT, Catalogue, CutOut
-from robotseg_core.train.hinted.packs import IDS
+from robotseg_core.train.hinted.clips import motion
+from robotseg_core.train.hinted.clips.targets import CATEGORIES, Asker, Target, tables
+from robotseg_core.train.hinted.packs.catalogue import ROBOT, Catalogue, CutOut
+from robotseg_core.train.hinted.packs.files import IDS
 from robotseg_core.train.hinted.settings import HINTS, Shares, Stage
-from robotseg_core.train.hinted.targets import CATEGORIES, Asker, Target, tables
 
 LABELS = 3
 """Values of a part map: 0 none, 1 arm, 2 gripper."""
 TONES = 14
-"""Numbers that tell how a frame is photographed, see :mod:`robotseg_core.train.hinted.photograph`."""
+"""Numbers that tell how a frame is photographed, see :mod:`robotseg_core.train.hinted.clips.photograph`."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Clips:
 
     Attributes:
         frames: [B, L, T] int64 of the pool.
-        matrix: [B, L, T, 2, 3] float32, see :mod:`robotseg_core.train.hinted.motion`.
+        matrix: [B, L, T, 2, 3] float32, see :mod:`robotseg_core.train.hinted.clips.motion`.
         bend: [B, L, T, 2, n, n] float32.
         cut_part, cut_id: [B, L, 3], [B, L, 256] bool: source pixels that belong to a layer.
         gain: [B, L, 3] float32: brightness of each layer.
