@@ -13,6 +13,7 @@ import yaml
 
 COMMANDS = {
     "segment": ("robotseg_core.files.segment", "write the masks of an image, a video or a folder of frames"),
+    "say": ("robotseg_core.instruct.command", "write the mask of what a request in words asks for"),
     "bag": ("robotseg_ros.tools.bag", "add mask topics to a recorded ROS 2 bag"),
     "bench": (
         "robotseg_core.bench.command",

@@ -70,7 +70,7 @@ class PromptSet:
         answer: what is said.
         instances: of FOUND 1 to :data:`MAX_INSTANCES`, from left to right; else none.
         invert: the mask is complemented at the end ("everything but").
-        part: the category under which the target is followed, one of :data:`~robotseg_core.types.PARTS`.
+        part: the category of the target, one of :data:`~robotseg_core.types.PARTS`.
         automatic: the target is all that the stream marks as ``part``: its own mask is the target's, frame by frame.
         log_probability: of the answer under the policy, 0 for one that draws nothing.
         raw: the answer as the policy wrote it, or why it is not understood.
