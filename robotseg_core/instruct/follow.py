@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from robotseg_core.instruct.prompt_set import Answer, Policy, PromptSet, View
 from robotseg_core.instruct.request import Request
-from robotseg_core.instruct.segmenter import segment
 from robotseg_core.stream.postprocess import part_mask
 from robotseg_core.types import MaskPrompt, PartMask, PartMasks
 
@@ -52,6 +51,15 @@ class TargetMask:
     request: Request
     mask: PartMask
     age: int
+
+
+@dataclass(frozen=True)
+class FollowedTarget:
+    """A target with what is published of it besides: whether it is inverted, and the stamp it was found on, ns."""
+
+    target: TargetMask
+    invert: bool
+    found: int
 
 
 class TargetStream(Protocol):
@@ -100,6 +108,9 @@ class Follower:
         Returns:
             [H, W], the mask before any inversion.  Where it is empty nothing is followed.
         """
+        # Imported here: torch takes seconds, and a node that is not yet configured needs none of it.
+        from robotseg_core.instruct.segmenter import segment
+
         self.forget()
         mask = segment(self._model, encoded, prompts)
         if prompts.answer is not Answer.FOUND or not mask.any():

@@ -94,6 +94,10 @@ class Model(Protocol):
         """Open a stream."""
         ...
 
+    def target_stream(self) -> Any:
+        """Open a stream with a memory of one target that a request in words has found."""
+        ...
+
 
 ModelLoader = Callable[[ModelOptions], Model]
 

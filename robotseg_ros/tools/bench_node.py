@@ -99,6 +99,7 @@ class SteadyModel:
         self.preset, self.device, self.backend = robotseg.preset, robotseg.device, robotseg.backend
         self.encoder_batch = 1
         self.encode_frames = robotseg.encode_frames
+        self.target_stream = robotseg.target_stream
 
     def stream(self) -> SteadyStream:
         """Open a stream."""

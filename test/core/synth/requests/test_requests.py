@@ -46,8 +46,8 @@ def write_scene(root, robots, things=(), video="v", width=300):
         ids[150:180, x : x + 20] = 50 + k
         instances.append({**LEAF, "id": 50 + k, "name": name, "kind": "thing", "colour": colour})
     write_ids(root, video, 0, ids)
-    meta = {"schema": 1, "size": [width, 200], "frames": 1, "seed": 0, "view": "far", "background": "room", "events": [],
-            "instances": instances, "robots": records, "grippers": grippers, "limbs": limbs,
+    meta = {"schema": 1, "size": [width, 200], "frames": 1, "seed": 0, "view": "far", "background": "room",
+            "events": [], "instances": instances, "robots": records, "grippers": grippers, "limbs": limbs,
             "frames_meta": [{"grippers": frame, "instances": {}}]}  # fmt: skip
     (root / "ids" / video / "meta.json").write_text(json.dumps(meta))
     (root / "mask_gt" / video).mkdir(parents=True)
