@@ -49,7 +49,7 @@ _PARTS = {
     "gripper": "gripper grippers hand hands claw claws finger fingers effector effectors endeffector endeffectors tool "
     "tools jaw jaws grasper pincer pincers",
     "arm": "arm arms manipulator manipulators limb limbs",
-    "robot": "robot robots bot bots",
+    "robot": "robot robots bot bots machine machines",
 }
 PART_OF = {word: part for part, words in _PARTS.items() for word in words.split()}
 """Word to part."""
@@ -74,18 +74,18 @@ _ALL = {"all", "every", "each", "any"}
 # Words that change nothing.
 _IDLE = set(
     "a an the this that these those please could can would you i we me us my want need to like give show mark segment "
-    "find track follow highlight select pick get see locate detect outline mask masks pixels of which is are be one "
+    "find track follow highlight select pick get see locate detect outline mask masks pixel pixels of where which is are be one "
     "ones there here in on at from by it its image picture frame view photo scene camera side hand part half edge end "
     "just only now robotic robot's with colored coloured colour color whole entire complete full painted standing "
     "located visible shown seen look looking for and".split()
 )
 _LEAD = set(
     "please could can would you i we want need to show me us mark segment find track follow highlight select pick give "
-    "get see locate detect outline out just only now masks mask pixels of".split()
+    "get see locate detect outline out just only now masks mask pixels of where is every pixel".split()
 )
 _PICTURE = r"(?:image|picture|frame|view|photo|scene)"
 _EVERYTHING = re.compile(
-    rf"^(?:everything|all|anything|every pixel|all pixels|the rest|the whole {_PICTURE}|{_PICTURE}|what is)"
+    rf"^(?:everything|all|anything|every pixel|all pixels|the rest|(?:the )?(?:whole )?{_PICTURE}|what is)"
     r"(?: of)?(?: the)?(?: else| things?| pixels?| image| picture| scene| visible)?"
     r" (?:but|except|except for|besides|apart from|other than|outside|without|that is not|which is not|not|minus) "
 )
