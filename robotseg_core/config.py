@@ -151,7 +151,7 @@ BASE = ModelConfig(name="base", image_size=1024, encoder=HieraConfig())
 
 NANO = ModelConfig(
     name="nano",
-    image_size=320,
+    image_size=384,
     encoder=ConvConfig(),
     fpn_channels=(32, 64, 128),
     d_model=128,
