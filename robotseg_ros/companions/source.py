@@ -16,6 +16,8 @@ from rclpy.node import Node
 OVERLAP_S = 1.0
 """Two senders that are heard in turn within this time send at once."""
 MAX_NAMED = 4
+NOT_KNOWN = "_NODE_NAME_UNKNOWN_"
+"""What the graph calls a node of which it has heard a topic only, so far."""
 
 
 class Source:
@@ -86,6 +88,8 @@ class Source:
             if len(found) > 1:
                 listed = ", ".join(sorted(found)[:MAX_NAMED]) + (", ..." if len(found) > MAX_NAMED else "")
                 return f"{len(found)} publishers on {topic} ({listed})"
+            if any(NOT_KNOWN in name for name in found):
+                return f"it is not known yet which node publishes {topic}"
             names.update(found)
         if self._mixed:
             return f"{self._mixed} at once, and those that are left were not there alone before: restart the monitor"

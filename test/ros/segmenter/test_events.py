@@ -15,6 +15,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import SetBool, Trigger
 
 from robotseg_core.types import PARTS, PartMasks, StageTimes, State
+from robotseg_ros.common.graph import Senders
 from robotseg_ros.common.messages import stamp_ns, to_image
 from robotseg_ros.msg import Prompt
 from robotseg_ros.segmenter.camera_topics import Camera
@@ -214,7 +215,7 @@ class Events(RuleBasedStateMachine):
         count = len(self.outputs.said)
         self.waiting.clear()
         assert all(state is State.STALE for state, *_ in self.outputs.said[count:])
-        self.camera._senders._heard.clear()
+        self.camera._senders = Senders()
         self.given_up = next(self.count)
 
     @rule(

@@ -54,7 +54,10 @@ def test_relative_names_are_of_the_namespace(segmenter):
     node = segmenter(
         "-p", "camera:=image", "-p", "transport:=compressed", "-r", "__ns:=/cell", "-p", "stale_after:=0.1"
     )
-    assert node.cameras[0].topic == "/cell/image/compressed" and node.cameras[0].options.info == "/cell/camera_info"
+    assert (
+        node.cameras[0].topic == "/cell/image/compressed"
+        and node.resolve_topic_name(node.cameras[0].options.info) == "/cell/camera_info"
+    )
 
 
 def test_silence_is_said_of_the_topic_that_is_listened_to(segmenter, capfd):
