@@ -42,7 +42,7 @@ $(VENV)/requirements: constraints.txt pyproject.toml
 	touch $@
 
 # Editable: changed Python modules need no new installation; messages, launch and config files do.
-INSTALLED := setup.py CMakeLists.txt package.xml $(wildcard cmake/* msg/* launch/* config/* scripts/* models/*)
+INSTALLED := setup.py CMakeLists.txt package.xml $(wildcard cmake/* msg/* srv/* launch/* config/* scripts/* models/*)
 $(VENV)/installed: $(VENV)/requirements $(INSTALLED)
 	@echo "building the messages and installing robotseg_ros: half a minute"
 	$(PIP) install --no-build-isolation --no-deps --editable .
@@ -102,4 +102,4 @@ trt-conformance: setup
 	ROBOTSEG_TRT_WHEELS=build/tensorrt $(BIN)/python -m pytest test/core/backends/test_tensorrt.py
 
 clean:
-	rm -rf $(VENV) build *.egg-info robotseg_ros/msg robotseg_ros/*.so
+	rm -rf $(VENV) build *.egg-info robotseg_ros/msg robotseg_ros/srv robotseg_ros/*.so

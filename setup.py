@@ -21,6 +21,7 @@ from setuptools.command.build import build
 
 ROOT = Path(__file__).resolve().parent
 PACKAGE = "robotseg_ros"
+INTERFACES = ("msg", "srv")
 
 
 def ros_prefix() -> Path:
@@ -54,8 +55,9 @@ class BuildMessages(Command):
         prefix = self.build_with_cmake()
         generated = Path(next(prefix.glob(f"**/{PACKAGE}/msg/__init__.py"))).parents[1]
         target = ROOT / PACKAGE if self.editable_mode else Path(str(self.build_lib)) / PACKAGE
-        shutil.rmtree(target / "msg", ignore_errors=True)
-        shutil.copytree(generated / "msg", target / "msg", ignore=shutil.ignore_patterns("*.c", "__pycache__"))
+        for kind in INTERFACES:
+            shutil.rmtree(target / kind, ignore_errors=True)
+            shutil.copytree(generated / kind, target / kind, ignore=shutil.ignore_patterns("*.c", "__pycache__"))
         for extension in generated.glob("*.so"):
             shutil.copy2(extension, target)
         # In place: setuptools may have handed this list to its install command already.
@@ -89,7 +91,7 @@ class BuildMessages(Command):
         return install_dir
 
     def get_source_files(self) -> list[str]:
-        return ["CMakeLists.txt", "package.xml", *(str(f.relative_to(ROOT)) for f in (ROOT / "msg").glob("*.msg"))]
+        return ["CMakeLists.txt", "package.xml", *(str(f.relative_to(ROOT)) for kind in INTERFACES for f in (ROOT / kind).glob("*.*"))]
 
     def get_outputs(self) -> list[str]:
         return []
@@ -118,7 +120,7 @@ class PlatformDistribution(Distribution):
 setup(
     data_files=[],
     packages=find_packages(
-        include=["robotseg_core", "robotseg_core.*", PACKAGE, f"{PACKAGE}.*"], exclude=[f"{PACKAGE}.msg*"]
+        include=["robotseg_core", "robotseg_core.*", PACKAGE, f"{PACKAGE}.*"], exclude=[f"{PACKAGE}.{kind}*" for kind in INTERFACES]
     ),
     distclass=PlatformDistribution,
     cmdclass={"build": BuildWithMessages, "build_messages": BuildMessages},

@@ -9,6 +9,7 @@ ARGUMENTS = (
     Argument("zones", "", "YAML file of the zones; empty: the example that is shipped."),
     Argument("mask", "/robotseg/robot_mask", "Mask of the robot."),
     Argument("parts", "/robotseg/parts", "What the segmenter says of each image."),
+    Argument("frame_id", "", "Of the camera that is watched; empty: that of the first masks."),
     Argument("max_age", 0.5, "Seconds from an image's stamp for which its masks count."),
     Argument("clear_for", 1.0, "Seconds of clear masks until it is safe again."),
     Argument("robot_in_view", True, "Whether 'no robot seen' is a failure."),

@@ -15,6 +15,7 @@ from robotseg_core.lifetime import end_in_order
 
 COMMANDS = {
     "segment": ("robotseg_core.files.segment", "write the masks of an image, a video or a folder of frames"),
+    "say": ("robotseg_core.instruct.command", "write the mask of what a request in words asks for"),
     "bag": ("robotseg_ros.tools.bag", "add mask topics to a recorded ROS 2 bag"),
     "bench": (
         "robotseg_core.bench.command",
@@ -35,6 +36,7 @@ COMMANDS = {
     "label": ("robotseg_core.train.label_efficient.self_labels", "turn videos without labels into training videos"),
     "ablate": ("robotseg_core.train.ablation", "what label-efficient training and its terms are worth"),
     "eval-hints": ("robotseg_core.evaluation.hints.command", "what a model does with hints, and its memory's worth"),
+    "eval-language": ("robotseg_core.evaluation.language.command", "masks for requests in words on rendered scenes"),
     "eval": ("robotseg_core.evaluation.command", "J&F and robustness of masks against ground truth in VRS layout"),
 }
 """Commands with ``add_arguments`` and ``run``; modules are imported only when they are used."""

@@ -43,7 +43,7 @@ def rooms() -> dict[str, list[str]]:
     for top in ("robotseg_core", "robotseg_ros"):
         for file in sorted((ROOT / top).rglob("*.py")):
             parts = file.relative_to(ROOT).with_suffix("").parts
-            if "msg" not in parts and file.name != "__init__.py":
+            if not {"msg", "srv"} & set(parts) and file.name != "__init__.py":
                 found.setdefault(".".join(parts[:-1]), []).append(".".join(parts))
     return found
 

@@ -18,7 +18,7 @@ def modules():
     found = {}
     for package in PACKAGES:
         for file in (ROOT / package).rglob("*.py"):
-            if "msg" not in file.parts:
+            if not {"msg", "srv"} & set(file.parts):
                 name = ".".join(file.relative_to(ROOT).with_suffix("").parts)
                 found[name.removesuffix(".__init__")] = file
     return found

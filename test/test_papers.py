@@ -23,9 +23,9 @@ PAPERS = {
     if path.name not in CARRIED
 } | {name: (ROOT / name).read_text() for name in ("models/README.md", "demo/README.md", "CHANGELOG.rst")}
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-FOLDERS = "cmake|config|demo|docs|examples|launch|models|msg|robotseg_core|robotseg_ros|scripts|test"
+FOLDERS = "cmake|config|demo|docs|examples|launch|models|msg|srv|robotseg_core|robotseg_ros|scripts|test"
 PATH = re.compile(rf"(?<![\w/.~-])(?:{FOLDERS})/[\w./-]*\w")
-MADE_BY_SETUP = ("robotseg_ros/msg",)
+MADE_BY_SETUP = ("robotseg_ros/msg", "robotseg_ros/srv")
 MOST_LINES, MOST_WORDS, MOST_KB = 250, 1800, 200
 FIRST_SCREEN = 20
 """Lines."""
@@ -78,12 +78,12 @@ def test_files_that_are_named_are_there(name):
 
 def test_architecture_names_every_box_and_no_file_that_is_not_there():
     text = PAPERS["ARCHITECTURE.md"]
-    files = {path.name for path in ROOT.rglob("*.py") if not {".venv", "build", "msg"} & set(path.parts)}
+    files = {path.name for path in ROOT.rglob("*.py") if not {".venv", "build", "msg", "srv"} & set(path.parts)}
     named = {Path(match).name for match in re.findall(r"[\w/]+\.py\b", text)}
     assert named <= files
     boxes = {path.name for path in (ROOT / "robotseg_core" / "model").glob("*.py")} - {"__init__.py"}
     assert boxes <= named
-    rooms = {path.parent.name for path in ROOT.glob("robotseg_*/*/__init__.py")} - {"msg"}
+    rooms = {path.parent.name for path in ROOT.glob("robotseg_*/*/__init__.py")} - {"msg", "srv"}
     assert {room for room in rooms if f"{room}/" not in text} == set()
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,10 @@ class EncodedFrame:
     image: Tensor
     features: Features
     clock: StageClock
+
+    def again(self) -> EncodedFrame:
+        """The same frame for another stream, with a clock of its own."""
+        return dataclasses.replace(self, clock=StageClock(self.image.device))
 
 
 @dataclass(frozen=True)

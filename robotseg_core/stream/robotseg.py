@@ -29,7 +29,7 @@ from robotseg_core.stream.loop_cuda import graphed_or_plain as graphed_loop
 from robotseg_core.stream.loop_onnx import make_loop
 from robotseg_core.stream.loop_torch import Loop, TorchLoop
 from robotseg_core.stream.memory_bank import MemoryBank
-from robotseg_core.stream.policy import POLICIES, StreamPolicy
+from robotseg_core.stream.policy import NEVER, POLICIES, StreamPolicy
 from robotseg_core.stream.preprocess import check_frame, frame_tensor, frame_to_device
 from robotseg_core.stream.stage_clock import StageClock
 from robotseg_core.stream.stream import Stream
@@ -317,6 +317,16 @@ class RobotSeg:
             parts: the parts wanted, in the order of :data:`PARTS`, the robot among them; fewer cost less.
         """
         return Stream(self, policy or POLICIES.get(self.preset, StreamPolicy()), parts)
+
+    def target_stream(self) -> Stream:
+        """Open a stream with a memory of one target, to be prompted before its first step; its part is "robot".
+
+        Its memory is neither dropped nor rebuilt from what is found without it: that would be the robot, not the
+        target.  Targets come and go, so nothing is exported or recorded for it: it runs operator by operator.
+        """
+        policy = POLICIES.get(self.preset, StreamPolicy())
+        policy = dataclasses.replace(policy, lost_after=NEVER, refresh_after=0)
+        return Stream(self, policy, ("robot",), loop=TorchLoop(self.model, self.autocast))
 
 
 def chosen_device(device: str) -> str:

@@ -72,7 +72,14 @@ class LoadedModel(Protocol):
 class Stream:
     """One camera's frames in order.  Not thread-safe: one thread steps a stream."""
 
-    def __init__(self, robotseg: LoadedModel, policy: StreamPolicy, parts: tuple[str, ...] = PARTS) -> None:
+    def __init__(
+        self,
+        robotseg: LoadedModel,
+        policy: StreamPolicy,
+        parts: tuple[str, ...] = PARTS,
+        *,
+        loop: Loop | None = None,
+    ) -> None:
         if "robot" not in parts or parts != tuple(part for part in PARTS if part in parts):
             raise ValueError(f"parts are {parts}, must be some of {PARTS} in this order, the robot among them")
         self.robotseg, self.policy, self.parts = robotseg, policy, parts
@@ -85,7 +92,7 @@ class Stream:
         )
         self._device = torch.device(robotseg.device)
         self._classes = torch.tensor([PARTS.index(part) for part in parts], device=self._device)
-        self._loop = robotseg.loop(self.bank)
+        self._loop = loop or robotseg.loop(self.bank)
         self._prompts: list[Prompt | MaskPrompt] = []
         self.reset()
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotseg_core.stream.postprocess import part_mask
-from robotseg_core.types import PARTS, PartMasks
+from robotseg_core.types import PARTS, PartMask, PartMasks
 
 BALANCED = "balanced"
 INCLUSIVE = "inclusive"
@@ -61,6 +61,16 @@ def apply_policy(result: PartMasks, policy: str, margin: int) -> PartMasks:
         for name, mask in zip(PARTS, masks, strict=True)
     )
     return dataclasses.replace(result, parts=parts)
+
+
+def apply_to_target(target: PartMask, policy: str, margin: int) -> PartMask:
+    """The same for the mask of a target by itself: what is marked grows or shrinks, also after "everything but"."""
+    marked = target.mask > 0
+    if policy == BALANCED or margin == 0 or not marked.any():
+        return target
+    changed = _distance_to(marked) <= margin if policy == INCLUSIVE else _distance_to(~marked) > margin
+    measured = part_mask(target.name, np.ascontiguousarray(changed), 0.0)
+    return dataclasses.replace(measured, score=target.score, present=target.present)
 
 
 def _distance_to(pixels: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -6,12 +6,15 @@ from __future__ import annotations
 import array
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
 
 from robotseg_core import types as core
+from robotseg_core.instruct.follow import FollowedTarget
+from robotseg_core.instruct.prompt_set import Instance
 from robotseg_ros import msg as messages
 from robotseg_ros.common.model import Model
 
@@ -137,6 +140,38 @@ def without_parts(
         age_ms=age_ms,
         dropped=min(dropped, MAX_UINT32),
         camera=camera,
+    )
+
+
+def to_target(header: Header, followed: FollowedTarget | None, mask: core.PartMask | None) -> messages.Target:
+    """Describe what is followed, of the image of ``header``; ``mask`` after the mask policy."""
+    if followed is None or mask is None:
+        return messages.Target(header=header, state=messages.Target.NOTHING)
+    x, y, width, height = mask.roi
+    return messages.Target(
+        header=header,
+        state=int(followed.target.state),
+        request=followed.target.request.text,
+        invert=followed.invert,
+        age=min(followed.target.age, MAX_UINT32),
+        found=to_time(followed.found),
+        score=float(mask.score),
+        area=int(mask.area),
+        roi=RegionOfInterest(x_offset=int(x), y_offset=int(y), width=int(width), height=int(height)),
+    )
+
+
+def to_time(stamp: int) -> Time:
+    """A stamp in nanoseconds as a message."""
+    return Time(sec=stamp // 1_000_000_000, nanosec=stamp % 1_000_000_000)
+
+
+def to_instance(instance: Instance) -> messages.PromptInstance:
+    """One thing that a request has found."""
+    return messages.PromptInstance(
+        box=[float(v) for v in instance.box or ()],
+        points=[float(v) for point in instance.points for v in point],
+        labels=[int(label) for label in instance.labels],
     )
 
 

@@ -106,6 +106,10 @@ class Model(Protocol):
         """Open a stream."""
         ...
 
+    def target_stream(self) -> Any:
+        """Open a stream with a memory of one target that a request in words has found."""
+        ...
+
 
 def check_result(result: PartMasks, height: int, width: int) -> None:
     """See that what a stream says of an image is about it, and holds together.

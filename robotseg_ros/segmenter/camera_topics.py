@@ -12,11 +12,13 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 
+from robotseg_core.instruct.prompt_set import Answer
+from robotseg_core.instruct.request import RequestError
 from robotseg_ros import msg as ros_msg
 from robotseg_ros.common import qos
 from robotseg_ros.common.camera_log import cut
 from robotseg_ros.common.graph import Senders, why_silent
-from robotseg_ros.common.messages import to_prompt
+from robotseg_ros.common.messages import to_instance, to_prompt, to_time
 from robotseg_ros.segmenter.hints import Hint, check_inside, click_prompt, click_stamp
 from robotseg_ros.segmenter.inference import Inference, LastImage
 from robotseg_ros.segmenter.parameters import CameraOptions, LiveOptions
@@ -24,6 +26,7 @@ from robotseg_ros.segmenter.publishers import Publishers
 from robotseg_ros.segmenter.rivals import Rivals
 from robotseg_ros.segmenter.unpacking import Unpacking
 from robotseg_ros.segmenter.worker import FairWorker, Lane
+from robotseg_ros.srv import Instruct
 
 HINT_WORDS = 300
 """Characters of what is said of a refused hint, which may hold any text of its sender."""
@@ -98,6 +101,7 @@ class Camera:
         self._services = [
             self._node.create_service(Trigger, options.output("reset"), self._on_reset),
             self._node.create_service(SetBool, options.output("enable"), self._on_enable),
+            self._node.create_service(Instruct, options.output("instruct"), self._on_instruct),
         ]
         self._subscriptions = [
             self._topics.subscribe(CameraInfo, options.info, self._on_info, qos.info_qos()),
@@ -246,6 +250,29 @@ class Camera:
         self.inference.reset()
         response.success = True
         response.message = "the next image is the first one"
+        return response
+
+    def _on_instruct(self, request: Instruct.Request, response: Instruct.Response) -> Instruct.Response:
+        try:
+            if not self.enabled:
+                raise RequestError("the camera is disabled")
+            reply = self.inference.instructions.ask(request.request)
+        except RequestError as error:
+            response.answer, response.message = Instruct.Response.REFUSED, str(error)
+            self._node.get_logger().warning(f"request refused: {error}")
+            return response
+        prompts = reply.prompts
+        if reply.forgotten:
+            response.answer = Instruct.Response.FORGOTTEN
+            return response
+        response.answer = int(prompts.answer)
+        response.invert, response.score = prompts.invert, float(reply.score)
+        response.log_probability = float(prompts.log_probability)
+        response.instances = [to_instance(instance) for instance in prompts.instances]
+        if reply.image is not None:
+            response.stamp = to_time(reply.image.stamp)
+        if prompts.answer is Answer.NOT_UNDERSTOOD:
+            response.message = ascii(prompts.raw)[1:-1]
         return response
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:

@@ -24,6 +24,7 @@ from robotseg_ros.segmenter.answers import Answers
 from robotseg_ros.segmenter.counters import Counters
 from robotseg_ros.segmenter.decoding import Decoded, Sequence, decode
 from robotseg_ros.segmenter.hints import MAX_BYTES, Hint, PromptError, RecentImages
+from robotseg_ros.segmenter.instructions import Instructions
 from robotseg_ros.segmenter.parameters import LiveOptions
 from robotseg_ros.segmenter.publishers import Answer, Publishers
 
@@ -61,6 +62,7 @@ class Inference:
         last: the last image that the model was given, also when it failed on it; before the first one, the start.
         recent: the last images worked on, for late hints.
         info: the camera's parameters, if they have come.
+        instructions: requests in words, and what they have found.
 
     Args:
         node: for its clock and log.
@@ -69,6 +71,7 @@ class Inference:
         live: gives the parameters as they are now.
         replay: whether the images are a recording's: an answer is never too old.
         name: of the camera, for the log.
+        instructions: its target, if a request in words has named one.
     """
 
     def __init__(
@@ -80,8 +83,10 @@ class Inference:
         *,
         replay: bool,
         name: str,
+        instructions: Instructions,
     ) -> None:
         self._stream = stream
+        self.instructions = instructions
         self._live = live
         self._replay = replay
         self.log = CameraLog(node, name)
@@ -190,22 +195,25 @@ class Inference:
                 return
             self._restart_if_new(header, frame.decoded)
             self._apply_hints(stamp, era)
+            if encoded is None and self.instructions.wants_features:
+                encoded = self.instructions.encode(rgb)
             if encoded is None:
                 result = self._stream.step(rgb, stamp)
             else:
                 result = self._stream.step_encoded(encoded, stamp)
             check_result(result, rgb.shape[0], rgb.shape[1])
+            followed = self.instructions.step(rgb, encoded, result)
             self.recent.add(stamp, rgb)
             live = self._live()
             result = apply_policy(result, live.mask_policy, live.mask_margin)
         except Exception as error:
-            self.answers.fail(header, error, self._stream.reset)
+            self.answers.fail(header, error, self._forget)
             return
         finally:
             self.last = LastImage(header, time.monotonic())
             self.busy = False
         info = self.info if self.info is not None and self._fits(self.info, header, rgb) else None
-        answer = Answer(header, rgb, result, frame.decoded.ms, info)
+        answer = Answer(header, rgb, result, frame.decoded.ms, info, followed=followed)
         self.answers.give(answer, live, frame.began, lambda: self._era != era)
 
     def _decode(self, image: Any) -> Decoded | None:
@@ -234,7 +242,12 @@ class Inference:
             # Two publishers on one topic would have it in every other image.
             self.log.info(f"restart {why}", f"memory given up, {said}")
             self.recent.clear()
-            self._stream.reset()
+            self._forget()
+
+    def _forget(self) -> None:
+        """Begin anew: neither memory nor target."""
+        self._stream.reset()
+        self.instructions.forget()
 
     def _apply_hints(self, stamp: int, era: int) -> None:
         """Give the waiting hints to the stream, each with the image that it was given on."""

@@ -18,6 +18,7 @@ from robotseg_ros.segmenter.camera_topics import Camera
 from robotseg_ros.segmenter.diagnostics import Diagnostics
 from robotseg_ros.segmenter.encoder_batch import EncoderBatch
 from robotseg_ros.segmenter.inference import Inference
+from robotseg_ros.segmenter.instructions import Instructions
 from robotseg_ros.segmenter.parameters import CameraOptions, LiveOptions, Parameters, SegmenterOptions
 from robotseg_ros.segmenter.publishers import Publishers
 from robotseg_ros.segmenter.vision_messages import VisionMessages
@@ -203,7 +204,15 @@ class Segmenter(LifecycleNode):
         assert self._model is not None and self._worker is not None
         replay = self.options.replay
         stream = self._model.stream()
-        inference = Inference(self, stream, publishers, self.live, replay=replay, name=options.name)
+        inference = Inference(
+            self,
+            stream,
+            publishers,
+            self.live,
+            replay=replay,
+            name=options.name,
+            instructions=Instructions(self._model),
+        )
         return Camera(self, self._topics, options, publishers, inference, self._worker, self.live, replay=replay)
 
     def _look(self) -> None:

@@ -17,11 +17,12 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from robotseg_core.files import overlay as pictures
+from robotseg_core.instruct.follow import FollowedTarget
 from robotseg_core.types import PARTS, PartMasks, State
 from robotseg_ros import msg as ros_msg
 from robotseg_ros.common import compressed_codec as compressed
 from robotseg_ros.common import messages, qos
-from robotseg_ros.common.mask_policy import BALANCED
+from robotseg_ros.common.mask_policy import BALANCED, apply_to_target
 from robotseg_ros.common.model import Model
 from robotseg_ros.segmenter.parameters import KEEP, CameraOptions, LiveOptions
 from robotseg_ros.segmenter.vision_messages import VisionMessages
@@ -47,6 +48,7 @@ class Answer:
         decode_ms: time of decoding the image, ms.
         info: of the camera, if it is known.
         dropped: images replaced by a newer one, or lost, since the last answer.
+        followed: what a request in words has found, if anything is followed.
     """
 
     header: Header
@@ -55,6 +57,7 @@ class Answer:
     decode_ms: float
     info: CameraInfo | None
     dropped: int = 0
+    followed: FollowedTarget | None = None
 
 
 class PictureTopic:
@@ -110,6 +113,8 @@ class Publishers:
             self._labels = PictureTopic(advertise, camera.output("labels"), "mono8")
             self._masked_image = PictureTopic(advertise, camera.output("masked_image"), "rgb8")
             self._overlay = PictureTopic(advertise, camera.output("overlay"), "rgb8")
+            self._target_mask = PictureTopic(advertise, camera.output("target_mask"), "mono8")
+            self._target = advertise(ros_msg.Target, camera.output("target"))
             self._info = advertise(CameraInfo, camera.output("camera_info"))
             self._parts = advertise(ros_msg.PartMasks, camera.output("parts"))
             self._label_info = topics.advertise(ros_msg.LabelInfo, camera.output("label_info"), qos.latched_qos())
@@ -137,6 +142,7 @@ class Publishers:
         # The masks go first: somebody acts on them, the pictures are looked at.
         for part, topic in self._masks.items():
             topic.publish(header, lambda part=part: result[part].mask)  # type: ignore[misc]
+        self._publish_target(header, answer.followed, live)
         if answer.info is not None and self._info.get_subscription_count():
             info = copy.copy(answer.info)
             info.header = header
@@ -161,6 +167,15 @@ class Publishers:
         self._masked_image.publish(header, lambda: mask(rgb, result["robot"].mask))
         self._overlay.publish(header, lambda: pictures.overlay(rgb, result))
 
+    def _publish_target(self, header: Header, followed: FollowedTarget | None, live: LiveOptions) -> None:
+        mask = None
+        if followed is not None:
+            mask = apply_to_target(followed.target.mask, live.mask_policy, live.mask_margin)
+            pixels = mask.mask
+            self._target_mask.publish(header, lambda: pixels)
+        if self._target.get_subscription_count():
+            self._target.publish(messages.to_target(header, followed, mask))
+
     def publish_without_parts(self, header: Header | None, state: State, *, dropped: int) -> None:
         """Publish that nothing is known: a state, no parts and no masks.  Without a header the age is NaN."""
         age_ms = float("nan") if header is None else self.age_ms(header)
@@ -168,6 +183,7 @@ class Publishers:
         self._say(
             messages.without_parts(header, self._model, state, camera=self._camera.name, age_ms=age_ms, dropped=dropped)
         )
+        self._target.publish(ros_msg.Target(header=header, state=int(state)))
 
     @property
     def parts_topic(self) -> str:

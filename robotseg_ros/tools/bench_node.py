@@ -100,6 +100,7 @@ class SteadyModel:
         self.source, self.sha256 = robotseg.source, robotseg.sha256
         self.encoder_batch = 1
         self.encode_frames = robotseg.encode_frames
+        self.target_stream = robotseg.target_stream
 
     def stream(self) -> SteadyStream:
         """Open a stream."""

@@ -21,11 +21,11 @@ from pathlib import Path
 from robotseg_core.lifetime import end_in_order
 from robotseg_ros.common.allocator import keep_image_memory
 from robotseg_ros.common.model import Model, ModelOptions
-from robotseg_ros.tools.soak_cell import soak_cell
-from robotseg_ros.tools.soak_rows import ROW_FRAMES, ROW_S, START_TIMEOUT_S, Row, draw, judge, look_at
+from robotseg_ros.tools.soaking.cell import soak_cell
+from robotseg_ros.tools.soaking.rows import ROW_FRAMES, ROW_S, START_TIMEOUT_S, Row, draw, judge, look_at
 
 PRESETS = ("plain", "cell")
-"""One camera whose images are all answered; or what a cell does, see :mod:`robotseg_ros.tools.soak_cell`."""
+"""One camera whose images are all answered; or what a cell does, see :mod:`robotseg_ros.tools.soaking.cell`."""
 WINDOW = 2
 """Images under way: one in the model, one waiting for it, so that none is dropped."""
 RESTART_FRAMES = 5000

@@ -26,6 +26,33 @@ def mask_of(name, pixels):
 
 
 @dataclass
+class FakeEncoded:
+    frame: np.ndarray
+
+    @property
+    def size(self):
+        return self.frame.shape[:2]
+
+    def again(self):
+        return self
+
+
+@dataclass
+class FakeTargetStream:
+    """Marks what is left of the prompted mask in saturated colours: a target that does not move."""
+
+    prompts: list = field(default_factory=list)
+
+    def prompt(self, prompt):
+        self.prompts.append(prompt)
+
+    def step_encoded(self, encoded, stamp):
+        coloured = np.ptp(encoded.frame.astype(int), axis=-1) > 100
+        parts = tuple(mask_of(n, coloured & (self.prompts[-1].mask > 0)) for n in PARTS)
+        return PartMasks(stamp, State.TRACKING, parts, StageTimes())
+
+
+@dataclass
 class FakeStream:
     model: FakeModel
     prompts: list[Prompt] = field(default_factory=list)
@@ -50,9 +77,7 @@ class FakeStream:
         return PartMasks(stamp, state, parts, StageTimes(encoder=self.model.delay * 1e3))
 
     def step_encoded(self, encoded, stamp):
-        kind, frame = encoded
-        assert kind == "encoded"
-        return self.step(frame, stamp)
+        return self.step(encoded.frame, stamp)
 
     def prompt(self, prompt):
         self.steps.append((0, "prompt"))
@@ -85,7 +110,10 @@ class FakeModel:
         self.batches.append(len(frames))
         if self.broken_batch:
             raise MemoryError("no room for so many")
-        return [("encoded", frame) for frame in frames]
+        return [FakeEncoded(frame) for frame in frames]
+
+    def target_stream(self):
+        return FakeTargetStream()
 
     def stream(self):
         self.streams.append(FakeStream(self))

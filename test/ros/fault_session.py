@@ -7,6 +7,7 @@ from std_msgs.msg import Header
 
 from robotseg_ros.common.messages import stamp_ns, to_image
 from robotseg_ros.segmenter.inference import Inference
+from robotseg_ros.segmenter.instructions import Instructions
 from robotseg_ros.segmenter.parameters import LiveOptions
 
 SECOND = 1_000_000_000
@@ -26,7 +27,9 @@ class Session:
             age_ms=lambda header: (now().nanoseconds - stamp_ns(header)) / 1e6,
         )
         options = LiveOptions(**{"max_age": 0.0, **live})
-        self.inference = Inference(node, model.stream(), publishers, lambda: options, replay=False, name="")
+        self.inference = Inference(
+            node, model.stream(), publishers, lambda: options, replay=False, name="", instructions=Instructions(model)
+        )
         self.counters = self.inference.counters
 
     def _publish(self, answer, live):

@@ -7,6 +7,7 @@ from collections import deque
 from types import SimpleNamespace
 
 import numpy as np
+from fake_model import FakeModel
 from geometry_msgs.msg import PointStamped
 from plain_messages import PLANES
 from sensor_msgs.msg import Image
@@ -19,6 +20,7 @@ from robotseg_ros.common.image_codec import CodecError, decode_rgb
 from robotseg_ros.segmenter.camera_topics import Camera
 from robotseg_ros.segmenter.hints import PromptError, click_prompt
 from robotseg_ros.segmenter.inference import Inference
+from robotseg_ros.segmenter.instructions import Instructions
 from robotseg_ros.segmenter.parameters import CameraOptions, LiveOptions
 from robotseg_ros.segmenter.worker import FairWorker
 
@@ -78,7 +80,10 @@ class Handlers:
         )
         self.answers = 0
         publishers = SimpleNamespace(publish=self._count, publish_without_parts=self._count, age_ms=lambda header: 0.0)
-        self.inference = Inference(node, EmptyStream(), publishers, lambda: LiveOptions(), replay=False, name="fuzzed")
+        self.inference = Inference(
+            node, EmptyStream(), publishers, lambda: LiveOptions(), replay=False, name="fuzzed",
+            instructions=Instructions(FakeModel()),
+        )  # fmt: skip
         options = CameraOptions("fuzzed", image="/image", compressed=False, info="/info", click_topic="/click")
         self.camera = Camera(
             node, None, options, None, self.inference, FairWorker("fuzzed"), lambda: LiveOptions(), replay=False

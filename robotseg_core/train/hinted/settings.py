@@ -30,6 +30,8 @@ class Shares:
         late_fix: probability that a later frame is corrected, with its memory.
         rounds: probabilities of 0, 1, 2 corrections after a hint.
         teacher: probability that a row remembers the truth instead of its own answer.
+        parts: how much oftener real parts (robots, grippers, arms) are hinted at than other things.
+        robot_token: probability that a hint at anything else comes with the category robot, not with any.
         own_token: probability that a hint at a real part comes with its own category.
     """
 
@@ -51,6 +53,8 @@ class Shares:
     late_fix: float = 0.3
     rounds: tuple[float, float, float] = (0.5, 0.3, 0.2)
     teacher: float = 0.3
+    parts: float = 1.0
+    robot_token: float = 0.0
     own_token: float = 0.5
 
 
@@ -166,7 +170,16 @@ _CLICKS = Stage(
     rows=5,
     frozen=7,
     batch_norm=False,
-    shares=Shares(bad=0.05, later=0.0, late_fix=0.15, teacher=0.3, rounds=(0.5, 0.35, 0.15)),
+    shares=Shares(
+        bad=0.05,
+        later=0.0,
+        late_fix=0.15,
+        teacher=0.3,
+        rounds=(0.5, 0.35, 0.15),
+        parts=3.0,
+        robot_token=0.8,
+        own_token=0.9,
+    ),
 )
 CLICKS = HintedConfig(
     stages=(_CLICKS, dataclasses.replace(_CLICKS, sizes=(448,), frames=9, lr=0.7)),

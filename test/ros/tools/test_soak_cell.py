@@ -8,8 +8,8 @@ import pytest
 from std_msgs.msg import Header
 
 from robotseg_ros.msg import PartMask, PartMasks
-from robotseg_ros.tools.soak_cell import CAMERAS, Cell, soak_cell
-from robotseg_ros.tools.soak_rows import Row, judge
+from robotseg_ros.tools.soaking.cell import CAMERAS, Cell, soak_cell
+from robotseg_ros.tools.soaking.rows import Row, judge
 
 
 def rows(**more):
@@ -72,7 +72,7 @@ def test_an_answer_to_a_damaged_image_or_a_second_one_is_found(cell):
 
 
 def test_a_short_one_runs(domain_id, monkeypatch, tmp_path):
-    monkeypatch.setattr("robotseg_ros.tools.soak_cell.ROW_S", 4.0)
+    monkeypatch.setattr("robotseg_ros.tools.soaking.cell.ROW_S", 4.0)
     began = time.monotonic()
     found, wrong = soak_cell(14.0, 64, 48, tmp_path / "soak.csv")
     assert time.monotonic() - began > 14 and len(found) >= 2 and found[-1].frames >= 2 * len(CAMERAS)

@@ -206,7 +206,7 @@ class Drawer:
             "gain": gain,
             "shown": shown,
             "labelled": known,
-            "category": np.array([int(rng.integers(3)) if r.category is None else r.category for r in rows]),
+            "category": np.array([self._any_token(rng) if r.category is None else r.category for r in rows]),
             **tables("want", rows, layers),
             **tables("off", off, layers),
             "needs_labels": np.array([r.needs_labels for r in rows]),
@@ -241,6 +241,9 @@ class Drawer:
             return np.full(length, cut.frame)
         step = cut.frame - one.first + np.arange(length)
         return one.first + np.minimum(step, len(one.labelled) - 1)
+
+    def _any_token(self, rng: np.random.Generator) -> int:
+        return 2 if rng.random() < self.shares.robot_token else int(rng.integers(3))
 
     def _tone(self, length: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """Of a clip, with a little of each frame's own."""

@@ -62,15 +62,17 @@ class Asker:
         if hint == "negative":
             return self._negative(robots, things, groups, base_robot=base_robot, rng=rng)
 
+        often = self.shares.parts
         choices: list[tuple[float, Target]] = [(1.0, Target((k,))) for k in things]
         for k in robots:
-            choices.append((0.7, Target((k,), CATEGORIES[2], None, self._own(2, rng))))
-            choices.append((0.5, Target((k,), CATEGORIES[1], None, self._own(1, rng))))
-            choices.append((0.2, Target((k,), CATEGORIES[0], None, self._own(0, rng))))
+            choices.append((0.7 * often, Target((k,), CATEGORIES[2], None, self._own(2, rng))))
+            choices.append((0.5 * often, Target((k,), CATEGORIES[1], None, self._own(1, rng))))
+            choices.append((0.2 * often, Target((k,), CATEGORIES[0], None, self._own(0, rng))))
         if base_robot:
             for c, value, weight in ((0, 1, 0.2), (1, 2, 0.8), (2, ROBOT, 0.5)):
                 if value in parts and parts[value][0] > 0.0015:
-                    choices.append((weight, Target((0,), CATEGORIES[c], None, self._own(c, rng), needs_labels=True)))
+                    target = Target((0,), CATEGORIES[c], None, self._own(c, rng), needs_labels=True)
+                    choices.append((weight * often, target))
         if groups:
             # Links are many and alike.
             p = np.array([ROLE_WEIGHTS[group.role] for group in groups])

@@ -21,7 +21,7 @@ from typing import Any
 
 import cv2
 
-from robotseg_ros.tools.soak_rows import ROW_S, START_TIMEOUT_S, Row, look_at
+from robotseg_ros.tools.soaking.rows import ROW_S, START_TIMEOUT_S, Row, look_at
 
 CAMERAS = ("left", "right", "wrist")
 COMPRESSED = "wrist"
@@ -240,7 +240,7 @@ def soak_cell(seconds: float, width: int, height: int, table: Path) -> tuple[lis
     rows: list[Row] = []
     cell = Cell(context, width, height)
     node = start([*command, *(word for value in parameters for word in ("-p", value))])
-    reader = start([sys.executable, "-m", "robotseg_ros.tools.soak_cell"])
+    reader = start([sys.executable, "-m", "robotseg_ros.tools.soaking.cell"])
     try:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not cell.connected:
