@@ -23,7 +23,7 @@ COMMANDS = {
     ),
     "export": ("robotseg_core.backends.export_command", "write the image encoder as an ONNX file"),
     "quantize": (
-        "robotseg_core.backends.quantize_command",
+        "robotseg_core.files.quantize",
         "calibrate nano's encoder in 8 bits on your camera's frames",
     ),
     "engine": ("robotseg_core.backends.engine_command", "build the TensorRT engine of the image encoder for this GPU"),

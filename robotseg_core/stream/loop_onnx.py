@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from robotseg_core.backends.encoder import Graph
 from robotseg_core.backends.onnx_files import model_hash, write_onnx
+from robotseg_core.backends.stage_shares import kept_shares
 from robotseg_core.model.robotseg_model import Conditioned, Features, Memory, ProjectedKeys, RobotSegModel
 from robotseg_core.storage.user_cache import kept
 from robotseg_core.stream.frame_state import Answer
@@ -28,7 +29,6 @@ from robotseg_core.stream.memory_bank import Entry, MemoryBank
 from robotseg_core.stream.preprocess import cell_edges
 from robotseg_core.stream.prompting import decode
 from robotseg_core.stream.stage_clock import StageClock
-from robotseg_core.stream.stage_shares import kept_shares
 
 log = logging.getLogger(__name__)
 

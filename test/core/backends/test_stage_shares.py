@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from robotseg_core.stream.stage_shares import kept_shares, shares
+from robotseg_core.backends.stage_shares import kept_shares, shares
 
 STAGES = ("memory_attention", "decoder")
 OPERATORS = [

@@ -4,20 +4,28 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from robotseg_core.backends.calibration import shipped_frames, tensors, users_frames
+from robotseg_core.backends.calibration import shipped_frames, tensors
 from robotseg_core.backends.export_command import load_model
 from robotseg_core.backends.int8_graph import Layer
 from robotseg_core.backends.onnx_files import cached_onnx, encoder_name, write_int8
 from robotseg_core.backends.onnxruntime_encoder import session
+from robotseg_core.files.frames import FrameError, open_frames
 from robotseg_core.storage.user_cache import kept_anew
 
+log = logging.getLogger(__name__)
+
 REPEATS = 15
+MOST_READ = 2000
+"""Frames of a video that are looked at."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +70,33 @@ def run(arguments: argparse.Namespace) -> int:
     before, after = times(exact, near, images[0])
     print(f"one thread, fastest of {REPEATS}: float32 {before:.1f} ms, int8 {after:.1f} ms, ratio {after / before:.2f}")
     return 0
+
+
+def users_frames(source: Path, count: int) -> list[NDArray[np.uint8]]:
+    """``count`` frames of an image, a video or a folder, spread over it, RGB.
+
+    Raises:
+        ValueError: none of its frames can be read, or it is a camera.
+    """
+    frames = open_frames(str(source))
+    if frames.live:
+        raise ValueError(f"{source} is a camera; calibration takes files")
+    found: list[NDArray[np.uint8]] = []
+    iterator = iter(frames.frames)
+    every = max(1, min(frames.count or MOST_READ, MOST_READ) // count)
+    for index in range(MOST_READ):
+        try:
+            _, bgr = next(iterator)
+        except StopIteration:
+            break
+        except FrameError as error:
+            log.warning("calibration leaves out %s, which cannot be read", error.name)
+            continue
+        if index % every == 0:
+            found.append(np.ascontiguousarray(bgr[..., ::-1]))
+    if not found:
+        raise ValueError(f"{source} has no frame that can be read")
+    return list(islice(found, count))
 
 
 def layer_table(layers: list[Layer]) -> list[str]:
