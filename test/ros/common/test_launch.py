@@ -81,7 +81,7 @@ def test_rviz_shows_every_picture_that_is_published_and_publishes_clicks(start_s
     shown = [display["Topic"]["Value"] for display in manager["Displays"]]
     node = start_segmenter(FakeModel())
     published = {publisher.topic_name for publisher in node.publishers if publisher.msg_type is Image}
-    assert set(shown) == published | {"/camera/image_raw"} and len(published) == 6
+    assert set(shown) == published | {"/camera/image_raw"} and len(published) == 7
     assert [tool["Topic"]["Value"] for tool in manager["Tools"] if "Topic" in tool] == ["/clicked_point"]
 
 
