@@ -2,10 +2,11 @@
 # make setup: .venv with everything, the messages built.  make demo [INPUT=...] [VIEW=1]: play a clip through the node,
 # with VIEW=1 for Foxglove to look at.
 # make train-demo: render generated robots, train for some minutes, score other videos; a curve and a picture.
-# make docs: the pages, in build/site; strict about links.  make tables: the parameters in docs/ as the nodes declare them.
+# make docs: the pages, in build/site; strict about links.  make tables: those of the papers, from the code.
 # make test: linters, types and all tests.  make parity [REFERENCE=folder]: the base model against golden data.
 # make fuzz [INPUTS=1000000]: damaged messages against codec and handlers.  make soak [FRAMES=100000]: many frames
 # through the node; memory, threads and latency have to stay as they are.  Figures and plot in out/soak/.
+# make soak PRESET=cell [SECONDS=3600]: three cameras at 30 Hz, hints, slow readers, damaged images; out/soak_cell/.
 # make witness: the SAM 2 parts against those of the package transformers, downloaded (275 MB unpacked).
 # make trt-conformance: our TensorRT calls against NVIDIA's bindings, downloaded; no GPU needed.
 PYTHON ?= python3
@@ -16,19 +17,27 @@ INPUT ?= demo/clip.mp4
 REFERENCE ?= ../shared/reference
 INPUTS ?= 1000000
 FRAMES ?= 100000
+SECONDS ?= 3600
 
 # The ROS wheels search the libraries of one environment only and remember it in these variables.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 unexport LD_LIBRARY_PATH
 
+# Tools that are run beside the product tell nobody anything either.
+export ORT_DISABLE_TELEMETRY := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+export DO_NOT_TRACK := 1
+
 .PHONY: setup demo train-demo test docs tables parity witness fuzz soak trt-conformance lint clean
 setup: $(VENV)/installed
 
 $(VENV)/requirements: constraints.txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13) and "Python 3.10 to 3.13 is needed, PYTHON=$(PYTHON) is %d.%d" % sys.version_info[:2])'
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14) and "Python 3.10 to 3.14 is needed, PYTHON=$(PYTHON) is %d.%d" % sys.version_info[:2])'
 	@echo "installing into $(VENV): some minutes the first time"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python scripts/list_requirements.py build runtime dev synth train bag view docs > $(VENV)/requirements.in
+	$(if $(HASHES),$(BIN)/python scripts/locked_requirements.py > $(VENV)/requirements.lock)
+	$(if $(HASHES),$(PIP) install --require-hashes --no-deps --requirement $(VENV)/requirements.lock)
 	$(PIP) install --constraint constraints.txt --requirement $(VENV)/requirements.in
 	touch $@
 
@@ -67,7 +76,7 @@ docs: setup
 	@echo "build/site/index.html"
 
 tables: setup
-	$(BIN)/python scripts/parameter_tables.py
+	$(BIN)/python scripts/tables.py
 
 parity: setup
 	$(BIN)/robotseg parity --inputs $(REFERENCE)/inputs.npz --goldens $(REFERENCE)/goldens.npz
@@ -76,7 +85,8 @@ fuzz: setup
 	$(BIN)/python test/ros/fuzz.py --inputs $(INPUTS)
 
 soak: setup
-	$(BIN)/python -m robotseg_ros.tools.soak --frames $(FRAMES) --out out/soak
+	$(BIN)/python -m robotseg_ros.tools.soak --frames $(FRAMES) $(if $(PRESET),--preset $(PRESET) --seconds $(SECONDS)) \
+		--out out/soak$(if $(PRESET),_$(PRESET))
 
 # Not in the environment: one test needs it, and it brings 30 packages.
 witness: setup

@@ -91,7 +91,11 @@ class BuildMessages(Command):
         return install_dir
 
     def get_source_files(self) -> list[str]:
-        return ["CMakeLists.txt", "package.xml", *(str(f.relative_to(ROOT)) for kind in INTERFACES for f in (ROOT / kind).glob("*.*"))]
+        return [
+            "CMakeLists.txt",
+            "package.xml",
+            *(str(f.relative_to(ROOT)) for kind in INTERFACES for f in (ROOT / kind).glob("*.*")),
+        ]
 
     def get_outputs(self) -> list[str]:
         return []
@@ -120,7 +124,8 @@ class PlatformDistribution(Distribution):
 setup(
     data_files=[],
     packages=find_packages(
-        include=["robotseg_core", "robotseg_core.*", PACKAGE, f"{PACKAGE}.*"], exclude=[f"{PACKAGE}.{kind}*" for kind in INTERFACES]
+        include=["robotseg_core", "robotseg_core.*", PACKAGE, f"{PACKAGE}.*"],
+        exclude=[f"{PACKAGE}.{kind}*" for kind in INTERFACES],
     ),
     distclass=PlatformDistribution,
     cmdclass={"build": BuildWithMessages, "build_messages": BuildMessages},

@@ -5,7 +5,11 @@ from launch import LaunchDescription
 
 from robotseg_ros.common.launching import Argument, aligned_depth, describe_node
 
-ARGUMENTS = aligned_depth(Argument("mask", "/robotseg/robot_mask", "Mask of what is cut out."))
+ARGUMENTS = (
+    *aligned_depth(Argument("mask", "/robotseg/robot_mask", "Mask of what is cut out."), patience=0.5),
+    Argument("margin", 5, "Pixels of the depth image by which the mask is grown."),
+    Argument("without_mask", "drop", "Depth without a mask: drop it, or publish it as unknown."),
+)
 
 
 def generate_launch_description() -> LaunchDescription:

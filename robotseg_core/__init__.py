@@ -8,6 +8,13 @@ This package never imports ROS.  ``RobotSeg.load()`` loads a model, ``robotseg.s
 from __future__ import annotations
 
 import importlib
+import os
+
+# Nothing is told to anybody: read by ONNX Runtime and Hugging Face's packages when they are imported, and inherited by
+# every process that is started from here.  A value that the user has set stays.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("DO_NOT_TRACK", "1")
 
 __version__ = "0.1.0"
 
@@ -16,13 +23,15 @@ _WHERE = {
     "Stream": "robotseg_core.stream.stream",
     "StreamPolicy": "robotseg_core.stream.policy",
     **dict.fromkeys(
-        ("MaskPrompt", "PartMask", "PartMasks", "Prompt", "PromptKind", "State", "PARTS"), "robotseg_core.types"
+        ("MaskPrompt", "ModelFault", "PARTS", "PartMask", "PartMasks", "Prompt", "PromptKind", "State"),
+        "robotseg_core.types",
     ),
 }
 
 __all__ = [
     "PARTS",
     "MaskPrompt",
+    "ModelFault",
     "PartMask",
     "PartMasks",
     "Prompt",

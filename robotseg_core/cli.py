@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import cv2
 import yaml
 
+from robotseg_core.lifetime import end_in_order
+
 COMMANDS = {
     "segment": ("robotseg_core.files.segment", "write the masks of an image, a video or a folder of frames"),
     "say": ("robotseg_core.instruct.command", "write the mask of what a request in words asks for"),
@@ -20,8 +22,16 @@ COMMANDS = {
         "what a frame costs here, stage by stage; --node: in the ROS node",
     ),
     "export": ("robotseg_core.backends.export_command", "write the image encoder as an ONNX file"),
+    "quantize": (
+        "robotseg_core.backends.quantize_command",
+        "calibrate nano's encoder in 8 bits on your camera's frames",
+    ),
     "engine": ("robotseg_core.backends.engine_command", "build the TensorRT engine of the image encoder for this GPU"),
     "train": ("robotseg_core.train.command", "train a model on rendered or own data"),
+    "train-hinted": (
+        "robotseg_core.train.hinted.run",
+        "train with hints and memory, from packed pictures, for a given time",
+    ),
     "finetune": ("robotseg_core.train.finetune", "adapt a model to videos of your own robot"),
     "label": ("robotseg_core.train.label_efficient.self_labels", "turn videos without labels into training videos"),
     "ablate": ("robotseg_core.train.ablation", "what label-efficient training and its terms are worth"),
@@ -37,6 +47,7 @@ NODE_BENCH = "robotseg_ros.tools.bench_node"
 FORWARDED = {
     "fetch": ("robotseg_core.weights.files", "fetch a weight file, or say how a person gets it"),
     "parity": ("robotseg_core.parity.command", "compare the base model with golden data of the reference"),
+    "pack": ("robotseg_core.train.hinted.packs.command", "pack training pictures into a few files, for train-hinted"),
     "synth": ("robotseg_core.synth.command", "render videos of robots with exact masks"),
 }
 """Commands with a ``main(argv)`` of their own."""
@@ -45,9 +56,17 @@ FORWARDED = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; user errors end with one line on standard error and exit status 2."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    # Temporary folders and child processes are ours to take down, whichever signal it is.
+    end_in_order()
     if argv and argv[0] in FORWARDED:
-        module = importlib.import_module(FORWARDED[argv[0]][0])
-        return int(module.main(argv[1:]) or 0)
+        try:
+            module = importlib.import_module(FORWARDED[argv[0]][0])
+        except ModuleNotFoundError as error:
+            return _missing(argv[0], error)
+        try:
+            return int(module.main(argv[1:]) or 0)
+        except KeyboardInterrupt:
+            return 130
     parser = argparse.ArgumentParser(prog="robotseg", description="Which pixels of a camera frame are the robot?")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (path, text) in COMMANDS.items():
@@ -56,8 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             try:
                 module = importlib.import_module(NODE_BENCH if name == "bench" and "--node" in argv else path)
             except ModuleNotFoundError as error:
-                print(f"robotseg {name}: this needs {error.name}, which is not installed here", file=sys.stderr)
-                return 2
+                return _missing(name, error)
             module.add_arguments(sub)
             sub.set_defaults(run=module.run)
     for name, (_, text) in FORWARDED.items():
@@ -70,6 +88,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _missing(command: str, error: ModuleNotFoundError) -> int:
+    """Say what a command needs; it is in an extra of the package (see pyproject.toml)."""
+    print(f"robotseg {command}: this needs {error.name}, which is not installed here", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

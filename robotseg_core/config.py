@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 MAX_BATCH = 8
@@ -96,14 +97,17 @@ class ModelConfig:
     """True: a pointer's age is clamped to ``max_pointers - 1``.  In the reference the age of the conditioning
     pointer grows without bound (SPEC 7.2, item 5), into times that training never saw."""
     memory_pool: int = 1
-    """Side of the squares of cells that the memory keeps the mean of: a frame has ``memory_pool ** 2`` times fewer
-    keys and values to be looked up (efficient memory attention of EfficientTAM).  1: the reference."""
+    """Side of the squares of cells that the memory keeps the mean of, see :attr:`memory_square`: a frame has so many
+    times fewer keys and values to be looked up (efficient memory attention of EfficientTAM).  1: the reference."""
     memory_mask_stride: int = 1
     """Pixels of the image, along a side, to one of the mask that the memory encoder reads: 1, 2 or 4.  1: the
     reference, which enlarges the logits of stride 4 to the image's size and reduces them again; at 4 they are read as
     they are, with the same weights, and the first convolutions no longer halve the map."""
     mask_embed_channels: int = 16
     """Channels of the mask-prompt path (``mask_downscaling``) before its last convolution."""
+    dense_hints: bool = False
+    """True: clicks and boxes are also drawn into the map of the mask prompt (:mod:`robotseg_core.model.hint_map`), so
+    that the image's tokens know of them; False: tokens alone, as in the reference."""
     # RPG (SPEC 6)
     rpg_regions: int = 3
     rpg_subregions: int = 4
@@ -117,8 +121,8 @@ class ModelConfig:
             )
         if self.memory_frames < 1:
             raise ValueError(f"memory_frames is {self.memory_frames}, must be at least 1")
-        if self.memory_pool < 1 or self.grid % self.memory_pool:
-            raise ValueError(f"memory_pool is {self.memory_pool}, must divide the grid's side {self.grid}")
+        if self.memory_pool < 1:
+            raise ValueError(f"memory_pool is {self.memory_pool}, must be at least 1")
         if self.memory_mask_stride not in (1, 2, 4):
             raise ValueError(f"memory_mask_stride is {self.memory_mask_stride}, must be 1, 2 or 4")
 
@@ -128,9 +132,14 @@ class ModelConfig:
         return self.image_size // 16
 
     @property
+    def memory_square(self) -> int:
+        """Side of the squares in cells: ``memory_pool``, or the largest part of it that divides the grid's side."""
+        return math.gcd(self.memory_pool, self.grid)
+
+    @property
     def memory_grid(self) -> int:
         """Side of the grid that is kept of a memory frame."""
-        return self.grid // self.memory_pool
+        return self.grid // self.memory_square
 
     @property
     def pointer_tokens(self) -> int:
@@ -159,6 +168,7 @@ NANO = ModelConfig(
     memory_frames=3,
     memory_pool=2,
     memory_mask_stride=4,
+    dense_hints=True,
     max_pointers=8,
     bounded_age=True,
 )

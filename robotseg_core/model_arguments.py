@@ -6,28 +6,28 @@ from __future__ import annotations
 import argparse
 
 from robotseg_core.backends.encoder import BACKENDS
-from robotseg_core.stream.robotseg import RobotSeg
+from robotseg_core.stream.robotseg import PRECISIONS, RobotSeg
 
 
 def load_model(
     arguments: argparse.Namespace,
     *,
-    precision: str = "fp32",
     memory_frames: int | None = None,
     encoder_batch: int = 1,
     loop: str = "auto",
 ) -> RobotSeg:
-    """The model that :func:`add_model_arguments` asks for; the rest as in :meth:`RobotSeg.load`."""
+    """The model that :func:`add_model_arguments` asks for, not warm; the rest as in :meth:`RobotSeg.load`."""
     return RobotSeg.load(
         arguments.preset,
         device=arguments.device,
         backend=arguments.backend,
         weights=arguments.weights,
         image_size=arguments.image_size,
-        precision=precision,
+        precision=arguments.precision,
         memory_frames=memory_frames,
         encoder_batch=encoder_batch,
         loop=loop,
+        warm=False,
     )
 
 
@@ -37,4 +37,10 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     parser.add_argument("--backend", default="auto", choices=BACKENDS, help="of the encoder (default auto)")
     parser.add_argument("--weights", default=None, help="weight file (default: the shipped weights of nano)")
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=("auto", *PRECISIONS),
+        help="auto (default): int8 for nano on CPUs that profit, else fp32",
+    )
     parser.add_argument("--image-size", type=int, help="side of the model's input, pixels, a multiple of 32")

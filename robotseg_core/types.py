@@ -33,6 +33,10 @@ class State(enum.IntEnum):
     """The model cannot run (set by the node only, never by the core)."""
 
 
+class ModelFault(RuntimeError):
+    """The model has given numbers that are not finite: nothing is known of the frame, and the stream begins anew."""
+
+
 class PromptKind(enum.IntEnum):
     """Kinds of user prompt.  Values equal the constants of ``Prompt.msg``."""
 

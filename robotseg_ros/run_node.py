@@ -4,9 +4,14 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import os
 import sys
+from pathlib import Path
 
+from robotseg_core.lifetime import end_in_order, hangup_ends
 from robotseg_ros.common.allocator import keep_image_memory
+from robotseg_ros.common.fastdds import prepare
 
 NODES = {
     "self_filter": ("robotseg_ros.companions.self_filter", "SelfFilter"),
@@ -17,29 +22,62 @@ NODES = {
 """Module and class of each node; modules are imported only when they are used."""
 
 
+def why_no_ros() -> str:
+    """Why rclpy cannot be loaded here, in one line that says what to do; empty where it can."""
+    try:
+        import rclpy  # noqa: F401
+    except ImportError as error:
+        python = f"this is Python {sys.version_info[0]}.{sys.version_info[1]} ({sys.executable})"
+        found = importlib.util.find_spec("rclpy")
+        if found is None or found.origin is None:
+            return f"{python}, which has no rclpy: source a ROS workspace, or install the package with its ROS wheels"
+        said = " ".join(str(error).split())[:200]
+        return (
+            f"{python}, and rclpy in {Path(found.origin).parent} is not for it: that is the ROS of another Python. "
+            f"Start it with that Python, or in a shell where no ROS is sourced (PYTHONPATH) ({said})"
+        )
+    return ""
+
+
 def run(name: str) -> int:
     """Run a node of :data:`NODES` until it is interrupted.
 
     Returns:
         Exit status: 0, or 1 when a parameter is wrong.
     """
+    # rclpy's handlers wake its executor and nothing else: until that spins, a signal must end what is being set up.
+    end_in_order()
     keep_image_memory()
-    # Only now: the allocator must be set before rclpy is loaded.
+    trouble = prepare(os.environ)
+    # Only now: profile and allocator must be set before rclpy is loaded.
+    missing = why_no_ros()
+    if missing:
+        print(f"{name}: cannot start: {missing}", file=sys.stderr)
+        return 1
     import rclpy
-    from rclpy.exceptions import NameValidationException, ParameterException
-    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    from rclpy.executors import ExternalShutdownException
+    from rclpy.signals import SignalHandlerOptions, install_signal_handlers
+
+    from robotseg_ros.common.camera_log import in_a_line
+    from robotseg_ros.common.executor import SteadyExecutor
+    from robotseg_ros.unknown_parameters import unknown_parameters
 
     module, kind = NODES[name]
     node = None
     try:
         try:
-            rclpy.init()
+            rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
             node = getattr(importlib.import_module(module), kind)()
-        # RuntimeError is what rcl raises for arguments that it cannot read, OSError what a file raises.
-        except (ParameterException, NameValidationException, ValueError, RuntimeError, OSError) as error:
-            rclpy.logging.get_logger(name).fatal(f"cannot start: {' '.join(str(error).split())}")
+        # Whatever a parameter file or the file of the zones holds: one line, which names what is wrong.
+        except Exception as error:
+            rclpy.logging.get_logger(name).fatal(f"cannot start: {in_a_line(error)}")
             return 1
-        executor = SingleThreadedExecutor()
+        for words in (trouble, *unknown_parameters(node)):
+            if words:
+                node.get_logger().warning(words)
+        install_signal_handlers()
+        hangup_ends()
+        executor = SteadyExecutor()
         executor.add_node(node)
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -6,8 +6,11 @@ from __future__ import annotations
 import os
 import sys
 
+from robotseg_core.lifetime import end_in_order, hangup_ends
 from robotseg_ros.common.allocator import keep_image_memory, keep_out_of_collections
+from robotseg_ros.common.fastdds import prepare
 from robotseg_ros.common.model import ModelLoader, load_robotseg
+from robotseg_ros.run_node import why_no_ros
 
 
 def main(load_model: ModelLoader = load_robotseg) -> int:
@@ -19,36 +22,51 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
     Returns:
         Exit status: 0, or 1 when a parameter is wrong, or when ``autostart`` is set and the node cannot start.
     """
+    # rclpy's handlers wake its executor and nothing else: until that spins, a signal must break off a model's loading.
+    end_in_order()
     keep_image_memory()
-    # Only now: the allocator must be set before rclpy is loaded.
+    trouble = prepare(os.environ)
+    # Only now: profile and allocator must be set before rclpy is loaded.
+    missing = why_no_ros()
+    if missing:
+        print(f"robotseg: cannot start: {missing}", file=sys.stderr)
+        return 1
     import rclpy
-    from rclpy.exceptions import NameValidationException, ParameterException
-    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    from rclpy.executors import ExternalShutdownException
     from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 
+    from robotseg_ros.common.camera_log import in_a_line
+    from robotseg_ros.common.executor import SteadyExecutor
     from robotseg_ros.segmenter.node import NODE_NAME, Segmenter
+    from robotseg_ros.unknown_parameters import unknown_parameters
 
-    # rclpy's handlers wake its executor and nothing else: until that spins, Ctrl-C must break off a model's loading.
-    segmenter = None
+    segmenter = executor = None
     try:
         try:
             rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
             segmenter = Segmenter(load_model)
-        # RuntimeError is what rcl raises for arguments that it cannot read.
-        except (ParameterException, NameValidationException, ValueError, RuntimeError) as error:
-            rclpy.logging.get_logger(NODE_NAME).fatal(f"cannot start: {' '.join(str(error).split())}")
+        # Whatever a parameter file holds: one line, which names what is wrong.
+        except Exception as error:
+            rclpy.logging.get_logger(NODE_NAME).fatal(f"cannot start: {in_a_line(error)}")
             return 1
+        for words in (trouble, *unknown_parameters(segmenter)):
+            if words:
+                segmenter.get_logger().warning(words)
         if segmenter.options.autostart and not segmenter.autostart():
             return 1
         keep_out_of_collections()
         install_signal_handlers()
-        executor = SingleThreadedExecutor()
+        hangup_ends()
+        executor = SteadyExecutor()
         executor.add_node(segmenter)
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
         ended = segmenter is None or segmenter.stop()
+        if executor is not None:
+            # It holds what it waited for, and that the node.
+            executor.shutdown()
         if segmenter is not None:
             segmenter.destroy_node()
         rclpy.try_shutdown()

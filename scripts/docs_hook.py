@@ -48,15 +48,28 @@ def rooms() -> dict[str, list[str]]:
     return found
 
 
+def listed(nav: object) -> set[str]:
+    """The pages that a table of contents names."""
+    if isinstance(nav, str):
+        return {nav}
+    inside = nav.values() if isinstance(nav, dict) else nav if isinstance(nav, list) else ()
+    return {page for item in inside for page in listed(item)}
+
+
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """The pages of the API and of the examples enter the table of contents."""
-    for section in config.nav or []:
+    """Pages of the API and of the examples enter the table of contents, and at its end what nobody has put into it."""
+    nav = config.nav or []
+    for section in nav:
         for name, pages in section.items() if isinstance(section, dict) else ():
             if name == "Reference":
                 pages[1:1] = [{room: f"api/{room}.md"} for room in rooms()]
             if isinstance(pages, list) and "examples.md" in pages:
                 place = pages.index("examples.md") + 1
                 pages[place:place] = [page for page in papers().values() if page.startswith("examples/")]
+    every = {*papers().values(), *(str(path.relative_to(ROOT / "docs")) for path in ROOT.glob("docs/**/*.md"))}
+    rest = sorted(every - listed(nav))
+    if rest:
+        nav.append({"More": rest})
     return config
 
 
@@ -99,6 +112,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         beside = os.path.relpath(to, posixpath.dirname(page.file.src_uri) or ".")
         return f"{match['mark']}[{match['text']}]({beside}{'#' + anchor if anchor else ''})"
 
+    # Before the first heading it would hide the page's title.
+    markdown = markdown.removeprefix("<!-- SPDX-License-Identifier: Apache-2.0 -->\n")
     if page.file.src_uri == "api.md":
         markdown = re.sub(r"`(robotseg_core\.[\w.]+)` \|", r"[`\1`][\1] |", markdown)
     elif page.file.src_uri in ("specification.md", "seg-r1.md"):

@@ -4,14 +4,32 @@
 from __future__ import annotations
 
 import copy
-from typing import Protocol
+from typing import Any, Protocol
 
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robotseg_core.model.image_encoder_nano import fold_batch_norm
 from robotseg_core.model.robotseg_model import Features, RobotSegModel
 
-BACKENDS = ("auto", "torch", "onnxruntime", "tensorrt")
+BACKENDS = ("auto", "torch", "onnxruntime", "openvino", "tensorrt")
+
+
+class Graph(Protocol):
+    """An exported graph, ready to run on the CPU."""
+
+    @property
+    def inputs(self) -> set[str]:
+        """Names of its inputs."""
+        ...
+
+    def run(self, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """All outputs in the graph's order, which are the caller's; threads may share a graph."""
+        ...
+
+    def profile(self, inputs: dict[str, NDArray[Any]]) -> list[tuple[str, float]]:
+        """(name, time) of each operator of one run, in the order in which they ran."""
+        ...
 
 
 class EncoderBackend(Protocol):

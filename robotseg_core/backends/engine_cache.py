@@ -7,17 +7,17 @@ and, because files are renamed and copied, once more in its first lines together
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
-import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from robotseg_core.storage.user_cache import read_trusted
+from robotseg_core.storage.whole import locked, replacing
 
 log = logging.getLogger(__name__)
 
@@ -67,14 +67,8 @@ class EngineKey:
 def write_engine(path: Path, key: EngineKey, plan: bytes) -> None:
     """Write an engine; the file appears complete or not at all."""
     header = {**asdict(key), "sha256": hashlib.sha256(plan).hexdigest()}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as file:
-            file.write(MAGIC + json.dumps(header).encode() + b"\n")
-            file.write(plan)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial:
+        partial.write_bytes(MAGIC + json.dumps(header).encode() + b"\n" + plan)
 
 
 def read_engine(path: Path, key: EngineKey) -> bytes:
@@ -82,8 +76,9 @@ def read_engine(path: Path, key: EngineKey) -> bytes:
 
     Raises:
         EngineError: the file is damaged, or was made for something else than ``key``.
+        OSError: it cannot be read, or may be another user's.
     """
-    content = path.read_bytes()
+    content = read_trusted(path)
     if not content.startswith(MAGIC):
         raise EngineError("it is not an engine file of this program")
     first, _, plan = content[len(MAGIC) :].partition(b"\n")
@@ -100,18 +95,6 @@ def read_engine(path: Path, key: EngineKey) -> bytes:
     if hashlib.sha256(plan).hexdigest() != expected:
         raise EngineError("its checksum is wrong")
     return plan
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of an engine file; who waits says so.  The system drops the lock of a process that dies."""
-    with path.with_name(f".{path.name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.warning("another process is busy with %s; waiting for it", path.name)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def cached_engine(
@@ -132,7 +115,7 @@ def cached_engine(
         EngineError: it cannot be built, or what was built cannot be loaded.
     """
     path = folder / key.filename
-    with locked(path):
+    with locked(path, waiting=f"another process is busy with {path.name}; waiting for it"):
         if path.exists():
             try:
                 engine = load(read_engine(path, key))

@@ -1,33 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exported graphs on disk: written whole or not at all, and found again by the hash of what they were made from."""
+"""Exported graphs: written whole or not at all, kept, and found again by the hash of what they were made from."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
-import os
-import tempfile
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from robotseg_core.backends.calibration import shipped_frames, tensors
 from robotseg_core.backends.encoder import EncoderGraph
+from robotseg_core.backends.int8_graph import Layer, calibrate, to_int8
 from robotseg_core.backends.onnx_graph import check_precision, folded, to_half
 from robotseg_core.model.image_encoder_base import PATCH_STRIDE, HieraTrunk
 from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.storage.user_cache import cache_folder, kept
+from robotseg_core.storage.whole import replacing
 
-log = logging.getLogger(__name__)
-
-GRAPH_VERSION = 3
+GRAPH_VERSION = 5
 """Raised when the export changes, so that no graph or engine of before is taken from the cache."""
-
-
-def cache_folder() -> Path:
-    """Where exported encoders are kept: ``$XDG_CACHE_HOME/robotseg``, by default ``~/.cache/robotseg``."""
-    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(root) / "robotseg"
 
 
 def encoder_hash(model: RobotSegModel) -> str:
@@ -49,28 +47,52 @@ def _hash(model: RobotSegModel, modules: tuple[nn.Module, ...]) -> str:
     return digest.hexdigest()[:16]
 
 
-def writable_cache_folder() -> Path:
-    """The cache folder, made if need be; a temporary one where it cannot be written to, said in the log."""
-    folder = cache_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        folder = Path(tempfile.mkdtemp(prefix="robotseg_"))
-        log.warning("cache folder %s is not writable; the encoder is exported to %s", cache_folder(), folder)
-    return folder
-
-
-def cached_onnx(model: RobotSegModel, precision: str = "fp32") -> Path:
-    """Path of the exported encoder; exported now if it is not there yet."""
+def encoder_name(model: RobotSegModel, precision: str = "fp32") -> str:
+    """File name of the exported encoder."""
     kind = "" if precision == "fp32" else f"_{precision}"
-    name = f"encoder_{model.config.name}_{model.config.image_size}{kind}_{encoder_hash(model)}.onnx"
-    path = writable_cache_folder() / name
-    if not path.exists():
-        export_onnx(model, path, precision)
-    return path
+    return f"encoder_{model.config.name}_{model.config.image_size}{kind}_{encoder_hash(model)}.onnx"
+
+
+def cached_onnx(model: RobotSegModel, precision: str = "fp32") -> bytes:
+    """The encoder's graph in ``fp32``, ``fp16`` or ``int8``; made now if there is no good one in the cache."""
+    name = encoder_name(model, precision)
+    if precision == "int8":
+        return kept(name, lambda path: _ignored(write_int8(model, path, shipped_frames())))
+    return kept(name, lambda path: export_onnx(model, path, precision))
+
+
+def _ignored(_: object) -> None:
+    pass
+
+
+@contextmanager
+def onnx_file(model: RobotSegModel, precision: str = "fp32") -> Iterator[Path]:
+    """The same as a file, for readers that want a path: that of the cache, or one that is gone afterwards."""
+    graph, folder, name = cached_onnx(model, precision), cache_folder(), encoder_name(model, precision)
+    if folder is not None and (folder / name).is_file():
+        yield folder / name
+        return
+    with TemporaryDirectory(prefix="robotseg_") as temporary:
+        path = Path(temporary) / name
+        path.write_bytes(graph)
+        yield path
+
+
+def write_int8(model: RobotSegModel, path: Path, frames: Sequence[NDArray[np.uint8]]) -> list[Layer]:
+    """Write the encoder in 8 bits, calibrated on ``frames`` [H, W, 3] uint8 RGB -> what became of each layer.
+
+    The file appears complete or not at all.
+
+    Raises:
+        ValueError: no frames, or an encoder that is not convolutional.
+    """
+    import onnx
+
+    exact = onnx.load_model_from_string(cached_onnx(model))
+    ranges, layers = calibrate(exact, tensors(frames, model.config.image_size))
+    with replacing(path) as partial:
+        partial.write_bytes(to_int8(exact, ranges, layers).SerializeToString())
+    return layers
 
 
 def export_onnx(model: RobotSegModel, path: Path, precision: str = "fp32") -> None:
@@ -109,8 +131,7 @@ def write_onnx(
 
     ``batched``: the first axis of all inputs and outputs is of any length; otherwise shapes are those of the example.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as partial:
         # The exporter records PyTorch's own operators, which inference mode replaces (robotseg_core.model.attention).
         with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
             # The TorchScript exporter announces its successor; it needs no further package and its graph is checked
@@ -130,6 +151,3 @@ def write_onnx(
         if half:
             to_half(exported)
         partial.write_bytes(exported.SerializeToString())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

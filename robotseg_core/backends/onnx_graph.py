@@ -51,7 +51,37 @@ def folded(path: Path) -> onnx.ModelProto:
     used = [entry for entry in model.opset_import if entry.domain == ""]
     del model.opset_import[:]
     model.opset_import.extend(used)
+    fold_pads(model)
     return model
+
+
+def fold_pads(model: onnx.ModelProto) -> None:
+    """Let convolutions add the zeros that a Pad before them adds, in place: PyTorch's know no uneven borders."""
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    made = {node.output[0]: node for node in graph.node}
+    for node in graph.node:
+        pad = made.get(node.input[0]) if node.op_type == "Conv" else None
+        if pad is None or pad.op_type != "Pad" or sum(pad.output[0] in other.input for other in graph.node) > 1:
+            continue
+        constant = any(a.name == "mode" and a.s != b"constant" for a in pad.attribute)
+        filled = len(pad.input) > 2 and pad.input[2] and np.any(values.get(pad.input[2], np.ones(1)))
+        added = values.get(pad.input[1])
+        if constant or filled or added is None or added[[0, 1, 4, 5]].any():
+            continue
+        own = next((a for a in node.attribute if a.name == "pads"), None)
+        before = list(own.ints) if own is not None else [0] * 4
+        if own is not None:
+            node.attribute.remove(own)
+        node.attribute.append(helper.make_attribute("pads", [int(x) for x in before + added[[2, 3, 6, 7]]]))
+        node.input[0] = pad.input[0]
+        graph.node.remove(pad)
+    used_names = {name for node in graph.node for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used_names]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
 
 
 def to_half(model: onnx.ModelProto) -> None:

@@ -12,15 +12,17 @@ from __future__ import annotations
 import importlib
 import threading
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from robotseg_core.backends.engine_cache import EngineError, EngineKey, cached_engine
-from robotseg_core.backends.onnx_files import cached_onnx, encoder_hash, writable_cache_folder
+from robotseg_core.backends.onnx_files import encoder_hash, onnx_file
 from robotseg_core.backends.onnx_graph import check_precision
 from robotseg_core.model.robotseg_model import Features, RobotSegModel
+from robotseg_core.storage.user_cache import writable_cache_folder
 
 INPUT = "image"
 OUTPUTS = ("h4", "h8", "f16")
@@ -104,12 +106,16 @@ def load_or_build(model: RobotSegModel, key: EngineKey, trt: Any) -> tuple[Any, 
     # One for all: TensorRT complains of a second one.
     logger = trt.Logger(trt.Logger.WARNING)
     runtime = trt.Runtime(logger)
-    return cached_engine(
-        writable_cache_folder(),
-        key,
-        load=runtime.deserialize_cuda_engine,
-        build=lambda: build_plan(cached_onnx(model, key.precision), key, trt, logger),
-    )
+
+    def build() -> bytes:
+        with onnx_file(model, key.precision) as path:
+            return build_plan(path, key, trt, logger)
+
+    folder = writable_cache_folder()
+    if folder is not None:
+        return cached_engine(folder, key, load=runtime.deserialize_cuda_engine, build=build)
+    with TemporaryDirectory(prefix="robotseg_") as temporary:
+        return cached_engine(Path(temporary), key, load=runtime.deserialize_cuda_engine, build=build)
 
 
 class TensorRTEncoder:

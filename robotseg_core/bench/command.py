@@ -16,7 +16,7 @@ from robotseg_core.config import MAX_BATCH, PRESETS
 from robotseg_core.model.attention import product, uses_onednn
 from robotseg_core.model_arguments import add_model_arguments, load_model
 from robotseg_core.stream.preprocess import MAX_SIDE
-from robotseg_core.stream.robotseg import LOOPS, PRECISIONS, RobotSeg
+from robotseg_core.stream.robotseg import LOOPS, RobotSeg, check_loop, chosen_device
 
 REFERENCE_GFLOP = 3 * 1423
 """Three passes of the reference, one a part, at 1024 pixels with a full memory."""
@@ -28,7 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``robotseg bench``."""
     parser.add_argument("--frames", type=int, help="measured frames (default 200, base 5)")
     parser.add_argument("--size", default="640x480", help="frame size WxH (default 640x480)")
-    parser.add_argument("--precision", default="fp32", choices=tuple(PRECISIONS), help="default fp32")
     parser.add_argument("--memory-frames", type=int, help="frames looked up, 1 to the preset's (default)")
     parser.add_argument("--knobs", action="store_true", help="also measure what each knob saves")
     parser.add_argument("--batch", type=int, default=1, help="also encode so many images at once, 2 to 8")
@@ -53,7 +52,6 @@ def model_to_measure(arguments: argparse.Namespace) -> RobotSeg:
         return random_base(arguments)
     return load_model(
         arguments,
-        precision=arguments.precision,
         memory_frames=arguments.memory_frames,
         encoder_batch=arguments.batch,
         loop=arguments.loop,
@@ -75,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--frames is {count}, must be at least 2")
     if not 1 <= arguments.batch <= MAX_BATCH:
         raise ValueError(f"--batch is {arguments.batch}, must be 1 to {MAX_BATCH}")
+    check_loop(arguments.loop, torch.device(chosen_device(arguments.device)))
     robotseg = model_to_measure(arguments)
     frames, warm_up = pictures(width, height), min(10, max(1, count // 5))
     sgemm = rate(torch.mm)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,6 +125,17 @@ class Agreement:
     frames: int
 
 
+@contextmanager
+def strict() -> Iterator[None]:
+    """Within it cuDNN's float32 convolutions are float32, not TF32 as by default."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
 def masks_of(robotseg: RobotSeg, frames: list[NDArray[np.uint8]]) -> NDArray[np.bool_]:
     """Masks [frames, parts, H, W] of a stream from its first frame on."""
     stream = robotseg.stream(FULL)
@@ -149,6 +162,7 @@ def stage_gflop(config: ModelConfig, parts: int = len(PARTS)) -> dict[str, float
     """
     with torch.device("meta"):
         model = RobotSegModel(config).eval().requires_grad_(False)
+        cells = config.memory_grid**2
         g, d, slots, pointers = config.grid, config.d_model, config.memory_frames, config.max_pointers
         counted: dict[str, float] = {}
 
@@ -161,7 +175,7 @@ def stage_gflop(config: ModelConfig, parts: int = len(PARTS)) -> dict[str, float
         features = count("encoder", lambda: model.encode(torch.empty(1, 3, config.image_size, config.image_size)))
         assert isinstance(features, Features)
         memory = Memory(
-            features=torch.empty(parts, slots, g * g, config.mem_dim),
+            features=torch.empty(parts, slots, cells, config.mem_dim),
             time_index=torch.empty(slots, dtype=torch.long),
             pointers=torch.empty(parts, pointers, d),
             offsets=torch.empty(1, pointers),
@@ -170,7 +184,7 @@ def stage_gflop(config: ModelConfig, parts: int = len(PARTS)) -> dict[str, float
         conditioned = model.condition(features, torch.empty(1, 1, g, g), memory)
         count("memory_attention", lambda: model.condition(features, torch.empty(1, 1, g, g), memory))
         # Keys made anew in this call, which a stream has ready.
-        per_frame = 2e-9 * len(model.memory_attention.lookups) * parts * g * g * config.mem_dim * config.attention_dim
+        per_frame = 2e-9 * len(model.memory_attention.lookups) * parts * cells * config.mem_dim * config.attention_dim
         counted["memory_attention"] -= slots * per_frame
         classes = torch.empty(parts, dtype=torch.long)
         decoded = decode(model, features, conditioned, classes)
@@ -178,7 +192,8 @@ def stage_gflop(config: ModelConfig, parts: int = len(PARTS)) -> dict[str, float
         hard = torch.empty(parts, dtype=torch.bool)
         kept = model.remember(features, decoded.logits, decoded.object_logit, hard)
         count("memory_encoder", lambda: model.remember(features, decoded.logits, decoded.object_logit, hard))
-        count("memory_encoder", lambda: model.frame_keys(kept))
+        pooled = model.pool_memory(kept)
+        count("memory_encoder", lambda: model.frame_keys(pooled))
         count("prompt_generator", lambda: model.object_tokens(kept, decoded.logits))
     return counted
 

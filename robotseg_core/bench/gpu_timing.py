@@ -49,9 +49,10 @@ def samples(call: Callable[[], object], device: torch.device, count: int) -> lis
 
 
 def timing(call: Callable[[], object], device: torch.device, count: int, *, warm_up: int = 3) -> Timing:
-    """Two runs of ``count`` calls after ``warm_up`` others."""
+    """Two runs of ``count`` calls after ``warm_up`` others; of fewer calls where a run would take over a second."""
     for _ in range(warm_up):
         call()
+    count = max(3, min(count, int(1000 / max(samples(call, device, 1)[0], 1e-3))))
     runs = [samples(call, device, count) for _ in range(2)]
     medians = [float(np.median(run)) for run in runs]
     return Timing(float(np.median(runs)), (medians[0], medians[1]))

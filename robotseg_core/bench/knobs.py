@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from robotseg_core.bench.measure import full, measure
 from robotseg_core.config import BASE
 from robotseg_core.model.robotseg_model import RobotSegModel
-from robotseg_core.stream.robotseg import PRECISIONS, RobotSeg, check_precision, chosen_device
+from robotseg_core.stream.robotseg import PRECISIONS, RobotSeg, check_precision, chosen_device, chosen_precision
 from robotseg_core.types import PARTS
 from robotseg_core.weights.seeded import load_golden_weights
 
@@ -35,7 +35,7 @@ def random_base(arguments: argparse.Namespace) -> RobotSeg:
         device=torch.device(device),
         backend=arguments.backend,
         source="seeded random weights",
-        precision=arguments.precision,
+        precision=chosen_precision(arguments.precision, "base", torch.device(device), arguments.backend),
         memory_frames=arguments.memory_frames,
         encoder_batch=arguments.batch,
         loop=arguments.loop,
@@ -121,6 +121,8 @@ def knobs(robotseg: RobotSeg, arguments: argparse.Namespace, frames: list[NDArra
             continue
         try:
             check_precision(precision, device)
+            if precision == "int8" and robotseg.preset == "base":
+                raise ValueError("is for nano")
         except ValueError as error:
             print(f"{'precision':16}{precision:>24}  {error}")
             continue

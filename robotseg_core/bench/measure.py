@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import time
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from robotseg_core.stream.policy import NEVER, StreamPolicy
+from robotseg_core.stream.policy import NEVER, POLICIES, StreamPolicy
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.stream.stream import Stream
 from robotseg_core.types import PARTS, StageTimes
@@ -24,7 +25,7 @@ STAGES = [f.name for f in fields(StageTimes)]
 
 
 FULL = StreamPolicy(lost_after=NEVER, refresh_after=0)
-"""A memory that is never dropped: without it a stream that sees no robot would skip half of its stages."""
+"""A memory that is never dropped and takes every frame: a stream that sees no robot would skip half of its stages."""
 
 
 def hardware() -> str:
@@ -94,7 +95,9 @@ def measure(stream: Stream, frames: list[NDArray[np.uint8]], count: int, *, warm
 
 
 def full(robotseg: RobotSeg, parts: tuple[str, ...] = PARTS, frames: int = 0) -> Stream:
-    """A stream with a full memory."""
-    stream = robotseg.stream(FULL, parts=parts)
+    """A stream with a full memory that is never dropped, else as the preset's policy says."""
+    policy = POLICIES.get(robotseg.preset, StreamPolicy())
+    kept = dataclasses.replace(policy, lost_after=FULL.lost_after, refresh_after=FULL.refresh_after)
+    stream = robotseg.stream(kept, parts=parts)
     stream.fill_memory(frames)
     return stream

@@ -71,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
     limit = DEFAULT_LIMIT if arguments.robustness and arguments.limit is None else arguments.limit
     videos = choose(every, limit)
     out: Path = arguments.out or Path("out/eval") / f"{arguments.root.resolve().name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if arguments.save_masks and (out / "masks").exists():
+        raise FileExistsError(f"{out / 'masks'} exists: masks of two runs would be mixed; give another --out")
     out.mkdir(parents=True, exist_ok=True)
     robotseg = load_model(arguments)
     settings = _settings(arguments, robotseg, len(every))
@@ -120,6 +122,7 @@ def _settings(arguments: argparse.Namespace, robotseg: RobotSeg, videos: int) ->
     given += [
         f"--{name}" for name in ("no-memory", "no-refine", "robustness") if getattr(arguments, name.replace("-", "_"))
     ]
+    given.append(f"--precision {robotseg.precision}")
     size = robotseg.model.config.image_size
     return Settings(
         command=f"robotseg eval {shlex.quote(str(arguments.root))} --image-size {size} {' '.join(given)}",

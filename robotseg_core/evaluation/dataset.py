@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotseg_core.evaluation.metrics import Mask
-from robotseg_core.files.frames import IMAGE_SUFFIXES
+from robotseg_core.files.frames import list_images, read_image
 from robotseg_core.files.mask_files import FOLDERS
 from robotseg_core.types import PARTS
 
@@ -57,13 +57,9 @@ class Video:
         """RGB [H, W, 3] uint8.
 
         Raises:
-            ValueError: the file is no image.
+            ValueError: the file is no image, or too large.
         """
-        # Pixels as they are stored: masks fit the file, whatever its orientation tag says.
-        bgr = cv2.imread(str(self.frames[index]), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if bgr is None:
-            raise ValueError(f"{self.frames[index]} cannot be read as an image")
-        return np.ascontiguousarray(bgr[..., ::-1], dtype=np.uint8)
+        return np.ascontiguousarray(read_image(self.frames[index])[..., ::-1], dtype=np.uint8)
 
     def read_truth(self, index: int, part: str, shape: tuple[int, ...]) -> Mask | None:
         """Mask [H, W] of a part, any pixel above 0 belongs to it; None where the frame is not annotated.
@@ -126,7 +122,7 @@ def choose(videos: list[Video], limit: int | None) -> list[Video]:
 
 
 def _images(folder: Path) -> tuple[Path, ...]:
-    return tuple(sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES))
+    return tuple(list_images(folder))
 
 
 def _masks(folder: Path) -> dict[str, Path]:

@@ -18,13 +18,16 @@ from robotseg_core.files.mask_files import FOLDERS, write_png
 from robotseg_core.files.overlay import contact_sheet, overlay
 from robotseg_core.model_arguments import add_model_arguments, load_model
 from robotseg_core.stream.stream import Stream
-from robotseg_core.types import PartMasks
+from robotseg_core.types import ModelFault, PartMasks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``robotseg segment``."""
     parser.add_argument("input", help="image, video file, folder of frames (streamed in the order of their names)")
     parser.add_argument("--out", required=True, type=Path, help="masks go to OUT/<name of input>/000|001|002/*.png")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the masks that OUT has of an input of that name"
+    )
     parser.add_argument("--no-video", action="store_true", help="do not write the overlay video")
     add_model_arguments(parser)
 
@@ -38,21 +41,51 @@ def run(arguments: argparse.Namespace) -> int:
     # The name as it was given, also where it is a link.
     name = Path(os.path.abspath(source)).name if source.is_dir() else source.stem
     target: Path = arguments.out / name
+    if not arguments.overwrite:
+        check_free(target)
+    robotseg = load_model(arguments)
+    clear(target)
     for folder in FOLDERS.values():
         (target / folder).mkdir(parents=True, exist_ok=True)
-    robotseg = load_model(arguments)
-    print(f"{robotseg.preset} on {robotseg.device}, encoder {robotseg.backend}, weights {robotseg.source}")
+    print(robotseg.loaded)
     writer = _Writer(arguments.out, name, frames, video=not arguments.no_video)
     try:
         _stream(robotseg.stream(), frames, writer)
     finally:
         writer.close()
     print(f"{writer.done} frames -> {target}")
-    if frames.count is not None and writer.done + len(writer.unreadable) < frames.count and source.is_file():
-        print(f"{source} says it has {frames.count} frames, {writer.done} could be decoded", file=sys.stderr)
+    read = writer.done + len(writer.unreadable) + len(writer.failed)
+    if frames.count is not None and read < frames.count and source.is_file():
+        print(f"{source} says it has {frames.count} frames, {read} could be decoded", file=sys.stderr)
     if writer.unreadable:
         print(f"not readable, masks of the frame before them: {', '.join(writer.unreadable)}", file=sys.stderr)
-    return 1 if writer.unreadable else 0
+    if writer.failed:
+        first = writer.failed[0]
+        print(f"{len(writer.failed)} frames have no masks, the model failed; the first: {first}", file=sys.stderr)
+    return 1 if writer.unreadable or writer.failed else 0
+
+
+def outputs(target: Path) -> list[Path]:
+    """What an input's masks, video and contact sheet are called, those that are there."""
+    masks = [file for folder in FOLDERS.values() for file in sorted((target / folder).glob("*.png"))]
+    others = [target.with_name(f"{target.name}{end}") for end in ("_overlay.mp4", "_contact_sheet.png")]
+    return masks + [file for file in others if file.exists()]
+
+
+def check_free(target: Path) -> None:
+    """Raise FileExistsError where masks of another input of that name are there: they would be mixed."""
+    there = outputs(target)
+    if there:
+        raise FileExistsError(
+            f"{there[0]} exists: masks of two inputs named {target.name} would be mixed; give another --out, or "
+            f"--overwrite to replace them ({len(there)} files)"
+        )
+
+
+def clear(target: Path) -> None:
+    """Remove what an earlier run has left under this name, and nothing else."""
+    for file in outputs(target):
+        file.unlink()
 
 
 def _stream(stream: Stream, frames: Frames, writer: _Writer) -> None:
@@ -67,7 +100,11 @@ def _stream(stream: Stream, frames: Frames, writer: _Writer) -> None:
                 writer.skip(error.name)
             else:
                 rgb = np.ascontiguousarray(bgr[..., ::-1])
-                writer.write(name, rgb, stream.step(rgb, stamp=round(writer.done * 1e9 / frames.rate_hz)))
+                try:
+                    writer.write(name, rgb, stream.step(rgb, stamp=round(writer.done * 1e9 / frames.rate_hz)))
+                except ModelFault as error:
+                    # An empty mask would say that no robot was seen.
+                    writer.failed.append(f"{name}: {error}")
             bar.update()
 
 
@@ -78,6 +115,7 @@ class _Writer:
         self.out, self.name, self.rate_hz, self._video = out, name, frames.rate_hz, video
         self.done = 0
         self.unreadable: list[str] = []
+        self.failed: list[str] = []
         self._last: PartMasks | None = None
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)

@@ -11,8 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-DISTORTION_MODELS = {"": (0,), "plumb_bob": (0, 4, 5), "rational_polynomial": (0, 8)}
-"""Models of ``sensor_msgs/CameraInfo`` that are understood, with how many coefficients each may have."""
+DISTORTION_MODELS = ("plumb_bob", "rational_polynomial")
+"""Models of ``sensor_msgs/CameraInfo`` that are understood: both are OpenCV's, the second has more coefficients."""
+LENGTHS = (4, 5, 8, 12, 14)
+"""Numbers of coefficients that OpenCV takes; those that a shorter list leaves out are 0."""
 
 
 class CameraError(ValueError):
@@ -60,17 +62,9 @@ class Camera:
         Raises:
             CameraError: the calibration cannot be used.
         """
-        counts = DISTORTION_MODELS.get(model)
-        if counts is None and any(distortion):
-            known = ", ".join(name for name in DISTORTION_MODELS if name)
-            raise CameraError(f"distortion model {model!r} is not one of {known}; rectify the images first")
+        used = opencv_distortion(model, distortion)
         if len(k) != 9:
             raise CameraError(f"camera matrix has {len(k)} numbers, must have 9")
-        if counts is not None and any(distortion) and len(distortion) not in counts:
-            raise CameraError(
-                f"{model or 'no'} distortion has {len(distortion)} coefficients, must have one of {counts}"
-            )
-        used = tuple(float(value) for value in distortion) if any(distortion) else ()
         return cls(width, height, float(k[0]), float(k[4]), float(k[2]), float(k[5]), used)
 
     @cached_property
@@ -86,8 +80,39 @@ class Camera:
         return rays
 
     def normalise(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-        """x / z and y / z of the rays through pixels [n, 2] (x, y) -> [n, 2]."""
+        """x / z and y / z of the rays through pixels [n, 2] (x, y) -> [n, 2].
+
+        Raises:
+            CameraError: the distortion has no inverse there.
+        """
         matrix = np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]])
         points = np.asarray(pixels, np.float64).reshape(-1, 1, 2)
         coefficients = np.array(self.distortion) if any(self.distortion) else None
-        return np.asarray(cv2.undistortPoints(points, matrix, coefficients), np.float64).reshape(-1, 2)
+        rays = np.asarray(cv2.undistortPoints(points, matrix, coefficients), np.float64).reshape(-1, 2)
+        if not np.isfinite(rays).all():
+            raise CameraError(f"distortion {self.distortion} gives rays that are not finite; calibrate anew")
+        return rays
+
+
+def opencv_distortion(model: str, distortion: Sequence[float]) -> tuple[float, ...]:
+    """The coefficients of ``sensor_msgs/CameraInfo`` as OpenCV takes them; none where all are 0.
+
+    Drivers send plumb_bob with 8 coefficients, the last ones 0, or rational_polynomial with 5 or 14: the order is the
+    same in all, so zeros at the end say nothing and what is left out at the end is 0.
+
+    Raises:
+        CameraError: another model, or fewer or more coefficients than OpenCV has.
+    """
+    used = [float(value) for value in distortion]
+    while used and used[-1] == 0:
+        used.pop()
+    if not used:
+        return ()
+    if model not in DISTORTION_MODELS:
+        raise CameraError(
+            f"distortion model {model!r} is not one of {', '.join(DISTORTION_MODELS)}; rectify the images first"
+        )
+    if len(distortion) < LENGTHS[0] or len(used) > LENGTHS[-1]:
+        raise CameraError(f"{model} distortion has {len(distortion)} coefficients, must have one of {LENGTHS}")
+    length = next(length for length in LENGTHS if length >= len(used))
+    return tuple(used + [0.0] * (length - len(used)))

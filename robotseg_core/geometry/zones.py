@@ -7,6 +7,7 @@ An example of how masks can be watched.  Not safety-rated, and nothing that prot
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 from robotseg_core.types import State
 
 MAX_SIDE = 8192
+FAR = 1 << 14
+"""Corners beyond this are clipped before a zone is drawn: OpenCV draws in 32 bits and shifts them by 16."""
 
 
 class ZoneError(ValueError):
@@ -61,7 +64,8 @@ class ZonePlan:
     """Zones and the size of the image that they are drawn on.
 
     Raises:
-        ZoneError: a size is out of range, no zone, two of one name, or one outside the image.
+        ZoneError: a size is out of range, no zone, two of one name, or one that has fewer pixels in the image than it
+            takes to enter it: it would watch nothing.
     """
 
     width: int
@@ -75,14 +79,44 @@ class ZonePlan:
         if not names or len(set(names)) < len(names):
             raise ZoneError(f"zones are named {names}, must be at least one, each with a name of its own")
         for zone in self.zones:
-            if not self.raster(zone).any():
+            covered = cv2.countNonZero(self.raster(zone))
+            if not covered:
                 raise ZoneError(f"zone {zone.name!r} covers nothing of the {self.width} x {self.height} image")
+            if covered < zone.enter:
+                raise ZoneError(
+                    f"zone {zone.name!r} can never be entered: it covers {covered} pixels of the "
+                    f"{self.width} x {self.height} image, enter is {zone.enter}"
+                )
 
     def raster(self, zone: Zone) -> NDArray[np.uint8]:
         """[height, width] uint8, 255 in the zone."""
         drawn = np.zeros((self.height, self.width), np.uint8)
-        cv2.fillPoly(drawn, [np.rint(zone.polygon).astype(np.int32)], 255)
+        corners = np.array(zone.polygon, np.float64)
+        if np.abs(corners).max() > FAR:
+            corners = _clipped(corners, self.width, self.height)
+        if len(corners):
+            cv2.fillPoly(drawn, [np.rint(corners).astype(np.int32)], 255)
         return drawn
+
+
+def _clipped(corners: NDArray[np.float64], width: int, height: int) -> NDArray[np.float64]:
+    """A polygon [n, 2] cut along a frame two pixels outside the image (Sutherland and Hodgman), [m, 2]."""
+    for axis, limit, sign in ((0, -2.0, 1), (0, width + 1.0, -1), (1, -2.0, 1), (1, height + 1.0, -1)):
+        kept = []
+        for here, there in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+            inside, next_inside = sign * (here[axis] - limit) >= 0, sign * (there[axis] - limit) >= 0
+            if inside:
+                kept.append(here)
+            if inside != next_inside:
+                # Halved before they are subtracted: the difference of two large numbers may be no number.
+                share = (limit / 2 - here[axis] / 2) / (there[axis] / 2 - here[axis] / 2)
+                crossing = here * (1 - share) + there * share
+                crossing[axis] = limit
+                kept.append(crossing)
+        if not kept:
+            return np.empty((0, 2))
+        corners = np.array(kept)
+    return corners
 
 
 def load_plan(path: Path) -> ZonePlan:
@@ -99,7 +133,7 @@ def load_plan(path: Path) -> ZonePlan:
             Zone(**{**entry, "polygon": tuple((float(x), float(y)) for x, y in entry["polygon"])}) for entry in listed
         ]
         return ZonePlan(int(image["width"]), int(image["height"]), tuple(zones))
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+    except (yaml.YAMLError, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ZoneError(f"{path}: {what}") from error
 
@@ -114,6 +148,9 @@ class Caution:
         robot_in_view: whether a robot is always to be seen: then "no robot seen" is a failure, not good news.
         accept_degraded: whether masks that the model doubts (state DEGRADED) count as known.
         clock_slack: seconds that a stamp may lie in the future.
+
+    Raises:
+        ZoneError: a time is not finite or below 0, or ``max_age`` is 0.
     """
 
     max_age: float = 0.5
@@ -121,6 +158,15 @@ class Caution:
     robot_in_view: bool = True
     accept_degraded: bool = False
     clock_slack: float = 0.02
+
+    def __post_init__(self) -> None:
+        for name in ("max_age", "clear_for", "clock_slack"):
+            value = getattr(self, name)
+            # A limit that is not a number is never passed: old masks would count for ever.
+            if not (math.isfinite(value) and value >= 0) or (name == "max_age" and value == 0):
+                raise ZoneError(
+                    f"{name} is {value} s, must be finite and {'above' if name == 'max_age' else 'at least'} 0"
+                )
 
 
 class EventKind(enum.Enum):
@@ -195,6 +241,10 @@ class ZoneMonitor:
             events = self._look(mask)
         return events + self._conclude(unknown, now)
 
+    def doubt(self, why: str, now: float) -> list[Event]:
+        """Believe nothing, whatever was seen, until something is seen again; ``why`` becomes the reason."""
+        return self._conclude(why, now)
+
     def wait(self, now: float) -> list[Event]:
         """Let time pass; to be called often compared with ``max_age``."""
         return self._conclude(self._unknown, now)
@@ -203,6 +253,10 @@ class ZoneMonitor:
         size = (self.plan.height, self.plan.width)
         if mask is None or state in (State.STALE, State.FAULT):
             return f"the segmenter knows nothing ({state.name})"
+        if not math.isfinite(age):
+            return f"the age of the image is {age} s"
+        if mask.ndim != 2 or mask.dtype != np.uint8:
+            return f"the mask is {mask.dtype} {mask.shape}, must be uint8 [height, width]"
         if mask.shape != size:
             return f"masks are {mask.shape[1]} x {mask.shape[0]}, zones are drawn on {size[1]} x {size[0]}"
         if state is State.DEGRADED and not self.caution.accept_degraded:

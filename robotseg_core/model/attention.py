@@ -27,6 +27,10 @@ class MLP(nn.Module):
         return linear(layers[-1], x)
 
 
+FEW_CHANNELS = 16
+"""So many or fewer, and graphs normalise them without changing the storage of the map."""
+
+
 class LayerNorm2d(nn.Module):
     """LayerNorm over the channels of [B, C, H, W], eps 1e-6 (SPEC, notation)."""
 
@@ -37,6 +41,11 @@ class LayerNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise [B, C, H, W] over C."""
+        if torch.onnx.is_in_onnx_export() and x.shape[1] <= FEW_CHANNELS:
+            # Runtimes normalise rows; here a row would be a few numbers long.
+            centred = x - x.mean(1, keepdim=True)
+            scale = (centred.square().mean(1, keepdim=True) + 1e-6).rsqrt()
+            return centred * scale * self.weight.view(-1, 1, 1) + self.bias.view(-1, 1, 1)
         # In one pass over channels-last storage, in which the convolutions around it work as well.
         channels_last = x.permute(0, 2, 3, 1).float()
         return F.layer_norm(channels_last, self.weight.shape, self.weight, self.bias, 1e-6).permute(0, 3, 1, 2)

@@ -60,9 +60,23 @@ class MemoryAttentionLayer(nn.Module):
         a = y2.transpose(1, 2).unflatten(2, (self.grid, self.grid)) * (1 + edge)
         pyramid = self.ms_pyramid(a).flatten(2).transpose(1, 2)
         d = self.cross_attn_structure(pyramid, keys[1](), values, rope, mask)
-        structure = self.structure_head(d.transpose(1, 2).unflatten(2, (self.grid, self.grid)))
+        structure = self._structure(d)
         gate = structure_gate(structure).flatten(2).transpose(1, 2)
         return z * (1 + self.structure_strength * gate), structure
+
+    def _structure(self, d: Tensor) -> Tensor:
+        """``structure_head`` of tokens [B, N, d] -> [B, 1, g, g].
+
+        In a graph as nine products a token and their sums: convolutions to a single channel are slow on CPUs, and all
+        channels would have to change places first.
+        """
+        if not torch.onnx.is_in_onnx_export():
+            out: Tensor = self.structure_head(d.transpose(1, 2).unflatten(2, (self.grid, self.grid)))
+            return out
+        weight, bias = self.structure_head.weight, self.structure_head.bias
+        taps = (d @ weight[0].flatten(1).to(d.dtype)).transpose(1, 2).unflatten(2, (self.grid, self.grid))
+        shifts = torch.eye(9, dtype=d.dtype, device=d.device).view(1, 9, 3, 3)
+        return F.conv2d(taps, shifts, bias, padding=1)
 
 
 class MemoryAttention(nn.Module):
@@ -81,7 +95,7 @@ class MemoryAttention(nn.Module):
         cos, sin = rope_table(config.grid, config.attention_dim)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
-        cos, sin = rope_table(config.grid, config.attention_dim, config.memory_pool)
+        cos, sin = rope_table(config.grid, config.attention_dim, config.memory_square)
         self.register_buffer("memory_cos", cos, persistent=False)
         self.register_buffer("memory_sin", sin, persistent=False)
         self.register_buffer("position", sine_position_map(config.grid, config.d_model), persistent=False)

@@ -59,7 +59,7 @@ class PromptEncoder(nn.Module):
 
     def dense_pe(self) -> Tensor:
         """Position code of the grid's cell centres, [N, d]; made once in inference mode."""
-        if not torch.is_inference_mode_enabled():
+        if torch.compiler.is_compiling() or not torch.is_inference_mode_enabled():
             return self._dense_pe()
         device = self.no_mask_embed.weight.device
         if device not in self._codes:

@@ -4,7 +4,7 @@
 A frame goes one way: image encoder -> memory attention (SEMA) -> prompt generator (RPG) -> mask decoder ->
 memory encoder.  The model holds weights only; what a stream remembers is in :mod:`robotseg_core.stream.memory_bank`.
 
-Shape glossary: B parts (of one or several frames), N = g * g grid tokens, M = N / ``memory_pool ** 2`` tokens of a
+Shape glossary: B parts (of one or several frames), N = g * g grid tokens, M = N / ``memory_square ** 2`` tokens of a
 memory frame, d model width, m memory width, k memory frames, n pointers, h = w = 4 g low-res logits.
 """
 
@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from robotseg_core.config import HieraConfig, ModelConfig
 from robotseg_core.model.attention import MLP, RoPEAttention
+from robotseg_core.model.hint_map import hint_map
 from robotseg_core.model.image_encoder_nano import ConvEncoder
 from robotseg_core.model.mask_decoder import Candidates, Choice, MaskDecoder, choose
 from robotseg_core.model.memory_attention import Keys, MemoryAttention
@@ -217,10 +218,10 @@ class RobotSegModel(nn.Module):
             mask = torch.zeros(dead.shape, dtype=values.dtype, device=values.device)
             mask = mask.masked_fill(dead, float("-inf"))[:, None]
             token_mask = memory.empty.repeat_interleave(self.config.rpg_regions, 1)
-        if self.config.memory_pool > 1:
+        if self.config.memory_square > 1:
             # A square counts as much as its cells did: beside the pointers it would weigh too little otherwise.
             share = values.new_zeros(1, 1, values.shape[1])
-            share[..., : memory.features.shape[1] * cells] = 2 * math.log(self.config.memory_pool)
+            share[..., : memory.features.shape[1] * cells] = 2 * math.log(self.config.memory_square)
             mask = share.expand(batch, -1, -1) if mask is None else mask + share
 
         frame = features.f16.flatten(2).transpose(1, 2)
@@ -256,6 +257,8 @@ class RobotSegModel(nn.Module):
         batch = conditioned.image.shape[0]
         prompts = self.sam_prompt_encoder
         sparse = prompts.no_points(batch) if points is None else prompts.points(*points)
+        if self.config.dense_hints and points is not None:
+            mask_logits = hint_map(*points, mask_logits, 4 * self.config.grid)
         dense = prompts.dense(batch, mask_logits)
         candidates: Candidates = self.sam_mask_decoder(
             conditioned.image + dense,
@@ -294,7 +297,7 @@ class RobotSegModel(nn.Module):
 
     def pool_memory(self, memory: Tensor) -> Tensor:
         """What is kept of a frame's memory features: means of squares, [B, N, m] -> [B, M, m]."""
-        pool, g = self.config.memory_pool, self.config.grid
+        pool, g = self.config.memory_square, self.config.grid
         if pool == 1:
             return memory
         return F.avg_pool2d(memory.transpose(1, 2).unflatten(2, (g, g)), pool).flatten(2).transpose(1, 2)

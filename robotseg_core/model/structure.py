@@ -14,7 +14,7 @@ from robotseg_core.model.positions import channel_constants
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
-_LUMA = (0.299, 0.587, 0.114)
+LUMA = (0.299, 0.587, 0.114)
 
 
 def _gradient(gray: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -66,7 +66,7 @@ def reference_edges(image: Tensor) -> Tensor:
     """
     # A tensor, not an `if`: the frame's way has no host synchronisation.
     scale = torch.where(image.max() > 1.5, 1 / 255, 1.0).to(image.dtype)
-    weight = channel_constants(_LUMA, image.dtype, image.device)
+    weight = channel_constants(LUMA, image.dtype, image.device)
     gray = ((image * scale) * weight).sum(1, keepdim=True).clamp(0, 1)
     thin = _thin(*_gradient(gray)).clamp(0, 1)
     return centre_sample(thin)
@@ -75,7 +75,7 @@ def reference_edges(image: Tensor) -> Tensor:
 def real_edges(image: Tensor) -> Tensor:
     """Edge strength of the picture itself: the strongest clamped gradient of each cell, [B, 1, g, g] in [0, 1]."""
     mean, std, weight = (
-        channel_constants(values, image.dtype, image.device) for values in (IMAGE_MEAN, IMAGE_STD, _LUMA)
+        channel_constants(values, image.dtype, image.device) for values in (IMAGE_MEAN, IMAGE_STD, LUMA)
     )
     gray = ((image * std + mean) * weight).sum(1, keepdim=True).clamp(0, 1)
     _, _, magnitude = _gradient(gray)

@@ -102,14 +102,15 @@ class GraphedLoop:
         return decoded.logits, decoded.iou, decoded.object_logit, decoded.pointer
 
     def _make_memory(self) -> tuple[Tensor, ...]:
-        return (self._model.remember(self._features, self._logits, self._object_logit, self._binary),)
+        made = self._model.remember(self._features, self._logits, self._object_logit, self._binary)
+        return made, self._model.pool_memory(made)
 
     def _make_tokens(self) -> tuple[Tensor, ...]:
         return (self._model.object_tokens(self._remember.outputs[0], self._logits),)
 
     def _make_keys(self) -> tuple[Tensor, ...]:
         with autocast(self._device, self._dtype):
-            return (self._model.frame_keys(self._remember.outputs[0]),)
+            return (self._model.frame_keys(self._remember.outputs[1]),)
 
     def _find(self, start: int) -> tuple[Memory, Recording, Recording]:
         """Recordings for the slots from ``start`` on, made once, and where their index tensors lie."""
@@ -124,6 +125,9 @@ class GraphedLoop:
                 empty=index.empty.clone(),
                 empty_pointers=index.empty_pointers.clone(),
             )
+            if self._compiled is not _as_it_is and memory.keys is not None:
+                # The compiler makes one kernel of what puts keys together, and knows no storage given for it.
+                memory = replace(memory, keys=replace(memory.keys, space=None))
             with tensor_cores(self._dtype is not None):
                 look_up = Recording(self._compiled(lambda: self._look_up(memory)), self._device)
                 # Recording computes nothing yet.
@@ -160,7 +164,7 @@ class GraphedLoop:
         self._logits.copy_(answer.logits)
         self._object_logit.copy_(answer.object_logit)
         self._binary.copy_(binary)
-        (kept,) = self._remember()
+        _, kept = self._remember()
         clock.lap("memory_encoder")
         (tokens,) = self._token()
         clock.lap("prompt_generator")

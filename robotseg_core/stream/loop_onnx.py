@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,23 +18,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robotseg_core.backends.onnx_files import model_hash, writable_cache_folder, write_onnx
-from robotseg_core.backends.onnxruntime_encoder import session
+from robotseg_core.backends.encoder import Graph
+from robotseg_core.backends.onnx_files import model_hash, write_onnx
 from robotseg_core.model.robotseg_model import Conditioned, Features, Memory, ProjectedKeys, RobotSegModel
-from robotseg_core.model.structure import edges
+from robotseg_core.storage.user_cache import kept
 from robotseg_core.stream.frame_state import Answer
 from robotseg_core.stream.loop_torch import Loop, TorchLoop
 from robotseg_core.stream.memory_bank import Entry, MemoryBank
+from robotseg_core.stream.preprocess import cell_edges
 from robotseg_core.stream.prompting import decode
 from robotseg_core.stream.stage_clock import StageClock
+from robotseg_core.stream.stage_shares import kept_shares
 
 log = logging.getLogger(__name__)
 
-LARGEST_GRID = 24
+LARGEST_GRID = 48
 """Larger models are limited by their products, not by calls: PyTorch runs them."""
 
+FIND_STAGES, KEEP_STAGES = ("memory_attention", "decoder"), ("memory_encoder", "prompt_generator")
+"""Stages that each graph holds."""
+
 _FIND_INPUTS = (
-    "image h4 h8 f16 features time_index pointers offsets object_tokens empty empty_pointers keys classes".split()
+    "edge h4 h8 f16 features time_index pointers offsets object_tokens empty empty_pointers keys classes".split()
 )
 _FIND_OUTPUTS = "logits iou object_logit pointer tokens object_prompts token_mask".split()
 
@@ -48,7 +53,7 @@ class Find(nn.Module):
 
     def forward(
         self,
-        image: Tensor,
+        edge: Tensor,
         h4: Tensor,
         h8: Tensor,
         f16: Tensor,
@@ -62,7 +67,7 @@ class Find(nn.Module):
         keys: Tensor,
         classes: Tensor,
     ) -> tuple[Tensor, ...]:
-        """Inputs as in :class:`Features` and :class:`Memory`; outputs as in :class:`Answer`, :class:`Conditioned`."""
+        """Edge [1, 1, g, g], class tokens [B]; the rest as in :class:`Features`, :class:`Memory`, :class:`Answer`."""
         memory = Memory(
             features=features,
             time_index=time_index,
@@ -74,7 +79,7 @@ class Find(nn.Module):
             keys=ProjectedKeys(keys, self.time_keys, None),
         )
         frame = Features(h4, h8, f16)
-        conditioned = self.model.condition(frame, edges(image, self.model.config), memory)
+        conditioned = self.model.condition(frame, edge, memory)
         decoded = decode(self.model, frame, conditioned, classes)
         assert conditioned.token_mask is not None
         return (
@@ -108,32 +113,32 @@ class Remember(nn.Module):
 class OnnxLoop:
     """Both graphs in ONNX Runtime, for ``parts`` parts and a memory of fixed size."""
 
-    def __init__(self, model: RobotSegModel, bank: MemoryBank, time_keys: Tensor, threads: int) -> None:
-        # For frames without a memory.
-        self._torch = TorchLoop(model)
+    def __init__(
+        self, model: RobotSegModel, bank: MemoryBank, time_keys: Tensor, opened: Callable[[bytes], Graph]
+    ) -> None:
         bare = copy.deepcopy(model).cpu()
         # Its encoder is not part of the graphs.
         bare.image_encoder = nn.Identity()
         parts, slots = bank.features.shape[:2]
         key = hashlib.sha256(f"{model_hash(model)} {parts} {slots} {bank.pointers.shape[1]}".encode()).hexdigest()[:16]
-        folder = writable_cache_folder()
-        find, keep = folder / f"find_{key}.onnx", folder / f"keep_{key}.onnx"
-        self._graph(Find(bare, time_keys), self._find_example(bare, bank), find)
-        self._graph(Remember(bare), self._remember_example(bare, parts), keep)
-        self._sessions = session(find, threads), session(keep, threads)
+        find, keep = self._find_example(bare, bank), self._remember_example(bare, parts)
+        self._find = opened(self._graph(f"find_{key}.onnx", Find(bare, time_keys), find))
+        self._keep = opened(self._graph(f"keep_{key}.onnx", Remember(bare), keep))
+        kind = f"{key}_{type(self._find).__name__}.json"
+        self._find_shares = kept_shares(self._find, f"find_{kind}", used(self._find, find), FIND_STAGES)
+        self._keep_shares = kept_shares(self._keep, f"keep_{kind}", used(self._keep, keep), KEEP_STAGES)
 
     @staticmethod
-    def _graph(module: nn.Module, example: dict[str, Tensor], path: Path) -> None:
-        if not path.exists():
-            outputs = _FIND_OUTPUTS if isinstance(module, Find) else ["features", "keys", "object_tokens"]
-            write_onnx(module, tuple(example.values()), list(example), outputs, path)
+    def _graph(name: str, module: nn.Module, example: dict[str, Tensor]) -> bytes:
+        outputs = _FIND_OUTPUTS if isinstance(module, Find) else ["features", "keys", "object_tokens"]
+        return kept(name, lambda path: write_onnx(module, tuple(example.values()), list(example), outputs, path))
 
     @staticmethod
     def _find_example(model: RobotSegModel, bank: MemoryBank) -> dict[str, Tensor]:
         config = model.config
         g, parts = config.grid, bank.features.shape[0]
         values = (
-            torch.zeros(1, 3, config.image_size, config.image_size),
+            torch.zeros(1, 1, g, g),
             torch.zeros(1, config.d_model // 8, 4 * g, 4 * g),
             torch.zeros(1, config.d_model // 4, 2 * g, 2 * g),
             torch.zeros(1, config.d_model, g, g),
@@ -155,24 +160,22 @@ class OnnxLoop:
     def find(
         self, image: Tensor, features: Features, bank: MemoryBank, frame: int, classes: Tensor, clock: StageClock
     ) -> tuple[Conditioned, Answer]:
-        """See :class:`robotseg_core.stream.loop_torch.Loop`; the decoder's time is part of the memory attention's."""
-        if not bank.started.any():
-            return self._torch.find(image, features, bank, frame, classes, clock)
-        values = (image, features.h4, features.h8, features.f16, *memory_inputs(bank.whole(frame)), classes)
-        out = run(self._sessions[0], dict(zip(_FIND_INPUTS, values, strict=True)))
-        clock.lap("memory_attention")
+        """See :class:`robotseg_core.stream.loop_torch.Loop`; without a memory all slots are empty ones."""
+        values = (cell_edges(image), features.h4, features.h8, features.f16, *memory_inputs(bank.whole(frame)), classes)
+        out = run(self._find, dict(zip(_FIND_INPUTS, values, strict=True)))
+        clock.lap_shared(self._find_shares)
         return Conditioned(out[4], out[5], out[6], None), Answer(*out[:4])
 
     def keep(self, features: Features, answer: Answer, binary: Tensor, clock: StageClock) -> Entry:
-        """See :class:`robotseg_core.stream.loop_torch.Loop`; the prompt generator's time is part of the encoder's."""
+        """See :class:`robotseg_core.stream.loop_torch.Loop`."""
         inputs = {
             "f16": features.f16,
             "logits": answer.logits,
             "object_logit": answer.object_logit,
             "binary": binary,
         }
-        kept, keys, tokens = run(self._sessions[1], inputs)
-        clock.lap("memory_encoder")
+        kept, keys, tokens = run(self._keep, inputs)
+        clock.lap_shared(self._keep_shares)
         return Entry(kept, keys, tokens, answer.pointer)
 
 
@@ -191,22 +194,26 @@ def memory_inputs(memory: Memory) -> tuple[Tensor, ...]:
     )
 
 
-def run(onnx: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
-    """Run a session on tensors; those that its graph does not use are left out."""
-    wanted = {node.name for node in onnx.get_inputs()}
-    arrays: dict[str, NDArray[Any]] = {
-        name: np.ascontiguousarray(value.numpy()) for name, value in inputs.items() if name in wanted
-    }
-    return [torch.from_numpy(np.asarray(x)) for x in onnx.run(None, arrays)]
+def run(graph: Graph, inputs: dict[str, Tensor]) -> list[Tensor]:
+    """Run a graph on tensors; those that it does not use are left out."""
+    return [torch.from_numpy(x) for x in graph.run(used(graph, inputs))]
 
 
-def make_loop(model: RobotSegModel, bank: MemoryBank, time_keys: Tensor, threads: int) -> Loop:
-    """The loop as graphs where that is faster and works, else in PyTorch; a failure is said in the log."""
+def used(graph: Graph, inputs: dict[str, Tensor]) -> dict[str, NDArray[Any]]:
+    """The inputs that a graph uses, as arrays."""
+    return {name: np.ascontiguousarray(value.numpy()) for name, value in inputs.items() if name in graph.inputs}
+
+
+def make_loop(model: RobotSegModel, bank: MemoryBank, time_keys: Tensor, opened: Callable[[bytes], Graph]) -> Loop:
+    """The loop as graphs where that is faster and works, else in PyTorch; a failure is said in the log.
+
+    ``opened`` makes a graph ready to run.
+    """
     config, plain = model.config, time_keys.device.type == "cpu" and time_keys.dtype == torch.float32
     if not plain or config.grid > LARGEST_GRID or not config.real_edges:
         return TorchLoop(model)
     try:
-        return OnnxLoop(model, bank, time_keys, threads)
+        return OnnxLoop(model, bank, time_keys, opened)
     except Exception as error:
-        log.warning("ONNX Runtime cannot run the loop (%s); PyTorch does", error)
+        log.warning("graphs cannot run the loop (%s); PyTorch does", error)
         return TorchLoop(model)

@@ -78,6 +78,12 @@ class MemoryBank:
         if not self._valid.any():
             self._writes = 0
 
+    def wipe(self) -> None:
+        """Forget everything and overwrite it: a number that is not finite would spoil attention from an empty slot."""
+        self.reset()
+        for storage in (self.features, self.object_tokens, self.keys, self._key_space, self.pointers):
+            storage.zero_()
+
     def view(self, frame: int) -> Memory | None:
         """What frame number ``frame`` may look at; None while there is nothing."""
         if not self._valid.any():

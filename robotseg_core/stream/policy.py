@@ -34,6 +34,8 @@ class StreamPolicy:
         lost_after: frames without a part after which its memory is dropped, so that it is searched afresh.
         refresh_after: frames after which all memory is dropped and rebuilt from the frame at hand, so that no
             wrong mask is kept for ever; 0 never.
+        remember_every: of the frames of a part that is being followed, every so manieth enters the memory; the
+            answers in between cost no memory encoder, and the memory reaches further back.
         conditioning_frames: prompted frames that a part remembers, the latest ones; the reference keeps all of
             them.  1: a prompt starts the part's memory anew.
     """
@@ -47,10 +49,13 @@ class StreamPolicy:
     lost_after: int = 15
     refresh_after: int = 300
     conditioning_frames: int = 1
+    remember_every: int = 1
 
     def __post_init__(self) -> None:
         if self.conditioning_frames < 1:
             raise ValueError(f"conditioning_frames is {self.conditioning_frames}, must be at least 1")
+        if self.remember_every < 1:
+            raise ValueError(f"remember_every is {self.remember_every}, must be at least 1")
 
     def plausible(self, mask: NDArray[np.uint8] | NDArray[np.bool_]) -> bool:
         """Whether a mask [H, W] can be a part: not nearly the whole image, not all around a part, not a speck."""
@@ -73,7 +78,7 @@ REFERENCE = StreamPolicy(
 """What the reference does, which remembers every prompted frame, however many there are."""
 
 POLICIES: dict[str, StreamPolicy] = {
-    "nano": StreamPolicy(min_presence=0.1),
+    "nano": StreamPolicy(min_presence=0.1, remember_every=2),
     "base": StreamPolicy(conditioning_frames=2),
 }
 """Policies of presets that need another one than the default."""

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import cv2
 import numpy as np
 import torch
@@ -13,10 +15,10 @@ from torch import Tensor
 from robotseg_core.cuda.resize import resize_exactly
 from robotseg_core.cuda.transfer import sent
 from robotseg_core.model.positions import channel_constants
-from robotseg_core.model.structure import IMAGE_MEAN, IMAGE_STD
+from robotseg_core.model.structure import IMAGE_MEAN, IMAGE_STD, LUMA
 
-MAX_SIDE = 8192
-"""Largest side of a frame that a stream accepts, pixels."""
+MAX_SIDE = 16384
+"""Largest side of a frame that a stream accepts, pixels: panoramas have 11,000 and more."""
 
 
 def resize_frame(frame: NDArray[np.uint8], size: int, *, exact: bool) -> NDArray[np.uint8]:
@@ -42,7 +44,36 @@ def normalise(images: Tensor) -> Tensor:
 def frame_tensor(frame: NDArray[np.uint8], size: int, *, exact: bool) -> Tensor:
     """RGB [H, W, 3] uint8 -> normalised [1, 3, size, size] float32."""
     small = resize_frame(frame, size, exact=exact)
-    return normalise(torch.from_numpy(np.ascontiguousarray(small.transpose(2, 0, 1))))[None]
+    image = np.empty((1, 3, size, size), np.float32)
+    for channel, (plane, table) in enumerate(zip(cv2.split(small), _normalised_bytes(), strict=True)):
+        cv2.LUT(plane, table, dst=image[0, channel])
+    return torch.from_numpy(image)
+
+
+@functools.cache
+def _normalised_bytes() -> list[NDArray[np.float32]]:
+    """What :func:`normalise` makes of each byte, [256] for each channel: to look up is faster than to compute."""
+    return [
+        np.ascontiguousarray(x) for x in normalise(torch.arange(256, dtype=torch.uint8).expand(3, 1, -1))[:, 0].numpy()
+    ]
+
+
+def cell_edges(image: Tensor) -> Tensor:
+    """:func:`robotseg_core.model.structure.real_edges` by OpenCV: normalised [1, 3, S, S] on the CPU -> [1, 1, g, g].
+
+    Convolutions of a single channel are what neural runtimes are slowest at.
+    """
+    red, green, blue = image[0].numpy()
+    scale = np.asarray(LUMA, np.float32) * np.asarray(IMAGE_STD, np.float32)
+    gray = red * scale[0] + green * scale[1] + blue * scale[2] + np.float32(np.dot(LUMA, IMAGE_MEAN))
+    np.clip(gray, 0, 1, out=gray)
+    blurred = cv2.GaussianBlur(gray, (5, 5), 1, borderType=cv2.BORDER_REFLECT_101)
+    across = cv2.Sobel(blurred, cv2.CV_32F, 1, 0, ksize=3, borderType=cv2.BORDER_REPLICATE)
+    down = cv2.Sobel(blurred, cv2.CV_32F, 0, 1, ksize=3, borderType=cv2.BORDER_REPLICATE)
+    square = np.asarray(across * across + down * down)
+    g = image.shape[-1] // 16
+    strongest = square.reshape(g, 16, g, 16).max((1, 3))
+    return torch.from_numpy(np.minimum(np.sqrt(strongest + np.float32(1e-6)), 1))[None, None]
 
 
 def frame_to_device(frame: NDArray[np.uint8], size: int, *, exact: bool, device: torch.device) -> Tensor:

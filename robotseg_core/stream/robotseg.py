@@ -5,18 +5,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from robotseg_core.backends.choose import make_encoder
-from robotseg_core.backends.encoder import EncoderBackend
+from robotseg_core.backends.calibration import find_sheet
+from robotseg_core.backends.choose import CPU_PRECISIONS, make_encoder, profits_from_int8
+from robotseg_core.backends.encoder import EncoderBackend, Graph
 from robotseg_core.backends.graphed_encoder import graphed_or_plain as graphed_encoder
-from robotseg_core.backends.onnxruntime_encoder import OnnxEncoder
+from robotseg_core.backends.onnxruntime_encoder import OnnxGraph
+from robotseg_core.backends.openvino_encoder import OpenVinoEncoder, OpenVinoSession, loop_precision
 from robotseg_core.backends.torch_encoder import TorchEncoder
 from robotseg_core.config import MAX_BATCH, PRESETS
 from robotseg_core.model.robotseg_model import Features, RobotSegModel
@@ -32,8 +36,15 @@ from robotseg_core.stream.stream import Stream
 from robotseg_core.types import PARTS
 from robotseg_core.weights.load import load_weights
 
-PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""Types of products by name; None: no change."""
+log = logging.getLogger(__name__)
+
+PRECISIONS: dict[str, torch.dtype | None] = {
+    "fp32": None,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "int8": None,
+}
+"""Types of products by name, as PyTorch computes them; None: no change.  int8 is the encoder's alone."""
 LOOPS = ("auto", "eager", "graphs", "compiled")
 """How all but the encoder runs, see :meth:`RobotSeg.of`."""
 
@@ -48,6 +59,7 @@ class RobotSeg:
         device: torch.device,
         source: str,
         *,
+        sha256: str = "",
         precision: str = "fp32",
         memory_frames: int | None = None,
         encoder_batch: int = 1,
@@ -60,13 +72,15 @@ class RobotSeg:
             raise ValueError(f"memory_frames is {memory_frames}, must be 1 to {limit}")
         check_precision(precision, device)
         self.model, self.encoder, self._device = model, encoder, device
-        self.source, self.precision, self._graphs = source, precision, graphs
+        self.source, self.sha256, self.precision, self._graphs = source, sha256, precision, graphs
         self._loop = loop
         self.encoder_batch = encoder_batch
         self._loops: dict[tuple[int, ...], Loop] = {}
         # Constant for all frames: computed once.
+        # Graphs keep float32 at their borders, whatever they compute in.
+        dtype = None if graphs and device.type == "cpu" else PRECISIONS[precision]
         with torch.inference_mode():
-            self.time_keys = model.time_keys().to(PRECISIONS[precision] or torch.float32)
+            self.time_keys = model.time_keys().to(dtype or torch.float32)
 
     @classmethod
     def load(
@@ -77,9 +91,10 @@ class RobotSeg:
         backend: str = "auto",
         weights: str | Path | None = None,
         image_size: int | None = None,
-        precision: str = "fp32",
+        precision: str = "auto",
         memory_frames: int | None = None,
         encoder_batch: int = 1,
+        warm: bool = True,
         loop: str = "auto",
     ) -> RobotSeg:
         """Load a preset.
@@ -87,13 +102,15 @@ class RobotSeg:
         Args:
             preset: ``nano`` or ``base``.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; auto takes CUDA where it works.
-            backend: of the encoder: ``auto``, ``torch``, ``onnxruntime`` or ``tensorrt``.
+            backend: of the encoder: ``auto``, ``torch``, ``onnxruntime``, ``openvino`` or ``tensorrt``.
             weights: file to load; None takes the shipped weights of nano.
             image_size: side of the model's square input, pixels, a multiple of 32; None takes the preset's.
             precision: of the memory attention, and on CUDA of the encoder (98 % of base's work): ``fp32``,
-                ``bf16``, or ``fp16`` where the device can; all else is float32.
+                ``bf16``, or ``fp16`` where the device can; all else is float32.  ``int8``: nano's encoder in 8 bits
+                on a CPU.  ``auto``: int8 for nano on processors that profit (VNNI or better), else fp32.
             memory_frames: frames that a frame looks up, 1 to the preset's; None takes the preset's.
             encoder_batch: frames at once that :meth:`encode_frames` must take, 1 to 8: one of each camera.
+            warm: whether to :meth:`warm_up`; without it the first frames take longer.
             loop: how all but the encoder runs, see :meth:`of`.
 
         Raises:
@@ -109,7 +126,9 @@ class RobotSeg:
             raise ValueError(f"device is {device!r}, must be auto, cpu, cuda or cuda:N") from error
         if place.type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"device is {device!r}, but PyTorch finds no CUDA device here")
+        precision = chosen_precision(precision, preset, place, backend)
         check_precision(precision, place)
+        check_loop(loop, place)
         if not 1 <= encoder_batch <= MAX_BATCH:
             raise ValueError(f"encoder_batch is {encoder_batch}, must be 1 to {MAX_BATCH}")
         config = PRESETS[preset]
@@ -118,18 +137,20 @@ class RobotSeg:
                 raise ValueError(f"image_size is {image_size}, must be 64 to 2048")
             config = dataclasses.replace(config, image_size=image_size)
         model = RobotSegModel(config)
-        load_weights(model, weights if weights is not None else preset)
+        loaded = load_weights(model, weights if weights is not None else preset)
         robotseg = cls.of(
             model,
             device=place,
             backend=backend,
-            source=str(weights or preset),
+            source=str(loaded.path),
+            sha256=loaded.sha256,
             precision=precision,
             memory_frames=memory_frames,
             encoder_batch=encoder_batch,
             loop=loop,
         )
-        robotseg.warm_up()
+        if warm:
+            robotseg.warm_up()
         return robotseg
 
     @classmethod
@@ -140,12 +161,13 @@ class RobotSeg:
         device: torch.device,
         backend: str,
         source: str,
+        sha256: str = "",
         precision: str = "fp32",
         memory_frames: int | None = None,
         encoder_batch: int = 1,
         loop: str = "auto",
     ) -> RobotSeg:
-        """The same of a model that has its weights; ``source`` says which.
+        """The same of a model that has its weights; ``source`` and ``sha256`` say which.
 
         ``loop``: how all but the encoder runs, one of :data:`LOOPS`.  ``auto``: as graphs where that is faster and
         works, ONNX Runtime's on a CPU, on CUDA those of CUDA (and the encoder as well); ``eager``: operator by
@@ -156,27 +178,27 @@ class RobotSeg:
             ValueError: unknown loop, or one that the device does not know.
             RuntimeError: ``graphs`` or ``compiled`` was asked for and cannot be recorded.
         """
-        if loop not in LOOPS:
-            raise ValueError(f"loop is {loop!r}, must be one of {LOOPS}")
-        if loop in ("graphs", "compiled") and device.type != "cuda":
-            raise ValueError(f"loop is {loop!r}, which is for CUDA; this model is on {device}")
+        check_loop(loop, device)
         model = model.eval().requires_grad_(False).to(device)
         if precision == "bf16" and backend == "auto" and device.type == "cuda":
             # Our TensorRT graph knows float16 and float32 only.
             backend = "torch"
         inside = precision if device.type == "cuda" and backend in ("auto", "tensorrt") else "fp32"
+        if precision == "int8" or (precision == "bf16" and device.type == "cpu" and backend == "openvino"):
+            inside = precision
         threads = len(os.sched_getaffinity(0))
         encoder = make_encoder(model, backend, device, threads, precision=inside, batch=encoder_batch)
         if device.type == "cuda" and encoder.name == TorchEncoder.name and loop != "eager":
             encoder = graphed_encoder(model, device, PRECISIONS[precision], loop)
         graphs = loop != "eager"
         if device.type == "cpu":
-            graphs = graphs and encoder.name == OnnxEncoder.name and precision == "fp32"
+            graphs = graphs and precision in CPU_PRECISIONS.get(encoder.name, ())
         return cls(
             model,
             encoder,
             device,
             source,
+            sha256=sha256,
             precision=precision,
             memory_frames=memory_frames,
             encoder_batch=encoder_batch,
@@ -186,14 +208,24 @@ class RobotSeg:
 
     @torch.inference_mode()
     def warm_up(self) -> None:
-        """Step twice, the second time with a memory, so that no camera frame waits for first-time set-up."""
+        """Step through every stage, so that no camera frame waits for first-time set-up."""
         stream = self.stream()
         black = np.zeros((480, 640, 3), np.uint8)
-        stream.step(black)
+        if not self._graphs or self._device.type != "cpu":
+            # A first frame takes another way there.
+            stream.step(black)
         stream.fill_memory()
-        stream.step(black)
+        # One of them enters the memory.
+        for _ in range(stream.policy.remember_every):
+            stream.step(black)
         if self.encoder_batch > 1:
             self.encode_frames([black] * self.encoder_batch)
+
+    @property
+    def loaded(self) -> str:
+        """What was loaded and where it runs, in one line for people."""
+        digest = f" (SHA-256 {self.sha256})" if self.sha256 else ""
+        return f"{self.preset} on {self.device}, encoder {self.backend}, weights {self.source}{digest}"
 
     @property
     def preset(self) -> str:
@@ -207,8 +239,8 @@ class RobotSeg:
 
     @property
     def backend(self) -> str:
-        """Encoder backend in use."""
-        return self.encoder.name
+        """Encoder backend in use, and its precision where that is not float32."""
+        return f"{self.encoder.name} int8" if self.precision == "int8" else self.encoder.name
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Within it, products are of the model's precision."""
@@ -270,7 +302,11 @@ class RobotSeg:
             return graphed_loop(self.model, bank, PRECISIONS[self.precision], plain, self._loop)
         shape = tuple(bank.features.shape)
         if shape not in self._loops:
-            self._loops[shape] = make_loop(self.model, bank, self.time_keys, len(os.sched_getaffinity(0)))
+            threads = len(os.sched_getaffinity(0))
+            opened: Callable[[bytes], Graph] = functools.partial(OnnxGraph, threads=threads)
+            if self.encoder.name == OpenVinoEncoder.name:
+                opened = functools.partial(OpenVinoSession, threads=threads, precision=loop_precision(self.precision))
+            self._loops[shape] = make_loop(self.model, bank, self.time_keys, opened)
         return self._loops[shape]
 
     def stream(self, policy: StreamPolicy | None = None, *, parts: tuple[str, ...] = PARTS) -> Stream:
@@ -298,9 +334,33 @@ def chosen_device(device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
+def chosen_precision(precision: str, preset: str, device: torch.device, backend: str) -> str:
+    """The precision of ``auto``: int8 for nano's encoder on a CPU that profits, else fp32; any other is as it is."""
+    if precision != "auto":
+        return precision
+    if preset != "nano" or device.type != "cpu" or backend == "torch" or not profits_from_int8():
+        return "fp32"
+    try:
+        find_sheet()
+    except FileNotFoundError as error:
+        log.warning("%s; the encoder runs in float32", error)
+        return "fp32"
+    return "int8"
+
+
+def check_loop(loop: str, device: torch.device) -> None:
+    """Raise ValueError where a loop is unknown or not for the device."""
+    if loop not in LOOPS:
+        raise ValueError(f"loop is {loop!r}, must be one of {LOOPS}")
+    if loop in ("graphs", "compiled") and device.type != "cuda":
+        raise ValueError(f"loop is {loop!r}, which is for CUDA; the device is {device}")
+
+
 def check_precision(precision: str, device: torch.device) -> None:
     """Raise ValueError where a precision is unknown or the device has no arithmetic for it."""
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}, must be one of {tuple(PRECISIONS)}")
+    if precision == "int8" and device.type != "cpu":
+        raise ValueError(f"precision is 'int8', which is for CPUs, device is {device}; take fp16 or bf16")
     if precision == "fp16" and device.type == "cpu" and not torch.cpu.get_capabilities().get("avx512_fp16", False):
         raise ValueError("precision is 'fp16', for which this processor has no arithmetic; take bf16 or fp32")

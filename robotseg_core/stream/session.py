@@ -20,6 +20,7 @@ from robotseg_core.model.structure import edges
 from robotseg_core.stream.holes import fill_holes
 from robotseg_core.stream.prompting import Decoded, decode, decode_mask, fed_back, raw_frame
 from robotseg_core.stream.session_memory import Output, SessionMemory, Trace
+from robotseg_core.types import ModelFault
 
 Compat = Literal["reference", "fixed"]
 
@@ -203,6 +204,9 @@ class Session:
         points: tuple[Tensor, Tensor] | None,
         memory: Memory | None,
     ) -> Output:
+        numbers = (decoded.logits, decoded.iou, decoded.object_logit, decoded.pointer)
+        if not all(bool(number.isfinite().all()) for number in numbers):
+            raise ModelFault("the model gives numbers that are not finite")
         if points is None:
             device = decoded.logits.device
             points = torch.zeros(1, 0, 2, device=device), torch.zeros(1, 0, dtype=torch.long, device=device)

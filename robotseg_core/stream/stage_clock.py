@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import torch
 
@@ -33,6 +34,14 @@ class StageClock:
         """Book the time since the last lap, or since :meth:`skip`, on ``stage``."""
         now = self._now()
         self._laps.append((stage, self._began, now))
+        self._began = now
+
+    def lap_shared(self, shares: Mapping[str, float]) -> None:
+        """Book the time since the last lap on several stages by their ``shares``, which add up to 1 (CPU only)."""
+        now, began = self._now(), self._began
+        assert isinstance(now, float) and isinstance(began, float)
+        for stage, share in shares.items():
+            self._laps.append((stage, 0.0, share * (now - began)))
         self._began = now
 
     def skip(self) -> None:

@@ -27,7 +27,7 @@ from robotseg_core.stream.policy import StreamPolicy
 from robotseg_core.stream.postprocess import part_masks
 from robotseg_core.stream.prompting import decode, decode_mask, fed_back
 from robotseg_core.stream.stage_clock import StageClock
-from robotseg_core.types import PARTS, MaskPrompt, PartMask, PartMasks, Prompt, PromptKind, State
+from robotseg_core.types import PARTS, MaskPrompt, ModelFault, PartMask, PartMasks, Prompt, PromptKind, State
 
 ROBOT = -1
 """Row of the robot: always there, always the last."""
@@ -106,6 +106,8 @@ class Stream:
         self._seen_robot = False
         self._last: LastFrame | None = None
         self._corrected: dict[int, Answer] = {}
+        # Of what the memory keeps of the last frame; see _health.
+        self._kept = torch.zeros((), device=self._device)
 
     def prompt(self, prompt: Prompt | MaskPrompt) -> None:
         """Take a user's hint into account at the next step.
@@ -156,6 +158,7 @@ class Stream:
 
         Raises:
             ValueError: shape, type or size of the frame is off; the stream is as it was before.
+            ModelFault: the model gives numbers that are not finite; the stream is as after :meth:`reset`.
         """
         (encoded,) = self.robotseg.encode_frames([frame])
         return self.step_encoded(encoded, stamp)
@@ -173,25 +176,29 @@ class Stream:
             self._since_refresh = 0
         tracked = self.bank.started
         conditioned, answer = self._loop.find(image, features, self.bank, self._frame, self._classes, clock)
+        health = self._kept + _health(features, answer)
         answer = self._doubt(answer)
         prompted = np.zeros(len(self.parts), bool)
         for asked in gather(self._prompts, self.parts, width, height, config.image_size, self._device):
-            answer.put(asked.row, self._decode_prompt(asked, features, None, None))
+            one = self._decode_prompt(asked, features, None, None)
+            health = health + _health(None, one)
+            answer.put(asked.row, one)
             prompted[asked.row] = True
         self._prompts.clear()
         clock.lap("decoder")
-        coming = self._send(answer)
+        coming = self._send(answer, health)
         # With a memory of all parts nothing is left to decide: the device makes the new one while the host waits.
         started = np.zeros(len(self.parts), bool)
         settled = bool(tracked.all()) and not prompted.any()
-        if settled:
+        due = self._frame % self.policy.remember_every == 0
+        if settled and due:
             self._remember(features, answer, started, clock)
-        present, scores, logits = coming.arrays()
+        present, scores, logits = self._received(coming)
         masks = part_masks(logits, scores, height, width, self.parts)
         clock.lap("postprocess")
         if not settled:
             started = self._newly_started(present, prompted, logits)
-            if started.any() or tracked.any():
+            if started.any() or (tracked.any() and due):
                 self._remember(features, answer, started, clock)
         self._last = LastFrame(
             self._frame, stamp, (height, width), features, conditioned, answer, tracked & ~started & self.bank.started
@@ -212,6 +219,7 @@ class Stream:
         Raises:
             RuntimeError: there is no frame to correct.
             ValueError: one of the prompts is a RESET.
+            ModelFault: as of :meth:`step`.
         """
         last = self._last
         if last is None:
@@ -219,6 +227,7 @@ class Stream:
         if any(isinstance(p, Prompt) and p.kind is PromptKind.RESET for p in prompts):
             raise ValueError("a correction cannot be a RESET; give it to prompt()")
         clock = StageClock(self._device)
+        health = torch.zeros((), device=self._device)
         height, width = last.size
         size = self.robotseg.model.config.image_size
         for asked in gather(prompts, self.parts, width, height, size, self._device):
@@ -230,11 +239,12 @@ class Stream:
                 logits = None if before is None else before.logits
             known = last.conditioned if last.tracked[row] and self.bank.started[row] else None
             self._corrected[row] = self._decode_prompt(asked, last.features, known, logits)
+            health = health + _health(None, self._corrected[row])
         answer = last.answer.copy()
         for row, one in self._corrected.items():
             answer.put(row, one)
         clock.lap("decoder")
-        _, scores, all_logits = self._send(answer).arrays()
+        _, scores, all_logits = self._received(self._send(answer, health))
         masks = part_masks(all_logits, scores, height, width, self.parts)
         clock.lap("postprocess")
         state = self._state(masks[ROBOT], float(scores[ROBOT]))
@@ -256,6 +266,7 @@ class Stream:
             entry = TorchLoop(self.robotseg.model, self.robotseg.autocast).keep(
                 last.features, answer, hard, StageClock(self._device)
             )
+            self._kept = self._kept + _health(None, entry)
             self.bank.amend(row, last.index, entry)
         self._corrected.clear()
 
@@ -299,14 +310,33 @@ class Stream:
         )
 
     @staticmethod
-    def _send(answer: Answer) -> OnTheWay:
-        """To the host: which parts are present [parts] bool, their scores [parts], their logits [parts, h, w]."""
+    def _send(answer: Answer, health: Tensor) -> OnTheWay:
+        """To the host: present [parts] bool, scores [parts], logits [parts, h, w], and whether all was finite."""
         scores = (answer.iou * answer.object_logit.sigmoid()).float()
-        return OnTheWay(answer.object_logit > 0, scores, answer.logits.float())
+        return OnTheWay(answer.object_logit > 0, scores, answer.logits.float(), health.isfinite())
+
+    def _received(self, coming: OnTheWay) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.float32]]:
+        """Which parts are present [parts], their scores [parts], their logits [parts, h, w].
+
+        Raises:
+            ModelFault: something was not finite: nothing of the frame may be believed, nor of the memory.
+        """
+        present, scores, logits, finite = coming.arrays()
+        # Not a number is not above 0 either: it would read as a part that is not there.
+        if not finite:
+            self.reset()
+            self.bank.wipe()
+            raise ModelFault(
+                f"the model ({self.robotseg.preset} on {self.robotseg.device}) gives numbers that are not finite; "
+                "the memory is given up"
+            )
+        return present, scores, logits
 
     def _remember(self, features: Features, answer: Answer, started: NDArray[np.bool_], clock: StageClock) -> None:
         binary = torch.from_numpy(started).to(self._device, non_blocking=True)
-        self.bank.store(self._frame, self._loop.keep(features, answer, binary, clock), started)
+        entry = self._loop.keep(features, answer, binary, clock)
+        self._kept = _health(None, entry)
+        self.bank.store(self._frame, entry, started)
         clock.lap("memory_encoder")
 
     def _newly_started(
@@ -332,3 +362,13 @@ class Stream:
             return State.LOST if self._seen_robot else State.SEARCHING
         trusted = score >= self.policy.min_score and self.policy.plausible(robot.mask)
         return State.TRACKING if trusted else State.DEGRADED
+
+
+def _health(features: Features | None, made: Answer | Entry) -> Tensor:
+    """A number that is finite where all of the numbers given are: their sum, on the device, without waiting for it."""
+    tensors: list[Tensor] = [] if features is None else [features.h4, features.h8, features.f16]
+    if isinstance(made, Entry):
+        tensors += [made.features, made.keys, made.object_tokens, made.pointer]
+    else:
+        tensors += [made.logits, made.iou, made.object_logit, made.pointer]
+    return torch.stack([tensor.sum(dtype=torch.float32) for tensor in tensors]).sum()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from robotseg_core.files.natural import in_order
+from robotseg_core.lifetime import end_with
 from robotseg_core.synth.instances.files import read_ids, tint_ids, write_ids, write_ids_meta
 from robotseg_core.synth.instances.records import SCHEMA, FrameRecord
 from robotseg_core.synth.rendering.render import Renderer
@@ -84,7 +87,7 @@ def sheet_tiles(out: Path, names: Sequence[str], most: int = 64) -> list[NDArray
     """The middle frame of up to ``most`` videos, parts tinted."""
     tiles: list[NDArray[np.uint8]] = []
     for name in names[:: max(1, len(names) // most)][:most]:
-        files = sorted((out / "image" / name).glob("*.jpg"))
+        files = in_order((out / "image" / name).glob("*.jpg"))
         file = files[len(files) // 2]
         image = _read(file, cv2.IMREAD_COLOR)
         label = np.zeros(image.shape[:2], np.uint8)
@@ -119,7 +122,7 @@ def render_set(options: VideoOptions, out: Path, count: int, seed: int, jobs: in
                 make_video(task)
                 bar.update()
         else:
-            with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+            with multiprocessing.get_context("spawn").Pool(jobs, end_with, (os.getpid(),)) as pool:
                 for _ in pool.imap_unordered(make_video, todo):
                     bar.update()
     if (out / PART_FOLDER).is_dir():

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from robotseg_core.lifetime import end_in_order, end_with
 from robotseg_core.synth.rendering.render import Picture, Renderer
 from robotseg_core.synth.robots.catalog import RobotChoice, list_choices
 from robotseg_core.synth.robots.own_robot import add_arguments, choice_from
@@ -205,6 +206,7 @@ def shard_tiles(out: Path, index: int, most: int = 64) -> list[NDArray[np.uint8]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
+    end_in_order()
     parser = argparse.ArgumentParser(prog="robotseg_core.synth.cutouts", description=__doc__.split("\n")[0])
     parser.add_argument("--robots", type=Path, help="folder with arms/ and grippers/ (without: generated robots only)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
@@ -263,7 +265,7 @@ def render_shards(options: CutoutOptions, count: int, shard: int, jobs: int) -> 
             for task in todo:
                 make_shard(task, bar.update)
         else:
-            with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+            with multiprocessing.get_context("spawn").Pool(jobs, end_with, (os.getpid(),)) as pool:
                 for done in pool.imap_unordered(make_shard, todo):
                     bar.update(done)
     write_sheet(options.out / "sheet.png", shard_tiles(options.out, 0))

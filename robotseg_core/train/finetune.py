@@ -12,6 +12,7 @@ from pathlib import Path
 
 from robotseg_core.config import PRESETS
 from robotseg_core.files.mask_files import FOLDERS
+from robotseg_core.files.natural import in_order
 from robotseg_core.train.command import export, use_all_cores
 from robotseg_core.train.data.augment import AugmentConfig
 from robotseg_core.train.data.sources import DataConfig
@@ -55,7 +56,7 @@ def labelled_throughout(data: Path) -> bool:
     if not videos:
         raise ValueError(f"{data / 'image'} has no folders of frames")
     for video in videos:
-        for i, frame in enumerate(sorted(video.glob("*.jpg"))):
+        for i, frame in enumerate(in_order(video.glob("*.jpg"))):
             masks = [data / "mask_gt" / video.name / FOLDERS[part] / f"{frame.stem}.png" for part in PARTS_NEEDED]
             missing = [mask for mask in masks if not mask.exists()]
             if missing and i == 0:

@@ -12,7 +12,7 @@ import importlib.util
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from robotseg_core.model.image_encoder_nano import ConvTrunk, InvertedResidual
 from robotseg_core.model.robotseg_model import RobotSegModel
@@ -42,7 +42,7 @@ def lite0_file() -> Path:
 
 def load_lite0(trunk: ConvTrunk, path: Path) -> None:
     """Write the weights of EfficientNet-Lite0 into ``trunk``, in place."""
-    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    state, _ = read_state_dict(path)
 
     def fold(conv: nn.Conv2d, source: str, norm: str) -> None:
         scale = state[f"{norm}.weight"] / torch.sqrt(state[f"{norm}.running_var"] + BATCH_NORM_EPS)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from robotseg_core.config import ConvConfig, ModelConfig
 from robotseg_core.model.image_encoder_nano import ConvEncoder
+from robotseg_core.storage.whole import replacing
 from robotseg_core.train.curves import Curves, plot_curve
 from robotseg_core.train.data.batches import Batch, BatchStream, ClipSource
 from robotseg_core.train.data.sources import MixedClips
@@ -23,6 +24,7 @@ from robotseg_core.train.label_efficient.frame_features import make_extractor
 from robotseg_core.train.objective import Objective
 from robotseg_core.train.pretrained import lite0_file, load_lite0, start_from
 from robotseg_core.train.settings import Phase, TrainConfig
+from robotseg_core.weights.load import read_pickle
 
 LOG_EVERY = 20
 
@@ -100,7 +102,7 @@ class Trainer:
 
     # ------------------------------------------------------------------------------------------ state
     def _load(self) -> None:
-        state = torch.load(self.out / "state.pt", map_location=self.device, weights_only=True)
+        state = read_pickle(self.out / "state.pt", self.device)
         self.phase, self.step, self.seen = state["phase"], state["step"], state["seen"]
         self.updates = state["updates"]
         own = self.net.state_dict()
@@ -128,8 +130,8 @@ class Trainer:
             "ema": self.ema,
             "optimizer": self.optimizer.state_dict(),
         }
-        torch.save(state, self.out / "state.tmp")
-        (self.out / "state.tmp").replace(self.out / "state.pt")
+        with replacing(self.out / "state.pt") as partial:
+            torch.save(state, partial)
 
     # ------------------------------------------------------------------------------------------ loop
     def run(self) -> None:

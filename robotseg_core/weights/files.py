@@ -5,19 +5,28 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import http.client
 import logging
 import os
+import stat
 import sys
 import sysconfig
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import robotseg_core
+from robotseg_core.storage import user_cache
+from robotseg_core.storage.whole import replacing
+
 log = logging.getLogger(__name__)
 
 CHUNK = 1 << 20
+TIMEOUT_S = 60.0
+"""Longest silence of a server."""
+MAX_SIZE = 4 << 30
+"""Largest file that is fetched where its size is not known, bytes."""
 
 
 class WeightsError(RuntimeError):
@@ -82,34 +91,42 @@ PRESET_FILES: dict[str, str] = {"nano": "nano.safetensors", "base": "robotseg.pt
 """File that a preset's name stands for."""
 
 
-def cache_folder() -> Path:
+def cache_folder() -> Path | None:
     """Folder for downloaded weights: $ROBOTSEG_MODELS, else ``robotseg`` in the user's cache."""
     chosen = os.environ.get("ROBOTSEG_MODELS")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "robotseg"
+    return Path(chosen) if chosen else user_cache.cache_folder()
 
 
 def search_folders() -> list[Path]:
     """Folders in which a known file is looked for, first one first."""
-    package = Path(__file__).resolve()
+    package = Path(robotseg_core.__file__).resolve().parent
     # pip and colcon install ``share`` beside the ``lib`` that the package is in, at different depths.
-    prefixes = [Path(sysconfig.get_path("data")), *package.parents[1:7]]
+    prefixes = [Path(sysconfig.get_path("data")), *package.parents[:6]]
     installed = [prefix / "share" / "robotseg_ros" / "models" for prefix in prefixes]
-    return [package.parents[1] / "models", *(folder for folder in installed if folder.is_dir()), cache_folder()]
+    folders = [package.parent / "models", *(folder for folder in installed if folder.is_dir()), cache_folder()]
+    return [folder for folder in folders if folder is not None and not _anybodys(folder)]
+
+
+def _anybodys(folder: Path) -> bool:
+    """Whether anybody could put a file of any name there."""
+    try:
+        return bool(folder.stat().st_mode & stat.S_IWOTH)
+    except OSError:
+        return False
 
 
 def find_weights(source: str | Path) -> Path:
     """Path of a weight file.
 
     Args:
-        source: path of a file, a preset's name (:data:`PRESET_FILES`) or the name of a known file.
+        source: a preset's name (:data:`PRESET_FILES`), which is looked for in :func:`search_folders` alone and never in
+            the current folder; or the path of a file; or the name of a known file, where there is no such path.
 
     Raises:
         WeightsError: there is no such file; says how to obtain it.
     """
     name = PRESET_FILES.get(str(source), str(source))
-    if Path(name).is_file():
+    if str(source) not in PRESET_FILES and Path(name).is_file():
         return Path(name)
     known = KNOWN_FILES.get(Path(name).name)
     if name in KNOWN_FILES:
@@ -135,7 +152,8 @@ def expected_sha256(path: Path) -> str | None:
     """What a file's SHA-256 should be: from ``SHA256SUMS`` beside it, else from the known files; None: unknown."""
     sums = path.parent / "SHA256SUMS"
     if sums.is_file():
-        for line in sums.read_text(encoding="utf-8").splitlines():
+        # A name in another encoding is no reason to stop.
+        for line in sums.read_text(encoding="utf-8", errors="replace").splitlines():
             digest, _, name = line.partition(" ")
             if name.strip().lstrip("*") == path.name:
                 return digest.lower()
@@ -159,33 +177,43 @@ def download(
     if file.url is None:
         raise WeightsError(f"{file.filename} cannot be fetched by a program: {file.how_to_get()}")
     folder = folder or cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder is None:
+        raise WeightsError(f"there is no folder for {file.filename}: set ROBOTSEG_MODELS")
     target = folder / file.filename
-    # A name of its own: two processes that fetch the same file do not write into each other.
-    partial = folder / f".{file.filename}.{os.getpid()}.part"
     log.warning("fetching %s from %s; licence: %s", file.filename, file.url, file.licence)
-    digest = hashlib.sha256()
-    done = 0
     try:
-        with urllib.request.urlopen(file.url, timeout=60) as response, partial.open("wb") as out:
-            length = response.headers.get("Content-Length")
-            total = file.size or (int(length) if length else None)
-            while chunk := response.read(CHUNK):
-                out.write(chunk)
-                digest.update(chunk)
-                done += len(chunk)
-                if progress:
-                    progress(done, total)
-            if total is not None and done != total:
-                raise WeightsError(f"{file.url} gave {done} bytes, expected {total}")
-        if file.sha256 and digest.hexdigest() != file.sha256:
-            raise WeightsError(f"{file.url} has SHA-256 {digest.hexdigest()}, expected {file.sha256}")
-        os.replace(partial, target)
-    except (urllib.error.URLError, OSError) as error:
-        raise WeightsError(f"cannot fetch {file.url}: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as partial:
+            digest = _receive(file, partial, progress)
+            if file.sha256 and digest != file.sha256:
+                raise WeightsError(f"{file.url} has SHA-256 {digest}, expected {file.sha256}")
+    except (http.client.HTTPException, OSError, ValueError) as error:
+        raise WeightsError(f"cannot fetch {file.url}: {type(error).__name__}: {error}") from error
     return target
+
+
+def _receive(file: WeightFile, partial: Path, progress: Callable[[int, int | None], None] | None) -> str:
+    """Write what the server sends, never more than the file has; returns its SHA-256."""
+    assert file.url is not None
+    digest, done = hashlib.sha256(), 0
+    with urllib.request.urlopen(file.url, timeout=TIMEOUT_S) as response, partial.open("wb") as out:
+        length = response.headers.get("Content-Length")
+        said = int(length) if length and length.isdecimal() else None
+        total = file.size or said
+        if said is not None and said != total:
+            raise WeightsError(f"{file.url} says it has {said} bytes, expected {total}")
+        most = MAX_SIZE if total is None else total
+        while chunk := response.read(CHUNK):
+            done += len(chunk)
+            if done > most:
+                raise WeightsError(f"{file.url} gave {done} bytes and goes on, expected {most}")
+            out.write(chunk)
+            digest.update(chunk)
+            if progress:
+                progress(done, total)
+    if total is not None and done != total:
+        raise WeightsError(f"{file.url} gave {done} bytes, expected {total}")
+    return digest.hexdigest()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -204,5 +232,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except WeightsError as error:
         print(f"robotseg fetch: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     print(f"\n{path}")
     return 0

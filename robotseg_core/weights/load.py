@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 import logging
-import os
-import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from robotseg_core.storage.file_kinds import explain
+from robotseg_core.storage.whole import replacing
 from robotseg_core.weights.files import WeightsError, expected_sha256, find_weights, sha256_of
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ class LoadReport:
         kind: ``robotseg`` (every key), ``sam2`` (all but those that RobotSeg adds) or ``partial``.
         missing: keys of the model that the file lacks; they keep their initialisation.
         unexpected: keys of the file that the model lacks; they are ignored.
+        sha256: of the file, in hex.
         sha256_verified: whether a hash was known; it was equal then.
         metadata: of a safetensors file.
     """
@@ -44,6 +47,7 @@ class LoadReport:
     kind: str
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
+    sha256: str
     sha256_verified: bool
     metadata: dict[str, str] = field(default_factory=dict)
 
@@ -70,13 +74,36 @@ def save_safetensors(
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise ValueError(f"{key} has values that are not finite in float16")
         tensors[key] = tensor.clone().contiguous()
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(Path(path)) as partial:
         safetensors.torch.save_file(tensors, partial, metadata=dict(metadata or {}))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+
+
+def read_pickle(path: Path, device: str | torch.device = "cpu") -> Any:
+    """What ``torch.save`` has written, if it holds nothing but tensors, numbers, texts and containers of them.
+
+    Raises:
+        WeightsError: damaged, packed (``torch.save`` does not pack, and a small file could unpack to a huge one), or a
+            pickle that wants to run code.
+        OSError: it cannot be read.
+    """
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                entries = archive.infolist()
+            packed = next((entry for entry in entries if entry.compress_type != zipfile.ZIP_STORED), None)
+            if packed is not None:
+                raise WeightsError(f"{path} is refused: its entry {packed.filename[:80]} is packed")
+            size, there = sum(entry.file_size for entry in entries), path.stat().st_size
+            if size > there:
+                raise WeightsError(f"{path} is damaged: its entries have {size} bytes, the file has {there}")
+        return torch.load(path, map_location=device, weights_only=True)
+    except (WeightsError, OSError):
+        raise
+    except Exception as error:  # Whatever a damaged pickle makes of its reader.
+        said = str(error).strip() or type(error).__name__
+        raise WeightsError(
+            f"{path}{explain(path)} is damaged, or holds more than tensors and is refused: {said[:400]}"
+        ) from error
 
 
 def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -85,7 +112,8 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     A checkpoint whose entry ``model`` is a dict stands for that dict (the official layout).
 
     Raises:
-        WeightsError: damaged, or a pickle that wants to run code.
+        WeightsError: damaged, a pickle that wants to run code, or a tensor that no weight can be: complex, sparse,
+            with values that are not finite; the message names it.
     """
     with path.open("rb") as file:
         head = file.read(9)
@@ -93,19 +121,32 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         try:
             with safetensors.safe_open(path, framework="pt") as opened:
                 tensors = {key: opened.get_tensor(key) for key in opened.keys()}
-                return tensors, dict(opened.metadata() or {})
-        except safetensors.SafetensorError as error:
+                metadata = dict(opened.metadata() or {})
+        except OSError:
+            raise
+        except Exception as error:  # Whatever a damaged header makes of its reader.
             raise WeightsError(f"{path} is a damaged safetensors file: {error}") from error
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, safetensors.SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        # torch.load hands a file whose name ends with .safetensors to safetensors.
-        raise WeightsError(f"{path} is damaged, or holds more than tensors and is refused: {error}") from error
+        check_tensors(path, tensors)
+        return tensors, metadata
+    content = read_pickle(path)
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise WeightsError(f"{path} holds no state dict (neither at the top nor under 'model')")
+    check_tensors(path, content)
     return content, {}
+
+
+def check_tensors(path: Path, tensors: Mapping[Any, Tensor]) -> None:
+    """Raise WeightsError for names that are no text and for tensors that no weight can be; the first is named."""
+    for key, value in tensors.items():
+        if not isinstance(key, str):
+            raise WeightsError(f"{path} has a tensor named {key!r}, names must be text")
+        if value.layout != torch.strided or value.is_quantized or value.is_complex() or value.device.type == "meta":
+            kind = f"{value.dtype}, {value.layout}"
+            raise WeightsError(f"{path}: {key[:80]} is {kind}; weights must be plain real numbers")
+        if value.is_floating_point() and not bool(value.float().isfinite().all()):
+            raise WeightsError(f"{path}: {key[:80]} has values that are not finite")
 
 
 def load_weights(model: nn.Module, source: str | Path, *, allow_partial: bool = False) -> LoadReport:
@@ -123,8 +164,8 @@ def load_weights(model: nn.Module, source: str | Path, *, allow_partial: bool = 
         WeightsError: absent (says how to obtain it), damaged, wrong hash, wrong shapes or keys.
     """
     path = find_weights(source)
-    expected = expected_sha256(path)
-    if expected and (actual := sha256_of(path)) != expected.lower():
+    expected, actual = expected_sha256(path), sha256_of(path)
+    if expected and actual != expected.lower():
         raise WeightsError(f"{path} has SHA-256 {actual}, expected {expected}: damaged, or another file of that name")
     tensors, metadata = read_state_dict(path)
 
@@ -149,8 +190,15 @@ def load_weights(model: nn.Module, source: str | Path, *, allow_partial: bool = 
         log.warning("%s (%s): %d keys keep their initialisation: %s", path, kind, len(missing), _listed(missing))
     if unexpected:
         log.warning("%s: %d keys are not of this model and are ignored: %s", path, len(unexpected), _listed(unexpected))
+    kinds = [
+        f"{key}: {tensors[key].dtype} in the file, {value.dtype} in the model"
+        for key, value in own.items()
+        if key in tensors and tensors[key].is_floating_point() != value.is_floating_point()
+    ]
+    if kinds:
+        raise WeightsError(f"{path} was made for another model; types differ: {_listed(kinds)}")
     model.load_state_dict({key: value for key, value in tensors.items() if key in own}, strict=False)
-    return LoadReport(path, kind, missing, unexpected, expected is not None, metadata)
+    return LoadReport(path, kind, missing, unexpected, actual, expected is not None, metadata)
 
 
 def _listed(names: tuple[str, ...] | list[str], limit: int = 12) -> str:

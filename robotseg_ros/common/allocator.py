@@ -30,8 +30,8 @@ def keep_image_memory() -> None:
 def keep_out_of_collections() -> None:
     """Leave all objects of now out of Python's garbage collections; call it when the model has been loaded.
 
-    They live as long as the process.  Looking through them takes several milliseconds, every second or so, while an
-    image waits.
+    They live as long as the process; what has to be released before its end must be released by hand.  Looking
+    through them takes several milliseconds, every second or so, while an image waits.
     """
     gc.collect()
     gc.freeze()

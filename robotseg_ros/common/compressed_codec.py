@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JPEG and PNG camera images in, PNG masks and JPEG pictures out.
+"""JPEG, PNG, WebP and TIFF camera images in, PNG masks and JPEG pictures out.
 
 What an image is, is read from its first bytes, not from the message's ``format``; its size is read from its header
 and checked before anything is decoded, because a small file can claim to be a huge picture.
@@ -15,12 +15,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_ros.common.image_codec import MAX_SIDE, CodecError, Refusal
+from robotseg_ros.common.image_codec import MAX_SIDE, SHOWN, CodecError, Refusal
+from robotseg_ros.common.picture_headers import refuse_unknown, tiff_size, webp_size
 
 MAX_PIXELS = 32 * 2**20
 """Largest decoded picture, pixels (96 MiB as RGB)."""
 MAX_SEGMENTS = 65536
 """Segments of a file that are walked through: above it a file is taken for garbage."""
+MAX_SCANNED = 16 * MAX_PIXELS
+"""Pixels times scans of a JPEG at most: each scan goes over the whole picture, and a few bytes make one.  Progressive
+pictures have about ten."""
+MAX_SCANS = 64
 JPEG_QUALITY = 90
 
 _JPEG = b"\xff\xd8\xff"
@@ -29,6 +34,7 @@ _END_OF_JPEG = b"\xff\xd9"
 # Start of frame 0 to 15, without the three numbers that mean something else (tables, reserved, arithmetic coding).
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _START_OF_SCAN = 0xDA
+_SCAN_MARKER = b"\xff\xda"
 # Markers without a length: TEM, restarts, start of image.
 _BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 
@@ -42,33 +48,44 @@ class CompressedLike(Protocol):
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture: RGB [H, W, 3] uint8, contiguous, and ``jpeg`` or ``png``."""
+    """A decoded picture: RGB [H, W, 3] uint8, contiguous, and ``jpeg``, ``png``, ``webp`` or ``tiff``."""
 
     rgb: NDArray[np.uint8]
     kind: str
 
 
-def decode_compressed(image: CompressedLike) -> Picture:
+def decode_compressed(image: CompressedLike, *, unfinished_jpeg: bool = False) -> Picture:
     """Decode a ``sensor_msgs/CompressedImage``.
 
+    Args:
+        image: the message.
+        unfinished_jpeg: take JPEGs without an end marker, as some cameras send them; one that is cut off cannot be
+            told from them then, and what it lacks is grey.
+
     Raises:
-        CodecError: neither JPEG nor PNG, too large, cut off or damaged; the message names the value and the limit.
+        CodecError: of none of the four kinds, too large, cut off or damaged; the message names the value and the limit.
     """
     if image.format.startswith("bayer"):
-        raise CodecError(Refusal.ENCODING, f"format is {image.format!r}: debayer before compressing (image_proc)")
+        raise CodecError(
+            Refusal.ENCODING, f"format is {image.format[:SHOWN]!r}: debayer before compressing (image_proc)"
+        )
     try:
         data = bytes(image.data)
     except (TypeError, ValueError) as error:
         raise CodecError(Refusal.DATA, f"data is a {type(image.data).__name__}, must be a buffer of bytes") from error
     if data.startswith(_JPEG):
+        if unfinished_jpeg:
+            # OpenCV decodes nothing without it; behind an end it is not looked at.
+            data += _END_OF_JPEG
         kind, (width, height) = "jpeg", _jpeg_size(data)
     elif data.startswith(_PNG):
         kind, (width, height) = "png", _png_size(data)
+    elif data.startswith(b"RIFF") and data[8:12] == b"WEBP" and len(data) >= 30:
+        kind, (width, height) = "webp", webp_size(data)
+    elif data.startswith((b"II*\0", b"MM\0*")):
+        kind, (width, height) = "tiff", tiff_size(data)
     else:
-        start = data[:8].hex(" ") or "nothing"
-        raise CodecError(
-            Refusal.FORMAT, f"neither JPEG nor PNG: data begins with {start} (format says {image.format[:40]!r})"
-        )
+        raise refuse_unknown(data, image.format)
     _check_size(kind, width, height)
     # Turning by EXIF would change size and pixels of the image that the masks are for.
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -134,7 +151,17 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
             size = (width, height)
         position += 2 + length
         if marker == _START_OF_SCAN and size is not None:
-            # Inside a scan the end marker cannot occur: libjpeg would fill what is missing with grey.
+            # Markers cannot occur inside a scan; pictures within comments may count, too.
+            scans = data.count(_SCAN_MARKER)
+            if scans > MAX_SCANS:
+                raise CodecError(Refusal.DATA, f"jpeg has {scans} scans, must be at most {MAX_SCANS}")
+            if scans * size[0] * size[1] > MAX_SCANNED:
+                raise CodecError(
+                    Refusal.SIZE,
+                    f"jpeg of {size[0]} x {size[1]} has {scans} scans, {scans * size[0] * size[1]} pixels to go over, "
+                    f"must be at most {MAX_SCANNED}",
+                )
+            # Nor can the end marker: libjpeg would fill what is missing with grey.
             if data.find(_END_OF_JPEG, position) < 0:
                 raise CodecError(Refusal.DATA, f"jpeg is cut off: no end marker in {len(data)} bytes")
             return size

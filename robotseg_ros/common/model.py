@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from robotseg_core.config import MAX_BATCH
-from robotseg_core.types import PartMasks, Prompt
+from robotseg_core.types import PARTS, PartMasks, Prompt, State
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,10 @@ class ModelOptions:
     Attributes:
         preset: name of the preset, e.g. ``nano``.
         device: ``auto``, ``cpu`` or ``cuda``.
-        backend: encoder backend, ``auto``, ``torch``, ``onnxruntime`` or ``tensorrt``.
+        backend: encoder backend, ``auto``, ``torch``, ``onnxruntime``, ``openvino`` or ``tensorrt``.
         weights: weights file; None: the shipped ones of the preset.
         image_size: side of the model's square input, pixels, a multiple of 32; None: the preset's.
-        precision: ``fp32``, ``bf16`` or ``fp16``.
+        precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``.
         memory_frames: frames the memory attention looks up, 1 to the preset's; None: the preset's.
         cameras: how many there are.
         encoder_batch: images of different cameras that go through the encoder at once at most, 1 to 8; None: one on
@@ -37,7 +39,7 @@ class ModelOptions:
     backend: str = "auto"
     weights: Path | None = None
     image_size: int | None = None
-    precision: str = "fp32"
+    precision: str = "auto"
     memory_frames: int | None = None
     cameras: int = 1
     encoder_batch: int | None = None
@@ -82,6 +84,16 @@ class Model(Protocol):
         ...
 
     @property
+    def source(self) -> str:
+        """File of the weights."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Its hash, in hex."""
+        ...
+
+    @property
     def encoder_batch(self) -> int:
         """How many frames go through the encoder at once at most."""
         ...
@@ -97,6 +109,38 @@ class Model(Protocol):
     def target_stream(self) -> Any:
         """Open a stream with a memory of one target that a request in words has found."""
         ...
+
+
+def check_result(result: PartMasks, height: int, width: int) -> None:
+    """See that what a stream says of an image is about it, and holds together.
+
+    Raises:
+        ValueError: it is not: a mask of another size, a number that is not finite, parts that contradict each other.
+    """
+    if result.state not in (State.SEARCHING, State.TRACKING, State.DEGRADED, State.LOST):
+        raise ValueError(f"the stream says {result.state!r}, which is not for a stream to say")
+    if tuple(part.name for part in result.parts) != PARTS:
+        raise ValueError(f"parts are {[part.name for part in result.parts]}, must be {list(PARTS)}")
+    for part in result.parts:
+        if part.mask.shape != (height, width) or part.mask.dtype != np.uint8:
+            raise ValueError(
+                f"mask of {part.name} is {part.mask.dtype} {part.mask.shape}, must be uint8 {(height, width)}"
+            )
+        if not 0.0 <= part.score <= 1.0:
+            raise ValueError(f"score of {part.name} is {part.score}, must be 0 to 1")
+        if part.area and not all(math.isfinite(value) for value in part.centroid):
+            raise ValueError(f"centroid of {part.name} is {part.centroid}, must be finite")
+        if cv2.countNonZero(part.mask) != part.area:
+            raise ValueError(f"mask of {part.name} has {cv2.countNonZero(part.mask)} pixels, its area is {part.area}")
+    arm, gripper, robot = result.parts
+    if arm.area + gripper.area != robot.area:
+        raise ValueError(f"areas of arm and gripper are {arm.area} and {gripper.area}, the robot's is {robot.area}")
+    if robot.area and result.state in (State.SEARCHING, State.LOST):
+        raise ValueError(f"the robot has {robot.area} pixels in state {State(result.state).name}")
+    if not robot.area and result.state in (State.TRACKING, State.DEGRADED):
+        raise ValueError(f"the robot has no pixels in state {State(result.state).name}")
+    if not all(math.isfinite(value) for value in vars(result.stage_ms).values()):
+        raise ValueError(f"times of the stages are {result.stage_ms}, must be finite")
 
 
 ModelLoader = Callable[[ModelOptions], Model]

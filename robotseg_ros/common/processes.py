@@ -4,31 +4,45 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import IO
 
-from robotseg_ros.common.shipped import PROFILE_VARIABLE, config_file
+from robotseg_core.lifetime import end_with
+from robotseg_ros.common.domains import PrivateDomain
+from robotseg_ros.common.fastdds import prepare
 
 STOP_TIMEOUT_S = 10.0
+_domains: list[PrivateDomain] = []
+"""Ours until this process ends."""
 
 
 def use_private_domain() -> None:
     """Set the environment so that our own processes find each other, and nobody else, with the shipped profile."""
-    os.environ.setdefault(PROFILE_VARIABLE, str(config_file("fastdds_profile.xml")))
+    trouble = prepare(os.environ)
+    if trouble:
+        print(trouble, file=sys.stderr)
     # They find each other by absolute names and with the middleware of the profile.
     for variable in ("ROS_NAMESPACE", "RMW_IMPLEMENTATION"):
         os.environ.pop(variable, None)
     # Other robots' cameras stay out of the figures; a domain that the user has set is the user's choice.
-    os.environ.setdefault("ROS_DOMAIN_ID", str(random.SystemRandom().randrange(1, 100)))
+    if "ROS_DOMAIN_ID" not in os.environ:
+        _domains.append(PrivateDomain())
+        os.environ["ROS_DOMAIN_ID"] = str(_domains[-1].number)
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 
 
 def start(command: Sequence[str], stdout: int | IO[str] | None = None) -> subprocess.Popen[str]:
-    """Start a process in a session of its own: Ctrl-C comes to us alone, who then stop it in order."""
-    return subprocess.Popen(command, stdout=stdout, text=True, start_new_session=True)
+    """Start a process in a session of its own: Ctrl-C comes to us alone, who then stop it in order.
+
+    However we end, it does not outlive us.
+    """
+    return subprocess.Popen(
+        command, stdout=stdout, text=True, start_new_session=True, preexec_fn=partial(end_with, os.getpid())
+    )
 
 
 def stop(process: subprocess.Popen[str]) -> None:

@@ -7,10 +7,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
-from rclpy.lifecycle import LifecycleNode
+from rclpy.node import Node
 from rclpy.qos import (
     DurabilityPolicy,
     HistoryPolicy,
@@ -23,12 +24,23 @@ from rclpy.qos import (
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
+from robotseg_ros.common.camera_log import CameraLog
+
 try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 except ImportError:  # ROS 2 Humble
     from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
+# A line for each such partner that comes; why nothing arrives is said by who listens.
+_SAID_ELSEWHERE: dict[str, Any] = (
+    {"incompatible_type": lambda event: None}
+    if "incompatible_type" in signature(SubscriptionEventCallbacks.__init__).parameters
+    else {}
+)
+
 OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY)
+MOST_NAMED = 4
+"""Partners that are named in one line."""
 UNEXPLAINED_S = 2.0
 """How long an incompatibility may wait for the graph to say who the other end is."""
 
@@ -82,6 +94,19 @@ class Gate(MutuallyExclusiveCallbackGroup):
         return self._is_open() and super().can_execute(entity)
 
 
+MOST_LOST = 100_000
+"""Messages that can be lost between two reports; a larger number is none."""
+
+
+def believable(count: int) -> int:
+    """How many messages were lost, by what the middleware says has been added to its count.
+
+    Fast DDS counts in 32 bits with a sign, and where images of other sizes lie between those it loses, it says numbers
+    about 2^31 and their negatives.  That something was lost is all that such a number says.
+    """
+    return count if 0 <= count <= MOST_LOST else 1
+
+
 def describe(publisher: QoSProfile, subscriber: QoSProfile) -> str:
     """Why a subscriber gets nothing from a publisher, in plain words; empty when it does get messages."""
     compatible, words = qos_check_compatible(publisher, subscriber)
@@ -111,11 +136,16 @@ class _Suspect:
 class Topics:
     """Makes the publishers and subscriptions of a node, and knows which of them have partners that do not match.
 
-    Every QoS can be overridden by parameters ``qos_overrides.<topic>.<publisher|subscription>.<policy>``.
+    Publishers of a lifecycle node are its lifecycle publishers.
+
+    Every QoS can be overridden by parameters ``qos_overrides.<topic>.<publisher|subscription>.<policy>``, unless
+    ``overridable`` is False.
     """
 
-    def __init__(self, node: LifecycleNode) -> None:
+    def __init__(self, node: Node, *, overridable: bool = True) -> None:
         self._node = node
+        self._overridable = overridable
+        self._log = CameraLog(node)
         # By topic.
         self._suspects: dict[str, _Suspect] = {}
         self._outputs: dict[str, tuple[Any, QoSProfile]] = {}
@@ -126,13 +156,22 @@ class Topics:
         self,
         kind: type,
         topic: str,
-        callback: Callable[[Any], None],
+        callback: Callable[..., None],
         qos: QoSProfile,
         *,
         lost: Callable[[int], None] | None = None,
         group: CallbackGroup | None = None,
     ) -> Any:
-        """Make a subscription; ``lost`` is called with the number of messages that the middleware says are lost."""
+        """Make a subscription.
+
+        Args:
+            kind: of the messages.
+            topic: name as it was given, before remapping.
+            callback: called with a message, or with a message and what rclpy says of it.
+            qos: unless parameters say something else.
+            lost: called with how many messages the middleware says it has lost.
+            group: of its callback.
+        """
         name = self._node.resolve_topic_name(topic)
         return self._node.create_subscription(
             kind,
@@ -140,10 +179,11 @@ class Topics:
             callback,
             qos,
             callback_group=group,
-            qos_overriding_options=QoSOverridingOptions(OVERRIDABLE),
+            qos_overriding_options=QoSOverridingOptions(OVERRIDABLE) if self._overridable else None,
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=lambda event: self._suspect(name, qos, event),
-                message_lost=None if lost is None else lambda event: lost(event.total_count_change),
+                message_lost=None if lost is None else lambda event: lost(believable(event.total_count_change)),
+                **_SAID_ELSEWHERE,
             ),
         )
 
@@ -154,8 +194,9 @@ class Topics:
         self._node.destroy_subscription(subscription)
 
     def advertise(self, kind: type, topic: str, qos: QoSProfile) -> Any:
-        """Make a lifecycle publisher."""
-        publisher: Any = self._node.create_lifecycle_publisher(
+        """Make a publisher."""
+        create: Any = getattr(self._node, "create_lifecycle_publisher", self._node.create_publisher)
+        publisher = create(
             kind,
             topic,
             qos,
@@ -172,7 +213,7 @@ class Topics:
         with self._lock:
             self._outputs.pop(publisher.topic_name, None)
             self._output_problems.pop(publisher.topic_name, None)
-        self._node.destroy_lifecycle_publisher(publisher)
+        getattr(self._node, "destroy_lifecycle_publisher", self._node.destroy_publisher)(publisher)
 
     def problems(self) -> dict[str, str]:
         """Topics with partners that do not match, in plain words; new ones are said in the log."""
@@ -210,10 +251,13 @@ class Topics:
         return problems
 
     def _warn(self, topic: str, words: str) -> None:
-        self._node.get_logger().warning(f"incompatible QoS on {topic}: {words}")
+        self._log.warning(f"qos {topic}", f"incompatible QoS on {topic}: {words}")
 
     def _suspect(self, topic: str, qos: QoSProfile, event: Any) -> None:
-        policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
+        try:
+            policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
+        except ValueError:
+            policy = f"policy {event.last_policy_kind}"
         with self._lock:
             said = self._suspects[topic].said if topic in self._suspects else ""
             self._suspects[topic] = _Suspect(qos, policy, time.monotonic(), said)
@@ -229,6 +273,9 @@ class Topics:
         who = [f"{other.node_namespace.rstrip('/')}/{other.node_name}: {why}" for other, why in found if why]
         if not who:
             return ""
+        # Anybody may be there, any number of times.
+        who = who[:MOST_NAMED] + ([f"{len(who) - MOST_NAMED} more"] if len(who) > MOST_NAMED else [])
         end = "publisher" if publishing else "subscription"
         verb = "gets no messages from here" if publishing else "sends messages that cannot come here"
-        return f"{', '.join(who)} ({verb}; change it there, or here with parameters qos_overrides.{topic}.{end}.*)"
+        here = f", or here with parameters qos_overrides.{topic}.{end}.*" if self._overridable else ""
+        return f"{', '.join(who)} ({verb}; change it there{here})"

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
-
 
 def config_file(name: str) -> Path:
     """Path of a file of config/, in the source tree or where colcon or pip have installed it.

@@ -9,10 +9,12 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
 from numpy.typing import NDArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -22,17 +24,23 @@ from std_msgs.msg import Bool, Header
 
 from robotseg_core.geometry.zones import Caution, Event, EventKind, ZoneMonitor, load_plan
 from robotseg_core.types import State
-from robotseg_ros.common.fixed_parameters import FixedParameters
+from robotseg_ros.common.camera_log import cut
+from robotseg_ros.common.graph import clock_advice
 from robotseg_ros.common.image_codec import CodecError
 from robotseg_ros.common.messages import stamp_ns
 from robotseg_ros.common.shipped import config_file
 from robotseg_ros.companions.depth_codec import decode_mask
+from robotseg_ros.companions.fixed_parameters import FixedParameters
+from robotseg_ros.companions.inputs import Inputs, Status
+from robotseg_ros.companions.source import Source
 from robotseg_ros.msg import PartMasks, SafetyState
 
 NODE_NAME = "safety_monitor"
 WAITING = 8
 """Masks and states kept until their other half comes."""
-LOG_PERIOD_S = 5.0
+LOOK_PERIOD_S = 0.1
+"""How often it is seen who publishes."""
+MAX_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class MonitorOptions:
 
     Attributes:
         mask, parts: topics.
+        frame_id: of the masks; empty: that of the first ones.
         zones: file of the zones.
         caution: how careful the monitor is.
         rate: of the output, Hz, beside every change.
@@ -48,6 +57,7 @@ class MonitorOptions:
 
     mask: str
     parts: str
+    frame_id: str
     zones: Path
     caution: Caution
     rate: float
@@ -59,8 +69,11 @@ class MonitorOptions:
         usual = Caution()
         zones = fixed.text("zones", "", "YAML file of the zones; empty: the example that is shipped.")
         return MonitorOptions(
-            mask=fixed.text("mask", "/robotseg/robot_mask", "Mask of the robot (sensor_msgs/Image, mono8)."),
-            parts=fixed.text("parts", "/robotseg/parts", "What the segmenter says of each image (PartMasks)."),
+            mask=fixed.topic("mask", "/robotseg/robot_mask", "Mask of the robot (sensor_msgs/Image, mono8)."),
+            parts=fixed.topic("parts", "/robotseg/parts", "What the segmenter says of each image (PartMasks)."),
+            frame_id=fixed.text(
+                "frame_id", "", "frame_id of the camera that is watched; empty: that of the first masks."
+            ),
             zones=Path(zones).expanduser() if zones else config_file("zones.yaml"),
             caution=Caution(
                 max_age=fixed.number(
@@ -103,10 +116,16 @@ class SafetyMonitor(Node):
         qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
         self._safe = self.create_publisher(Bool, "~/safe", qos)
         self._state = self.create_publisher(SafetyState, "~/state", qos)
-        self.create_subscription(Image, options.mask, self._on_mask, qos)
-        self.create_subscription(PartMasks, options.parts, self._on_parts, qos)
+        self._mask_topic, self._parts_topic = (self.resolve_topic_name(t) for t in (options.mask, options.parts))
+        self._source = Source(self, (self._mask_topic, self._parts_topic), options.frame_id)
+        self._inputs = Inputs(self, self._status)
+        listen = partial(self._inputs.subscribe, qos=qos, one_sender=False, heard=self._source.hear)
+        self._mask_input = listen(Image, options.mask, self._on_mask, what="mask")
+        self._parts_input = listen(PartMasks, options.parts, self._on_parts, what="state of the masks")
         # By the steady clock: it must go on when the node's clock stands still.
-        self.create_timer(1 / options.rate, self._on_time, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1 / options.rate, self._on_time, clock=steady)
+        self.create_timer(LOOK_PERIOD_S, self._look, clock=steady)
         names = ", ".join(zone.name for zone in self.monitor.plan.zones)
         self.get_logger().info(f"zones of {options.zones}: {names}. This is no safety-rated device.")
 
@@ -114,10 +133,11 @@ class SafetyMonitor(Node):
         try:
             mask = decode_mask(message)
         except CodecError as error:
-            self.get_logger().warning(f"mask refused: {error}", throttle_duration_sec=LOG_PERIOD_S)
+            self._inputs.refuse(self._mask_input, error)
             return
-        self._keep(self._masks, stamp_ns(message.header), mask)
-        self._judge(message.header)
+        if self._believed(message.header):
+            self._keep(self._masks, stamp_ns(message.header), mask)
+            self._judge(message.header)
 
     def _on_parts(self, message: PartMasks) -> None:
         known = [state.value for state in State]
@@ -125,9 +145,30 @@ class SafetyMonitor(Node):
         if not message.parts:
             # Nothing is known: no mask will come.
             self._see(None, state, message.header)
-            return
-        self._keep(self._states, stamp_ns(message.header), state)
-        self._judge(message.header)
+        elif self._believed(message.header):
+            self._keep(self._states, stamp_ns(message.header), state)
+            self._judge(message.header)
+
+    def _believed(self, header: Header) -> bool:
+        """Whether a message is of the camera that is watched; if not, nothing is known until the next one that is."""
+        why = self._source.accepts(header.frame_id)
+        if why:
+            self._doubt(why)
+        return not why
+
+    def _look(self) -> None:
+        why = self._source.look()
+        if why:
+            self._doubt(why)
+
+    def _doubt(self, why: str) -> None:
+        # What waits for its other half is of whoever it was.
+        self._masks.clear()
+        self._states.clear()
+        before = replace(self.monitor.verdict)
+        self._log(self.monitor.doubt(cut(why, MAX_REASON), time.monotonic()))
+        if self.monitor.verdict != before:
+            self._publish()
 
     def _judge(self, header: Header) -> None:
         stamp = stamp_ns(header)
@@ -138,7 +179,7 @@ class SafetyMonitor(Node):
         age = (self.get_clock().now().nanoseconds - stamp_ns(header)) / 1e9
         before = replace(self.monitor.verdict)
         self._header = header
-        self._log(self.monitor.see(mask, state, age, time.monotonic()))
+        self._log(self.monitor.see(mask, state, age, time.monotonic()), age)
         if self.monitor.verdict != before:
             self._publish()
 
@@ -153,12 +194,27 @@ class SafetyMonitor(Node):
             SafetyState(header=self._header, safe=verdict.safe, reason=verdict.reason, occupied=list(verdict.occupied))
         )
 
-    def _log(self, events: list[Event]) -> None:
+    def _log(self, events: list[Event], age: float | None = None) -> None:
         for event in events:
+            subject = f"{event.kind.value} {event.zone}"
             if event.kind is EventKind.UNKNOWN:
-                self.get_logger().warning(f"unknown: {event.reason}")
+                # Stamps of another clock: what is set tells which.
+                late = age is not None and not -self.options.caution.clock_slack <= age <= self.options.caution.max_age
+                advice = f" ({clock_advice(self)})" if late else ""
+                self._inputs.log.warning(subject, f"unknown: {event.reason}{advice}")
+            elif event.zone:
+                self._inputs.log.info(subject, f"robot {event.kind.value} {event.zone}")
             else:
-                self.get_logger().info(f"robot {event.kind.value} {event.zone}" if event.zone else "masks are known")
+                self._inputs.log.info(subject, "masks are known")
+
+    def _status(self) -> Status:
+        verdict = self.monitor.verdict
+        level = DiagnosticStatus.OK if verdict.safe else DiagnosticStatus.WARN
+        return (
+            level,
+            "safe" if verdict.safe else f"not safe: {verdict.reason}",
+            {"occupied": ", ".join(verdict.occupied)},
+        )
 
     @staticmethod
     def _keep(store: OrderedDict[int, Any], stamp: int, what: Any) -> None:

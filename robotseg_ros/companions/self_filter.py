@@ -18,12 +18,12 @@ from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from robotseg_core.geometry.camera import CameraError
-from robotseg_core.geometry.depth_filter import Depth, cut_out, to_points
+from robotseg_core.geometry.depth_filter import Depth, FilteredDepth, cut_out, to_points
 from robotseg_core.geometry.stamp_match import Match, StampMatcher
-from robotseg_ros.common.fixed_parameters import FixedParameters
 from robotseg_ros.common.messages import stamp_ns, to_image
-from robotseg_ros.companions.aligned_depth import LOG_PERIOD_S, RELIABLE, AlignedDepthNode, AlignedInputs
+from robotseg_ros.companions.aligned_depth import RELIABLE, AlignedDepthNode, AlignedInputs, ViewError
 from robotseg_ros.companions.depth_codec import to_depth_image
+from robotseg_ros.companions.fixed_parameters import FixedParameters
 
 NODE_NAME = "self_filter"
 DROP, UNKNOWN = "drop", "unknown"
@@ -93,7 +93,7 @@ class SelfFilter(AlignedDepthNode):
         options = self.options = SelfFilterOptions.declare(self)
         self.filtered = self.without_mask = 0
         self._last_filtered = time.monotonic()
-        self._matcher: StampMatcher[tuple[Header, Depth], NDArray[np.uint8]] = StampMatcher(
+        self._matcher: StampMatcher[tuple[Header, Depth], tuple[Header, NDArray[np.uint8]]] = StampMatcher(
             slop=round(options.inputs.slop * 1e9), patience=options.inputs.patience, depth=QUEUE
         )
         self._depth = self.create_publisher(Image, "~/depth", RELIABLE)
@@ -107,59 +107,68 @@ class SelfFilter(AlignedDepthNode):
 
     def on_mask(self, header: Header, mask: NDArray[np.uint8]) -> None:
         """Take a mask."""
-        self._publish_all(self._matcher.put_partner(stamp_ns(header), mask, time.monotonic()))
+        self._publish_all(self._matcher.put_partner(stamp_ns(header), (header, mask), time.monotonic()))
 
     def on_time(self) -> None:
         """Decide on the depth images that have waited long enough."""
         self._publish_all(self._matcher.decide(time.monotonic()))
 
-    def _publish_all(self, matches: Iterable[Match[tuple[Header, Depth], NDArray[np.uint8]]]) -> None:
+    def values(self) -> dict[str, str]:
+        """What the node has counted, for /diagnostics."""
+        return {"filtered": str(self.filtered), "without_mask": str(self.without_mask)}
+
+    def _publish_all(self, matches: Iterable[Match[tuple[Header, Depth], tuple[Header, NDArray[np.uint8]]]]) -> None:
         for match in matches:
             header, depth = match.item
+            result = None
             if match.partner is None:
                 self._miss()
-                if self.options.without_mask == DROP:
-                    continue
-            self._publish(header, depth, match.partner)
+            else:
+                result = self._cut_out(header, depth, *match.partner)
+            if result is None and self.options.without_mask == UNKNOWN:
+                result = cut_out(depth, None)
+            if result is not None:
+                self._publish(header, result)
+
+    def _cut_out(self, header: Header, depth: Depth, of: Header, mask: NDArray[np.uint8]) -> FilteredDepth | None:
+        """The depth image without the robot; None where the mask is not of its view."""
+        try:
+            self.check_same_view(of, header)
+            result = cut_out(depth, mask, self.get_parameter("margin").value)
+        except ValueError as error:
+            self.refuse_pair(error)
+            return None
+        self.filtered += 1
+        self._last_filtered = time.monotonic()
+        return result
 
     def _miss(self) -> None:
         """Count a depth image without a mask; where the camera is faster than the model, that is as it should be."""
         self.without_mask += 1
         if time.monotonic() - self._last_filtered > SILENCE_S:
             inputs = self.options.inputs
-            self.get_logger().warning(
-                f"for {SILENCE_S:.0f} s no mask on {inputs.mask} within {inputs.slop} s of the stamp of a depth image "
-                f"({self.without_mask} images without one so far)",
-                throttle_duration_sec=LOG_PERIOD_S,
+            self.inputs.log.warning(
+                "miss",
+                f"for {SILENCE_S:.0f} s no mask on {self.resolve_topic_name(inputs.mask)} within {inputs.slop} s of "
+                f"the stamp of a depth image ({self.without_mask} images without one so far)",
             )
 
-    def _publish(self, header: Header, depth: Depth, mask: NDArray[np.uint8] | None) -> None:
-        if mask is not None:
-            self.filtered += 1
-            self._last_filtered = time.monotonic()
-        if not any(p.get_subscription_count() for p in (self._depth, self._unknown, self._points)):
-            return
-        try:
-            result = cut_out(depth, mask, self.get_parameter("margin").value)
-        except ValueError as error:
-            self.refuse("mask", error)
-            return
+    def _publish(self, header: Header, result: FilteredDepth) -> None:
         if self._depth.get_subscription_count():
             self._depth.publish(to_depth_image(header, result.depth))
         if self._unknown.get_subscription_count():
             self._unknown.publish(to_image(header, result.unknown, "mono8"))
         if not self._points.get_subscription_count():
             return
-        if self.calibration.camera is None:
-            self.get_logger().warning(
-                f"no usable calibration on {self.options.inputs.camera_info}, so no points",
-                throttle_duration_sec=LOG_PERIOD_S,
-            )
-            return
         try:
-            self._points.publish(to_cloud(header, to_points(result.depth, self.calibration.camera)))
-        except CameraError as error:
-            self.refuse("camera_info", error)
+            camera = self.camera_of(header)
+            if camera is None:
+                topic = self.calibration.input.topic
+                self.inputs.log.warning("points", f"no usable calibration on {topic}, so no points")
+                return
+            self._points.publish(to_cloud(header, to_points(result.depth, camera)))
+        except (CameraError, ViewError) as error:
+            self.inputs.refuse(self.calibration.input, error)
 
 
 def to_cloud(header: Header, points: NDArray[np.float32]) -> PointCloud2:

@@ -19,9 +19,9 @@ from std_msgs.msg import Header
 from robotseg_core.geometry.depth_filter import Depth
 from robotseg_core.geometry.gripper_pose import ImagePose, Place, Uncertainty, locate, measure
 from robotseg_core.geometry.stamp_match import Match, StampMatcher
-from robotseg_ros.common.fixed_parameters import FixedParameters
 from robotseg_ros.common.messages import stamp_ns
-from robotseg_ros.companions.aligned_depth import LOG_PERIOD_S, RELIABLE, AlignedDepthNode, AlignedInputs
+from robotseg_ros.companions.aligned_depth import RELIABLE, AlignedDepthNode, AlignedInputs, ViewError
+from robotseg_ros.companions.fixed_parameters import FixedParameters
 from robotseg_ros.msg import GripperPose
 
 NODE_NAME = "servo"
@@ -89,7 +89,8 @@ class Servo(AlignedDepthNode):
     def __init__(self, **node_arguments: Any) -> None:
         super().__init__(NODE_NAME, **node_arguments)
         options = self.options = ServoOptions.declare(self)
-        self._matcher: StampMatcher[tuple[Header, NDArray[np.uint8]], Depth] = StampMatcher(
+        self.placed = self.without_depth = 0
+        self._matcher: StampMatcher[tuple[Header, NDArray[np.uint8]], tuple[Header, Depth]] = StampMatcher(
             slop=round(options.inputs.slop * 1e9), patience=options.inputs.patience, depth=QUEUE
         )
         self._gripper = self.create_publisher(GripperPose, "~/gripper", RELIABLE)
@@ -106,26 +107,47 @@ class Servo(AlignedDepthNode):
 
     def on_depth(self, header: Header, depth: Depth) -> None:
         """Take a depth image."""
-        self._publish_places(self._matcher.put_partner(stamp_ns(header), depth, time.monotonic()))
+        self._publish_places(self._matcher.put_partner(stamp_ns(header), (header, depth), time.monotonic()))
 
     def on_time(self) -> None:
         """Let go of the masks that have waited long enough."""
         self._publish_places(self._matcher.decide(time.monotonic()))
 
-    def _publish_places(self, matches: Iterable[Match[tuple[Header, NDArray[np.uint8]], Depth]]) -> None:
+    def values(self) -> dict[str, str]:
+        """What the node has counted, for /diagnostics."""
+        return {"placed": str(self.placed), "without_depth": str(self.without_depth)}
+
+    def _publish_places(self, matches: Iterable[Match[tuple[Header, NDArray[np.uint8]], tuple[Header, Depth]]]) -> None:
         for match in matches:
             # Without depth the image is all there is: nothing to complain of.
-            if match.partner is None or self.calibration.camera is None:
+            if match.partner is None:
+                self.without_depth += 1
                 continue
             header, mask = match.item
+            of, depth = match.partner
             try:
-                place = locate(mask, match.partner, self.calibration.camera, self.options.errors)
-            except ValueError as error:
-                self.get_logger().warning(f"no point: {error}", throttle_duration_sec=LOG_PERIOD_S)
+                self.check_same_view(header, of)
+                camera = self.camera_of(of)
+                if camera is None:
+                    continue
+                place = locate(mask, depth, camera, self.options.errors)
+                check_finite(place)
+            except ViewError as error:
+                self.refuse_pair(error)
                 continue
+            except ValueError as error:
+                self.inputs.log.warning("no point", f"no point: {error}")
+                continue
+            self.placed += 1
             point = Point(x=float(place.xyz[0]), y=float(place.xyz[1]), z=float(place.xyz[2]))
             self._point.publish(PointStamped(header=header, point=point))
             self._pose.publish(to_pose(header, place))
+
+
+def check_finite(place: Place) -> None:
+    """Raise ValueError where a place is none: depth may hold any number."""
+    if not (np.isfinite(place.xyz).all() and np.isfinite(place.covariance).all()):
+        raise ValueError(f"the place is {place.xyz.tolist()}, must be finite")
 
 
 def to_gripper_pose(header: Header, pose: ImagePose) -> GripperPose:

@@ -14,6 +14,7 @@ from std_msgs.msg import Header
 
 from robotseg_core.types import PartMasks, State
 from robotseg_ros.common.camera_log import CameraLog
+from robotseg_ros.common.graph import clock_advice
 from robotseg_ros.segmenter.counters import Counters
 from robotseg_ros.segmenter.parameters import LiveOptions
 from robotseg_ros.segmenter.publishers import Answer, Publishers
@@ -26,6 +27,7 @@ class Answers:
         state: the last one published; None before the first.
         paused: whether answers are held back because a user has asked for it.
         stopped: whether nothing is published any more.
+        contested: who else publishes on the same topics; empty: nobody.
 
     Args:
         node: for its context.
@@ -44,9 +46,11 @@ class Answers:
         self._reported_lost = 0
         # Held while an answer is decided on and published, never while the model works.
         self._publishing = threading.Lock()
+        self._counting = threading.Lock()
         self.state: State | None = None
         self.paused = False
         self.stopped = False
+        self.contested = ""
 
     def pause(self, header: Header | None) -> None:
         """Publish STALE about an image, and then no answer, also not that to an image being worked on."""
@@ -66,9 +70,10 @@ class Answers:
             self.stopped = True
 
     def drop(self, count: int) -> None:
-        """Count images that were replaced by newer ones: they are reported with the next answer."""
-        self._unreported_drops += count
-        self._counters.dropped += count
+        """Count images that were replaced by newer ones: they are reported with the next answer.  From any thread."""
+        with self._counting:
+            self._unreported_drops += count
+            self._counters.dropped += count
 
     def stale(self, header: Header | None, unless: Callable[[], bool]) -> bool:
         """Publish STALE about an image, unless an answer was published meanwhile.  Returns whether it was."""
@@ -78,16 +83,19 @@ class Answers:
             self._publish_without_parts(header, State.STALE, dropped=0)
             return True
 
-    def give(self, answer: Answer, live: LiveOptions, began: float) -> None:
-        """Publish an answer, or STALE where it is not about now.
+    def give(self, answer: Answer, live: LiveOptions, began: float, outdated: Callable[[], bool]) -> None:
+        """Publish an answer, or STALE where it is not about now, or where another node answers, too.
 
         Args:
             answer: its ``dropped`` is filled in here.
             live: the parameters as they are now.
             began: when the image was taken up, by ``time.perf_counter``.
+            outdated: whether all that was seen up to this image has been given up since it was taken up.
         """
         with self._publishing, self._logged("publish an answer"):
-            if self.stopped or self.paused or self._refuse_late(answer.header, live):
+            if self.stopped or self.paused:
+                return
+            if self._withhold(answer.header, outdated()) or self._refuse_late(answer.header, live):
                 return
             self._publishers.publish(replace(answer, dropped=self._take_drops()), live)
             self._count(answer.header, answer.result, began)
@@ -95,16 +103,30 @@ class Answers:
     def fail(self, header: Header, error: Exception, reset: Callable[[], None]) -> None:
         """Publish FAULT: the model failed on an image.  ``reset`` is its stream's."""
         self._counters.faults += 1
-        if self.stopped or self.paused:
-            return
-        self._log.error(
-            "fault",
-            f"the model failed on an image: {type(error).__name__}: {error} ({self._counters.faults} failures so far)",
-        )
         with self._publishing, self._logged("publish the failure"):
             # A step that broke off leaves the memory half written.
             reset()
+            if self.stopped or self.paused:
+                return
+            failures = f"({self._counters.faults} failures so far)"
+            self._log.error("fault", f"the model failed on an image: {type(error).__name__}: {error} {failures}")
             self._publish_without_parts(header, State.FAULT, dropped=self._take_drops())
+
+    def _withhold(self, header: Header, outdated: bool) -> bool:
+        """Publish STALE instead of an answer that is not to be believed, however good it is."""
+        if outdated:
+            self._counters.outdated += 1
+        elif self.contested:
+            self._counters.contested += 1
+            self._log.error(
+                "contested",
+                f"{self.contested} publishes on the topics of this node, too: nobody could tell whose masks these are; "
+                f"now STALE, {self._counters.contested} so far",
+            )
+        else:
+            return False
+        self._publish_without_parts(header, State.STALE, dropped=self._take_drops())
+        return True
 
     def _refuse_late(self, header: Header, live: LiveOptions) -> bool:
         """Publish STALE instead of an answer that is not about now."""
@@ -114,14 +136,13 @@ class Answers:
         counters = self._counters
         if age_s > 0:
             counters.too_old += 1
-            why = f"a result is {age_s:.3f} s old, max_age is {live.max_age} s: the model is too slow, or the"
+            why = f"a result is {age_s:.3f} s old, max_age is {live.max_age} s: the model is too slow, or "
         else:
             counters.in_future += 1
-            why = f"an image is stamped {-age_s:.3f} s ahead of the node's clock, max_age is {live.max_age} s: the"
+            why = f"an image is stamped {-age_s:.3f} s ahead of the node's clock, max_age is {live.max_age} s: "
         self._log.warning(
             "late",
-            f"{why} camera has another clock (use_sim_time for bags and simulators); now STALE, "
-            f"{counters.too_old + counters.in_future} so far",
+            lambda: f"{why}{clock_advice(self._node)}; now STALE, {counters.too_old + counters.in_future} so far",
         )
         self._publish_without_parts(header, State.STALE, dropped=self._take_drops())
         return True
@@ -152,6 +173,7 @@ class Answers:
     def _take_drops(self) -> int:
         # What is lost is counted in another thread: its count is only read here.
         lost = self._counters.lost
-        drops = self._unreported_drops + lost - self._reported_lost
-        self._unreported_drops, self._reported_lost = 0, lost
+        with self._counting:
+            drops = self._unreported_drops + lost - self._reported_lost
+            self._unreported_drops, self._reported_lost = 0, lost
         return drops

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from geometry_msgs.msg import PointStamped
@@ -16,14 +16,22 @@ from robotseg_core.instruct.prompt_set import Answer
 from robotseg_core.instruct.request import RequestError
 from robotseg_ros import msg as ros_msg
 from robotseg_ros.common import qos
+from robotseg_ros.common.camera_log import cut
+from robotseg_ros.common.graph import Senders, why_silent
 from robotseg_ros.common.messages import to_instance, to_prompt, to_time
 from robotseg_ros.segmenter.hints import Hint, check_inside, click_prompt, click_stamp
 from robotseg_ros.segmenter.inference import Inference, LastImage
 from robotseg_ros.segmenter.parameters import CameraOptions, LiveOptions
 from robotseg_ros.segmenter.publishers import Publishers
-from robotseg_ros.segmenter.worker import FairWorker
+from robotseg_ros.segmenter.rivals import Rivals
+from robotseg_ros.segmenter.unpacking import Unpacking
+from robotseg_ros.segmenter.worker import FairWorker, Lane
 from robotseg_ros.srv import Instruct
 
+HINT_WORDS = 300
+"""Characters of what is said of a refused hint, which may hold any text of its sender."""
+NOTHING_KNOWN: Mapping[str, Any] = {}
+"""Of a message."""
 REPLAY_DEPTH = 8
 """Images of a recording that wait in the node; further ones wait in the middleware, and then at the sender."""
 
@@ -63,8 +71,15 @@ class Camera:
         self.options = options
         self.inference = inference
         self._reported_stale: LastImage | None = None
-        self._lane = worker.lane(inference, depth=REPLAY_DEPTH * replay, on_room=self._wake)
+        self._mixed: LastImage | None = None
+        depth = REPLAY_DEPTH * replay
+        lane = worker.lane(inference, depth=depth, on_room=self._wake)
+        # Decoding a picture may take long, whatever its size; a raw image is no work to speak of.
+        self._unpacking = Unpacking(inference, lane, depth, options.name) if options.compressed else None
+        self._lane: Lane | Unpacking = self._unpacking or lane
         self._gate = qos.Gate(lambda: not self._lane.full) if replay else None
+        self._senders = Senders()
+        self._rivals = Rivals(node, topics, publishers, inference.answers)
         self._images: Any = None
         self._listening = False
         self._subscriptions: list[Any] = []
@@ -74,6 +89,11 @@ class Camera:
     def enabled(self) -> bool:
         """Whether its images are listened to."""
         return not self.inference.answers.paused
+
+    @property
+    def topic(self) -> str:
+        """Full name of the image topic, after remapping."""
+        return str(self._node.resolve_topic_name(self.options.image))
 
     def open(self) -> None:
         """Subscribe to everything and offer the services."""
@@ -91,13 +111,17 @@ class Camera:
             self._subscriptions.append(
                 self._topics.subscribe(PointStamped, options.click_topic, self._on_click, command)
             )
+        self._rivals.watch()
         self._listen()
-        self._node.get_logger().info(f"listening to {self._node.resolve_topic_name(options.image)}")
+        self.inference.log.info("listening", f"listening to {self.topic}")
 
     def close(self) -> None:
         """Take all of it down; the answer to an image still worked on is not published."""
         self.inference.answers.stop()
         self._ignore()
+        self._rivals.close()
+        if self._unpacking is not None:
+            self._unpacking.close()
         while self._subscriptions:
             self._topics.unsubscribe(self._subscriptions.pop())
         while self._services:
@@ -118,29 +142,31 @@ class Camera:
             self._reported_stale = last
             if busy:
                 why = f"the model still works on an image after {stale_after} s"
+            elif self._unpacking is not None and self._unpacking.busy:
+                why = f"an image on {self.topic} is still being decoded after {stale_after} s"
             elif self._lane.waiting:
-                why = f"{self.options.image} waits for the model, which works on another camera, for {stale_after} s"
+                why = f"{self.topic} waits for the model, which works on another camera, for {stale_after} s"
             else:
-                why = f"no usable image on {self.options.image} for {stale_after} s{self._silence()}"
-            self._node.get_logger().warning(why)
+                why = f"no usable image on {self.topic} for {stale_after} s{self._silence()}"
+            self.inference.log.warning("stale", why)
 
     def _silence(self) -> str:
         """What the graph says about why no image comes."""
-        publishers = self._node.get_publishers_info_by_topic(self._node.resolve_topic_name(self.options.image))
-        expected = "sensor_msgs/msg/CompressedImage" if self.options.compressed else "sensor_msgs/msg/Image"
-        types = {publisher.topic_type for publisher in publishers}
-        if not publishers:
-            return ": nobody publishes it"
-        if expected not in types:
-            return f": it is published as {', '.join(sorted(types))}, {expected} is expected (parameter transport)"
-        return ""
+        why = why_silent(self._node, self.topic, self._kind, qos.camera_qos(self._replay))
+        if "is expected" in why:
+            why += " (parameter transport)"
+        return f": {why}" if why else ""
+
+    @property
+    def _kind(self) -> type:
+        return CompressedImage if self.options.compressed else Image
 
     def _listen(self) -> None:
-        kind = CompressedImage if self.options.compressed else Image
         self._images = self._topics.subscribe(
-            kind,
+            self._kind,
             self.options.image,
-            self._on_image,
+            # rclpy gives the second argument to who has to have it.
+            lambda image, info: self._on_image(image, info),
             qos.camera_qos(self._replay),
             lost=self.inference.lost,
             group=self._gate,
@@ -159,10 +185,33 @@ class Camera:
         if self._node.executor is not None:
             self._node.executor.wake()
 
-    def _on_image(self, image: Any) -> None:
-        self.inference.counters.received += 1
-        self.inference.counters.images_in.count()
+    def _on_image(self, image: Any, info: Mapping[str, Any] = NOTHING_KNOWN) -> None:
+        counters = self.inference.counters
+        counters.received += 1
+        counters.images_in.count()
+        senders = self._senders.hear(info, image.header.frame_id)
+        if senders > 1:
+            self._refuse_mixture(senders, image.header.frame_id)
+            return
+        if self._senders.changed:
+            self.inference.reset("images come from another publisher")
         self._lane.put(image)
+
+    def _refuse_mixture(self, senders: int, frame_id: str) -> None:
+        """Several cameras that nobody can tell apart: what one shows is not what the other's last mask was about."""
+        counters = self.inference.counters
+        counters.refused["senders"] += 1
+        self._lane.clear()
+        self.inference.reset("several cameras were mixed")
+        last = self.inference.last
+        if last is not self._mixed:
+            self._mixed = last
+            self.inference.stale(unless=lambda: False)
+        self.inference.log.warning(
+            "senders",
+            f"{senders} publishers send images of frame {frame_id!r} on {self.topic}: they cannot be told apart; none "
+            f"is worked on while both send ({counters.refused['senders']} so far)",
+        )
 
     def _on_info(self, info: CameraInfo) -> None:
         self.inference.info = info
@@ -191,8 +240,11 @@ class Camera:
         self.inference.hint(hint)
 
     def _refuse_hint(self, words: str) -> None:
-        self.inference.counters.prompts_refused += 1
-        self._node.get_logger().warning(words)
+        counters = self.inference.counters
+        # Said before it is counted: whoever sees the count finds the reason in the log.
+        count = counters.prompts_refused + 1
+        self.inference.log.warning("hint", f"{cut(words, HINT_WORDS)} ({count} refused so far)")
+        counters.prompts_refused = count
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self.inference.reset()

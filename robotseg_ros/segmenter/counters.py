@@ -79,6 +79,8 @@ class Counters:
         refused: images refused, by reason.
         too_old: results not published as current because they were older than ``max_age``.
         in_future: likewise, because their stamp was ahead of the node's clock by more than ``max_age``.
+        outdated: results not published because of a reset, or because images were not wanted meanwhile.
+        contested: results not published because another node publishes on the same topics.
         faults: images that the model failed on.
         unpublished: answers that could not be published.
         restarts: how often the memory was given up, by reason.
@@ -96,6 +98,8 @@ class Counters:
     refused: Counter[str] = field(default_factory=Counter)
     too_old: int = 0
     in_future: int = 0
+    outdated: int = 0
+    contested: int = 0
     faults: int = 0
     unpublished: int = 0
     restarts: Counter[str] = field(default_factory=Counter)

@@ -70,3 +70,9 @@ class Sequence:
             if getattr(self, name) != getattr(later, name):
                 return name
         return "time" if self.stamp - later.stamp > (0 if replay else LOOP_NS) else ""
+
+    def told(self, name: str) -> str:
+        """In words, one of what :meth:`broken_by` returns."""
+        if name == "size":
+            return f"{self.size[1]} x {self.size[0]}"
+        return f"{self.stamp / 1e9:.3f} s" if name == "time" else repr(getattr(self, name))

@@ -70,6 +70,8 @@ class Diagnostics:
             "preset": model.preset,
             "device": model.device,
             "backend": model.backend,
+            "weights": model.source,
+            "weights_sha256": model.sha256,
             "device_memory_mib": _number(memory_mib(model.device)),
             "active": str(active).lower(),
             **{f"incompatible_qos {topic}": words for topic, words in problems.items()},
@@ -93,6 +95,10 @@ class Diagnostics:
         if publishers > 1 and camera.enabled:
             level = DiagnosticStatus.WARN if level == DiagnosticStatus.OK else level
             message = f"{message}; {publishers} publishers on {topic}: their images are taken for one camera's"
+        contested = camera.inference.answers.contested
+        if contested:
+            level = DiagnosticStatus.ERROR
+            message = f"{message}; {contested} publishes on these topics, too: answers are withheld"
         age, work = counters.age.percentiles, counters.work.percentiles
         values = {
             "state": "none" if state is None else state.name,
@@ -113,6 +119,8 @@ class Diagnostics:
             "lost_on_the_way": str(counters.lost),
             "too_old": str(counters.too_old),
             "in_future": str(counters.in_future),
+            "outdated": str(counters.outdated),
+            "contested": str(counters.contested),
             "faults": str(counters.faults),
             "unpublished": str(counters.unpublished),
             "prompts_refused": str(counters.prompts_refused),

@@ -122,6 +122,10 @@ def click_prompt(click: PointStamped, part: str, *, info: CameraInfo | None, fra
             )
         if info is None or not info.p[0]:
             raise PromptError("a click in metres needs the camera's camera_info, which has not come")
+        if info.header.frame_id not in ("", frame_id):
+            raise PromptError(
+                f"a click in metres needs camera_info of frame {frame_id!r}, it is of {info.header.frame_id!r}"
+            )
         if z < 0:
             raise PromptError(f"the click is {-z} m behind the camera")
         x, y = info.p[0] * x / z + info.p[2], info.p[5] * y / z + info.p[6]

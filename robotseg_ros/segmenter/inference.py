@@ -19,16 +19,18 @@ from robotseg_ros.common.camera_log import CameraLog
 from robotseg_ros.common.image_codec import CodecError
 from robotseg_ros.common.mask_policy import apply_policy
 from robotseg_ros.common.messages import stamp_ns
-from robotseg_ros.common.model import Stream
+from robotseg_ros.common.model import Stream, check_result
 from robotseg_ros.segmenter.answers import Answers
 from robotseg_ros.segmenter.counters import Counters
 from robotseg_ros.segmenter.decoding import Decoded, Sequence, decode
-from robotseg_ros.segmenter.hints import Hint, PromptError, RecentImages
+from robotseg_ros.segmenter.hints import MAX_BYTES, Hint, PromptError, RecentImages
 from robotseg_ros.segmenter.instructions import Instructions
 from robotseg_ros.segmenter.parameters import LiveOptions
 from robotseg_ros.segmenter.publishers import Answer, Publishers
 
 MAX_WAITING_PROMPTS = 32
+MAX_LATE_IMAGES = 2
+"""Images that are shown to the model again for late hints, before one new image: all cameras wait for that."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class LastImage:
 
 @dataclass(frozen=True)
 class Frame:
-    """A decoded image: its header, its stamp, ns, and when it was taken up by ``time.perf_counter``."""
+    """A decoded image: its header, its stamp, ns, and when its decoding began by ``time.perf_counter``."""
 
     header: Header
     stamp: int
@@ -55,6 +57,7 @@ class Inference:
     Attributes:
         counters: what happened to the images so far.
         answers: what goes out, and whether anything does.
+        log: of the camera.
         busy: whether the model works on an image now.
         last: the last image that the model was given, also when it failed on it; before the first one, the start.
         recent: the last images worked on, for late hints.
@@ -86,12 +89,15 @@ class Inference:
         self.instructions = instructions
         self._live = live
         self._replay = replay
-        self._log = CameraLog(node, name)
+        self.log = CameraLog(node, name)
+        self._era = 0
+        """Counts how often all that was seen has been given up because somebody wanted it."""
         self._hints: deque[Hint] = deque()
         self._sequence: Sequence | None = None
         self._reset_wanted = False
+        self._reset_why = ""
         self.counters = Counters()
-        self.answers = Answers(node, publishers, self.counters, self._log, replay=replay)
+        self.answers = Answers(node, publishers, self.counters, self.log, replay=replay)
         self.busy = False
         self.last = LastImage(None, time.monotonic())
         self.recent = RecentImages()
@@ -105,12 +111,25 @@ class Inference:
         """
         if len(self._hints) >= MAX_WAITING_PROMPTS:
             raise PromptError(f"{MAX_WAITING_PROMPTS} hints wait for the next image already")
+        if hint.image is not None:
+            # They are kept although the camera's images have gone on.
+            images = {id(h.image): h.image.rgb.nbytes for h in tuple(self._hints) if h.image is not None}
+            images.pop(id(hint.image), None)
+            if images and sum(images.values()) + hint.image.rgb.nbytes > MAX_BYTES:
+                raise PromptError(f"{len(images)} images wait with hints already, {MAX_BYTES >> 20} MiB at most")
         self._hints.append(hint)
 
-    def reset(self) -> None:
-        """Forget everything seen before the next image; may be called from any thread."""
+    def reset(self, why: str = "as asked") -> None:
+        """Forget everything seen before the next image; may be called from any thread.
+
+        The answer to an image that is being worked on is not published as current any more.
+        """
         self._hints.clear()
+        self.instructions.reset()
+        self._reset_why = why
+        # In this order: whoever sees the new era sees the wish, too.
         self._reset_wanted = True
+        self._era += 1
 
     def pause(self) -> None:
         """Publish STALE, and then no answer, also not that to an image being worked on."""
@@ -127,7 +146,7 @@ class Inference:
     def lost(self, count: int) -> None:
         """Count images that the middleware says it has lost."""
         self.counters.lost += count
-        self._log.warning(
+        self.log.warning(
             "lost",
             f"{self.counters.lost} images were lost on their way so far: the sender keeps too few of them, or sends "
             f"without the Fast DDS profile",
@@ -144,16 +163,24 @@ class Inference:
             self.finish(frame)
 
     def begin(self, image: Any, dropped: int) -> Frame | None:
-        """Decode an image; None where it is refused.  :meth:`finish` has to follow.  Never raises."""
-        began = time.perf_counter()
+        """Take up an image, or one that is decoded; None where it is refused.  :meth:`finish` has to follow.
+
+        Never raises.
+        """
         # An image that is refused is not answered; what was dropped before it is reported with the next answer.
         self.answers.drop(dropped)
-        decoded = self._decode(image)
-        if decoded is None:
+        frame = image if isinstance(image, Frame) else self.decode(image)
+        if frame is None:
             return None
-        self.last = LastImage(image.header, time.monotonic())
+        self.last = LastImage(frame.header, time.monotonic())
         self.busy = True
-        return Frame(image.header, stamp_ns(image.header), decoded, began)
+        return frame
+
+    def decode(self, image: Any) -> Frame | None:
+        """Decode an image; None where it is refused.  Never raises; from any thread."""
+        began = time.perf_counter()
+        decoded = self._decode(image)
+        return None if decoded is None else Frame(image.header, stamp_ns(image.header), decoded, began)
 
     def finish(self, frame: Frame, encoded: Any = None) -> None:
         """Step the stream and publish the answer.  Never raises.
@@ -163,17 +190,19 @@ class Inference:
             encoded: what the encoder has made of it together with other cameras' images; None: it is still to do.
         """
         header, stamp, rgb = frame.header, frame.stamp, frame.decoded.rgb
+        era = self._era
         try:
             if self.answers.stopped:
                 return
             self._restart_if_new(header, frame.decoded)
-            self._apply_hints(stamp)
+            self._apply_hints(stamp, era)
             if encoded is None and self.instructions.wants_features:
                 encoded = self.instructions.encode(rgb)
             if encoded is None:
                 result = self._stream.step(rgb, stamp)
             else:
                 result = self._stream.step_encoded(encoded, stamp)
+            check_result(result, rgb.shape[0], rgb.shape[1])
             followed = self.instructions.step(rgb, encoded, result)
             self.recent.add(stamp, rgb)
             live = self._live()
@@ -184,9 +213,9 @@ class Inference:
         finally:
             self.last = LastImage(header, time.monotonic())
             self.busy = False
-        info = self.info if self.info is not None and _fits(self.info, rgb) else None
+        info = self.info if self.info is not None and self._fits(self.info, header, rgb) else None
         answer = Answer(header, rgb, result, frame.decoded.ms, info, followed=followed)
-        self.answers.give(answer, live, frame.began)
+        self.answers.give(answer, live, frame.began, lambda: self._era != era)
 
     def _decode(self, image: Any) -> Decoded | None:
         try:
@@ -203,14 +232,16 @@ class Inference:
         before, now = self._sequence, Sequence.of(header, decoded)
         self._sequence = now
         why = "" if before is None else before.broken_by(now, replay=self._replay)
-        said = f"{why} of the images has changed from {before} to {now}"
+        said = ""
+        if before is not None and why:
+            said = f"{why} of the images has changed from {before.told(why)} to {now.told(why)}"
         if self._reset_wanted:
             self._reset_wanted = False
-            why, said = "reset", "as asked"
+            why, said = "reset", self._reset_why
         if why:
             self.counters.restarts[why] += 1
             # Two publishers on one topic would have it in every other image.
-            self._log.info(f"restart {why}", f"memory given up, {said}")
+            self.log.info(f"restart {why}", f"memory given up, {said}")
             self.recent.clear()
             self._forget()
 
@@ -219,14 +250,19 @@ class Inference:
         self._stream.reset()
         self.instructions.forget()
 
-    def _apply_hints(self, stamp: int) -> None:
+    def _apply_hints(self, stamp: int, era: int) -> None:
         """Give the waiting hints to the stream, each with the image that it was given on."""
         hints = []
         while self._hints:
             hints.append(self._hints.popleft())
         # Those for images that have been worked on, oldest image first; each such image is shown to the model again.
         late = sorted({hint.image.stamp for hint in hints if hint.image is not None and hint.image.stamp != stamp})
-        for seen in late:
+        # The others wait: other cameras would have to, too.
+        later = set(late[MAX_LATE_IMAGES:])
+        waiting = [hint for hint in hints if hint.image is not None and hint.image.stamp in later]
+        if waiting and self._era == era:
+            self._hints.extendleft(reversed(waiting))
+        for seen in late[:MAX_LATE_IMAGES]:
             group = [hint for hint in hints if hint.image is not None and hint.image.stamp == seen]
             for hint in group:
                 self._stream.prompt(hint.prompt)
@@ -236,13 +272,21 @@ class Inference:
             if hint.image is None or hint.image.stamp == stamp:
                 self._stream.prompt(hint.prompt)
 
+    def _fits(self, info: CameraInfo, header: Header, rgb: NDArray[np.uint8]) -> bool:
+        """Whether the camera's parameters are for images of this size; what they say of their frame is looked at."""
+        if (info.height, info.width) != rgb.shape[:2]:
+            return False
+        # Some drivers do not say of which frame it is.
+        if info.header.frame_id not in ("", header.frame_id):
+            self.log.warning(
+                "info",
+                f"camera_info is of frame {info.header.frame_id!r}, the images are of {header.frame_id!r}: of another "
+                f"camera? It goes out with the frame of the images; clicks in metres are refused",
+            )
+        return True
+
     def _refuse(self, reason: str, message: str) -> None:
         self.counters.refused[reason] += 1
         # The throttled line may be about another reason than the one before it: the counts tell.
         counts = ", ".join(f"{count} for {name}" for name, count in self.counters.refused.most_common())
-        self._log.warning("refused", f"image refused: {message} (refused so far: {counts})")
-
-
-def _fits(info: CameraInfo, rgb: NDArray[np.uint8]) -> bool:
-    """Whether the camera's parameters are for images of this size."""
-    return bool((info.height, info.width) == rgb.shape[:2])
+        self.log.warning("refused", f"image refused: {message} (refused so far: {counts})")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.validate_topic_name import validate_topic_name
 
+from robotseg_ros.common.executor import answer_states
 from robotseg_ros.common.model import Model, ModelLoader, load_robotseg
 from robotseg_ros.common.qos import Topics
 from robotseg_ros.segmenter.camera_topics import Camera
@@ -19,6 +21,7 @@ from robotseg_ros.segmenter.inference import Inference
 from robotseg_ros.segmenter.instructions import Instructions
 from robotseg_ros.segmenter.parameters import CameraOptions, LiveOptions, Parameters, SegmenterOptions
 from robotseg_ros.segmenter.publishers import Publishers
+from robotseg_ros.segmenter.vision_messages import VisionMessages
 from robotseg_ros.segmenter.watch import Watch
 from robotseg_ros.segmenter.worker import FairWorker
 
@@ -26,6 +29,8 @@ NODE_NAME = "robotseg"
 STOP_TIMEOUT_S = 1.0
 """How long deactivating waits for the image being worked on."""
 WATCH_PERIOD_S = 0.05
+ASK_PERIOD_S = 0.05
+"""How often it is looked for questions while the model loads."""
 
 
 class Segmenter(LifecycleNode):
@@ -53,6 +58,7 @@ class Segmenter(LifecycleNode):
         self._diagnostics: Diagnostics | None = None
         self._worker: FairWorker | None = None
         self._watch: Watch | None = None
+        self._loading: threading.Thread | None = None
         self.cameras: tuple[Camera, ...] = ()
 
     @property
@@ -78,16 +84,19 @@ class Segmenter(LifecycleNode):
                 for topic in filter(None, (camera.image, camera.info, camera.click_topic)):
                     validate_topic_name(topic)
                     self.resolve_topic_name(topic)
+            vision = VisionMessages() if self.options.vision_msgs else None
             started = time.monotonic()
-            model = self._load_model(self.options.model)
+            model = self._load()
             self._model = model
             for camera in self.options.cameras:
-                self._outputs.append(Publishers(self, self._topics, camera, model, replay=self.options.replay))
+                self._outputs.append(
+                    Publishers(self, self._topics, camera, model, replay=self.options.replay, vision=vision)
+                )
             self._diagnostics = Diagnostics(self, self._topics, model)
             self._watch = Watch(self._look, WATCH_PERIOD_S, "watch")
             self.get_logger().info(
-                f"{model.preset} on {model.device}, encoder on {model.backend}, "
-                f"ready after {time.monotonic() - started:.1f} s"
+                f"{model.preset} on {model.device}, encoder on {model.backend}, weights {model.source} "
+                f"(SHA-256 {model.sha256}), ready after {time.monotonic() - started:.1f} s"
             )
             return TransitionCallbackReturn.SUCCESS
 
@@ -156,7 +165,40 @@ class Segmenter(LifecycleNode):
         watch, self._watch = self._watch, None
         if watch is not None:
             watch.stop(STOP_TIMEOUT_S)
-        return self.stop_inference()
+        loading = self._loading is not None and self._loading.is_alive()
+        return self.stop_inference() and not loading
+
+    def _load(self) -> Model:
+        """Load the model in a thread: who asks for the state meanwhile, as nav2's lifecycle manager, is answered."""
+        made: list[Model] = []
+        failed: list[Exception] = []
+
+        def load() -> None:
+            try:
+                made.append(self._load_model(self.options.model))
+            except Exception as error:
+                failed.append(error)
+
+        self._loading = threading.Thread(target=load, name="loading", daemon=True)
+        self._loading.start()
+        while self._loading.is_alive():
+            self._loading.join(ASK_PERIOD_S)
+            answer_states(self)
+        if failed:
+            raise failed[0]
+        return made[0]
+
+    def destroy_node(self) -> None:
+        """Destroy the node, and with it what rclpy forgets: the lifecycle's state machine.
+
+        It keeps the node's DDS participant, which else leaves its shared memory behind and stays in the graph, until
+        Python's garbage collector finds it in the node's reference cycles; in a process that keeps these out of
+        collections, for ever.
+        """
+        super().destroy_node()
+        state_machine = self.__dict__.pop("_state_machine", None)
+        if state_machine is not None:
+            state_machine.destroy_when_not_in_use()
 
     def _open(self, options: CameraOptions, publishers: Publishers) -> Camera:
         assert self._model is not None and self._worker is not None

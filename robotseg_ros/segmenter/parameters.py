@@ -37,7 +37,7 @@ class CameraOptions:
 
     Attributes:
         name: of the camera among several; empty when there is only one.
-        image: topic of its images.
+        image: topic of its images, before remapping where that is not compressed.
         compressed: whether CompressedImage is subscribed to.
         info: topic of its camera_info.
         click_topic: of PointStamped clicks of a viewer; empty: none.
@@ -63,12 +63,14 @@ class SegmenterOptions:
         model: what to load.
         replay: whether every image is worked on, in order, instead of the newest.
         autostart: whether the executable configures and activates the node by itself.
+        vision_msgs: whether messages of vision_msgs are published, too.
     """
 
     cameras: tuple[CameraOptions, ...]
     model: ModelOptions
     replay: bool
     autostart: bool
+    vision_msgs: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,10 +160,24 @@ class Parameters:
             self.live = _updated(self.live, [parameter for parameter in parameters if parameter.name in _LIVE])
         return result
 
+    def _remapped(self, topic: str) -> str:
+        """The name that ``-r`` gives a topic; as it is, where no rule is for it."""
+        try:
+            expanded = self._node.resolve_topic_name(topic, only_expand=True)
+            resolved = self._node.resolve_topic_name(topic)
+        except (ValueError, RuntimeError):
+            # A name that cannot be one is named when the node is configured.
+            return topic
+        return topic if expanded == resolved else str(resolved)
+
     def _declare_options(self) -> SegmenterOptions:
         def fixed(name: str, default: Any, description: str, **limits: Any) -> Any:
             descriptor = ParameterDescriptor(description=description, read_only=True, **limits)
-            return self._node.declare_parameter(name, default, descriptor).value
+            value = self._node.declare_parameter(name, default, descriptor).value
+            if value is None and name != "cameras":
+                # An empty list in a parameter file has no type, and comes as nothing.
+                raise ValueError(f"{name} is an empty list, must be a {type(default).__name__}")
+            return value
 
         names = _camera_names(
             fixed("cameras", [""], "Names of several cameras that share the model; none: a single one without a name.")
@@ -186,11 +202,13 @@ class Parameters:
             integer_range=[IntegerRange(from_value=0, to_value=MAX_BATCH)],
         )
         return SegmenterOptions(
-            cameras=tuple(_declare_camera(fixed, name, transport) for name in names),
+            cameras=tuple(_declare_camera(fixed, name, transport, self._remapped) for name in names),
             model=ModelOptions(
                 preset=fixed("preset", "nano", "Model preset."),
                 device=fixed("device", "auto", "Where the model runs: auto, cpu or cuda."),
-                backend=fixed("backend", "auto", "What runs the encoder: auto, torch, onnxruntime or tensorrt."),
+                backend=fixed(
+                    "backend", "auto", "What runs the encoder: auto, torch, onnxruntime, openvino or tensorrt."
+                ),
                 weights=_path(fixed("weights", "", "Path of a weights file; empty: the shipped ones of the preset.")),
                 image_size=fixed(
                     "image_size",
@@ -199,7 +217,12 @@ class Parameters:
                     integer_range=[IntegerRange(from_value=0, to_value=2048, step=32)],
                 )
                 or None,
-                precision=fixed("precision", "fp32", "Of the arithmetic.", **_one_of(("fp32", "bf16", "fp16"))),
+                precision=fixed(
+                    "precision",
+                    "auto",
+                    "Of the arithmetic; auto: int8 for nano's encoder on a CPU that profits, else fp32.",
+                    **_one_of(("auto", "fp32", "bf16", "fp16", "int8")),
+                ),
                 memory_frames=fixed(
                     "memory_frames",
                     0,
@@ -213,10 +236,17 @@ class Parameters:
             ),
             replay=replay,
             autostart=fixed("autostart", False, "Configure and activate the node by itself."),
+            vision_msgs=fixed(
+                "vision_msgs",
+                False,
+                "Publish ~/detections and ~/vision_label_info (vision_msgs, which must be installed), too.",
+            ),
         )
 
 
-def _declare_camera(fixed: Callable[..., Any], name: str, transport: str) -> CameraOptions:
+def _declare_camera(
+    fixed: Callable[..., Any], name: str, transport: str, remapped: Callable[[str], str]
+) -> CameraOptions:
     prefix = f"{name}." if name else ""
     image = fixed(
         f"{prefix}camera",
@@ -229,18 +259,21 @@ def _declare_camera(fixed: Callable[..., Any], name: str, transport: str) -> Cam
     )
     base = image if transport == "raw" else image.removesuffix(COMPRESSED_SUFFIX)
     compressed = transport == "compressed" or (transport == "auto" and base != image)
+    # What is derived follows a remapping, as with image_transport.
+    base = remapped(base)
     beside = f"{base.rpartition('/')[0]}/camera_info" if "/" in base else "camera_info"
     topic = base + COMPRESSED_SUFFIX if compressed else image
     return CameraOptions(name, image=topic, compressed=compressed, info=info or beside, click_topic=click_topic)
 
 
-def _camera_names(given: Sequence[str]) -> tuple[str, ...]:
+def _camera_names(given: Sequence[str] | None) -> tuple[str, ...]:
     """The names of several cameras, or one empty name.
 
     Raises:
         ValueError: a name that cannot be part of a topic, one given twice, or too many.
     """
-    names = tuple(name for name in given if name)
+    # An empty list in a parameter file has no type, and comes as nothing.
+    names = tuple(name for name in given or () if name)
     if len(names) > MAX_CAMERAS:
         raise ValueError(f"cameras has {len(names)} names, must have at most {MAX_CAMERAS}")
     for name in names:

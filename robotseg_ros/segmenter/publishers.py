@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -24,6 +25,16 @@ from robotseg_ros.common import messages, qos
 from robotseg_ros.common.mask_policy import BALANCED, apply_to_target
 from robotseg_ros.common.model import Model
 from robotseg_ros.segmenter.parameters import KEEP, CameraOptions, LiveOptions
+from robotseg_ros.segmenter.vision_messages import VisionMessages
+
+KEPT = 256
+"""Messages of which is known that they are from here."""
+
+
+def _told_by(message: ros_msg.PartMasks) -> tuple[object, ...]:
+    """What tells one message about an image from all others; ages are of a clock of nanoseconds."""
+    stamp = message.header.stamp
+    return stamp.sec, stamp.nanosec, message.state, str(np.float32(message.age_ms))
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,8 @@ class PictureTopic:
     def __init__(self, advertise: Callable[[type, str], Any], topic: str, encoding: str) -> None:
         self._encoding = encoding
         self._raw = advertise(Image, topic)
-        self._compressed = advertise(CompressedImage, f"{topic}/compressed")
+        # Of the name that it has after remapping, as image_transport does it.
+        self._compressed = advertise(CompressedImage, f"{self._raw.topic_name}/compressed")
 
     def publish(self, header: Header, compose: Callable[[], NDArray[np.uint8]]) -> None:
         """Publish to those who subscribe; ``compose`` is called once, or not at all."""
@@ -74,36 +86,55 @@ class Publishers:
     """All outputs of one camera.  They may be used from another thread than the executor's."""
 
     def __init__(
-        self, node: LifecycleNode, topics: qos.Topics, camera: CameraOptions, model: Model, *, replay: bool
+        self,
+        node: LifecycleNode,
+        topics: qos.Topics,
+        camera: CameraOptions,
+        model: Model,
+        *,
+        replay: bool,
+        vision: VisionMessages | None = None,
     ) -> None:
         self._node = node
         self._topics = topics
         self._camera = camera
         self._model = model
+        self._vision = vision
         self._made: list[Any] = []
+        self._said: deque[tuple[object, ...]] = deque(maxlen=KEPT)
 
         def advertise(kind: type, topic: str) -> Any:
-            self._made.append(topics.advertise(kind, camera.output(topic), qos.output_qos(replay)))
+            name = topic if topic.startswith(("/", "~")) else camera.output(topic)
+            self._made.append(topics.advertise(kind, name, qos.output_qos(replay)))
             return self._made[-1]
 
         try:
-            self._masks = {part: PictureTopic(advertise, f"{part}_mask", "mono8") for part in PARTS}
-            self._labels = PictureTopic(advertise, "labels", "mono8")
-            self._masked_image = PictureTopic(advertise, "masked_image", "rgb8")
-            self._overlay = PictureTopic(advertise, "overlay", "rgb8")
-            self._target_mask = PictureTopic(advertise, "target_mask", "mono8")
-            self._target = advertise(ros_msg.Target, "target")
-            self._info = advertise(CameraInfo, "camera_info")
-            self._parts = advertise(ros_msg.PartMasks, "parts")
+            self._masks = {part: PictureTopic(advertise, camera.output(f"{part}_mask"), "mono8") for part in PARTS}
+            self._labels = PictureTopic(advertise, camera.output("labels"), "mono8")
+            self._masked_image = PictureTopic(advertise, camera.output("masked_image"), "rgb8")
+            self._overlay = PictureTopic(advertise, camera.output("overlay"), "rgb8")
+            self._target_mask = PictureTopic(advertise, camera.output("target_mask"), "mono8")
+            self._target = advertise(ros_msg.Target, camera.output("target"))
+            self._info = advertise(CameraInfo, camera.output("camera_info"))
+            self._parts = advertise(ros_msg.PartMasks, camera.output("parts"))
             self._label_info = topics.advertise(ros_msg.LabelInfo, camera.output("label_info"), qos.latched_qos())
             self._made.append(self._label_info)
+            if vision is not None:
+                self._detections = advertise(vision.messages.Detection2DArray, "detections")
+                self._vision_info = topics.advertise(
+                    vision.messages.LabelInfo, camera.output("vision_label_info"), qos.latched_qos()
+                )
+                self._made.append(self._vision_info)
         except Exception:
             self.destroy()
             raise
 
     def publish_once(self) -> None:
         """Publish what is latched; after every activation."""
-        self._label_info.publish(messages.label_info(Header(stamp=self._node.get_clock().now().to_msg())))
+        header = Header(stamp=self._node.get_clock().now().to_msg())
+        self._label_info.publish(messages.label_info(header))
+        if self._vision is not None:
+            self._vision_info.publish(self._vision.label_info(header))
 
     def publish(self, answer: Answer, live: LiveOptions) -> None:
         """Publish the answer to one image."""
@@ -116,7 +147,7 @@ class Publishers:
             info = copy.copy(answer.info)
             info.header = header
             self._info.publish(info)
-        self._parts.publish(
+        self._say(
             messages.to_part_masks(
                 header,
                 self._model,
@@ -129,6 +160,8 @@ class Publishers:
                 dropped=answer.dropped,
             )
         )
+        if self._vision is not None and self._detections.get_subscription_count():
+            self._detections.publish(self._vision.detections(header, result))
         self._labels.publish(header, lambda: messages.label_image(result))
         mask = pictures.keep_robot if live.masked_image == KEEP else pictures.remove_robot
         self._masked_image.publish(header, lambda: mask(rgb, result["robot"].mask))
@@ -147,10 +180,24 @@ class Publishers:
         """Publish that nothing is known: a state, no parts and no masks.  Without a header the age is NaN."""
         age_ms = float("nan") if header is None else self.age_ms(header)
         header = header or Header()
-        self._parts.publish(
+        self._say(
             messages.without_parts(header, self._model, state, camera=self._camera.name, age_ms=age_ms, dropped=dropped)
         )
         self._target.publish(ros_msg.Target(header=header, state=int(state)))
+
+    @property
+    def parts_topic(self) -> str:
+        """Where it is said what is known of each image."""
+        return str(self._parts.topic_name)
+
+    def said(self, message: ros_msg.PartMasks) -> bool:
+        """Whether a message on :attr:`parts_topic` is one of the last from here."""
+        return _told_by(message) in self._said
+
+    def _say(self, message: ros_msg.PartMasks) -> None:
+        # Before it is on its way.
+        self._said.append(_told_by(message))
+        self._parts.publish(message)
 
     def destroy(self) -> None:
         """Take the topics down."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 log = logging.getLogger(__name__)
+
+SAY_PERIOD_S = 5.0
 
 
 class Watch:
@@ -34,9 +37,12 @@ class Watch:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        said = -SAY_PERIOD_S
         while not self._stopping.wait(self._period):
             try:
                 self._look()
             except Exception:
-                if not self._stopping.is_set():
+                # At most so often: what fails may fail at every look.
+                if not self._stopping.is_set() and time.monotonic() - said >= SAY_PERIOD_S:
+                    said = time.monotonic()
                     log.exception("%s failed", self._thread.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from typing import Any, Protocol
 from robotseg_ros.segmenter.counters import Counters
 
 log = logging.getLogger(__name__)
+
+SAY_PERIOD_S = 5.0
 
 
 class Session(Protocol):
@@ -168,6 +171,7 @@ class FairWorker:
         return chosen
 
     def _run(self) -> None:
+        said = -SAY_PERIOD_S
         while True:
             with self._changed:
                 while not self._stopping and not (lanes := self._choose()):
@@ -184,4 +188,7 @@ class FairWorker:
                     (turn,) = turns
                     turn.session.process(turn.item, turn.dropped)
             except Exception:
-                log.exception("%s failed on an item", self._thread.name)
+                # At most so often: what fails may fail on every image.
+                if time.monotonic() - said >= SAY_PERIOD_S:
+                    said = time.monotonic()
+                    log.exception("%s failed on an item", self._thread.name)

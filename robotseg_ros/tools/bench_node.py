@@ -26,7 +26,7 @@ from robotseg_core.stream.postprocess import part_mask
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import PARTS, PartMask, PartMasks, Prompt, State
 from robotseg_ros.common.allocator import keep_image_memory, keep_out_of_collections
-from robotseg_ros.common.processes import stop, use_private_domain
+from robotseg_ros.common.processes import start, stop, use_private_domain
 
 SIZES = ("640x480", "1280x720")
 CORE = ("resize", "inference", "upsample")
@@ -97,6 +97,7 @@ class SteadyModel:
     def __init__(self, robotseg: RobotSeg) -> None:
         self._robotseg = robotseg
         self.preset, self.device, self.backend = robotseg.preset, robotseg.device, robotseg.backend
+        self.source, self.sha256 = robotseg.source, robotseg.sha256
         self.encoder_batch = 1
         self.encode_frames = robotseg.encode_frames
         self.target_stream = robotseg.target_stream
@@ -191,9 +192,7 @@ def play(executor: Any, size: str, frames: int, rate_hz: float) -> dict[str, Any
         RuntimeError: it failed.
     """
     command = [sys.executable, "-m", "robotseg_ros.tools.measuring_camera", "--size", size, "--frames", str(frames)]
-    camera = subprocess.Popen(
-        [*command, "--rate", str(rate_hz)], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+    camera = start([*command, "--rate", str(rate_hz)], stdout=subprocess.PIPE)
     try:
         while camera.poll() is None:
             executor.spin_once(timeout_sec=0.2)
@@ -236,9 +235,10 @@ def run(arguments: argparse.Namespace) -> int:
     # Only now: profile and allocator must be set before rclpy is loaded.
     try:
         import rclpy
-        from rclpy.executors import SingleThreadedExecutor
         from rclpy.parameter import Parameter
+        from rclpy.signals import SignalHandlerOptions
 
+        from robotseg_ros.common.executor import SteadyExecutor
         from robotseg_ros.segmenter.node import Segmenter
     except ModuleNotFoundError as error:
         raise ValueError(f"--node needs ROS 2, which is not installed here ({error})") from error
@@ -251,7 +251,8 @@ def run(arguments: argparse.Namespace) -> int:
         "process\n"
     )
     stopwatch = Stopwatch()
-    rclpy.init()
+    # Signals raise KeyboardInterrupt here, so that the camera is ended.
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     with ExitStack() as stack:
         stack.callback(rclpy.try_shutdown)
         for owner, name, function in measured_parts(stopwatch):
@@ -261,7 +262,7 @@ def run(arguments: argparse.Namespace) -> int:
         node = Segmenter(lambda options: model, parameter_overrides=limits)
         stack.callback(node.destroy_node)
         stack.callback(node.stop)
-        executor = SingleThreadedExecutor()
+        executor = SteadyExecutor()
         executor.add_node(node)
         if not node.autostart():
             return 1

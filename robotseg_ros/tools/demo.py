@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from robotseg_core.files.frames import IMAGE_SUFFIXES, InputError, open_frames
+from robotseg_core.lifetime import end_in_order
 from robotseg_ros.common import processes
 from robotseg_ros.common.allocator import keep_image_memory
 from robotseg_ros.common.shipped import config_file
@@ -33,6 +36,8 @@ ANSWERS_TIMEOUT_S = 30.0
 """How long the node may work on the last images after the player has ended."""
 QUIET_S = 2.0
 """After the player has ended, no message for this time means that all answers are here."""
+PICTURES = ".pictures-"
+"""Begin of the name of the folder, in the results', for the pictures of a run that goes on."""
 RESULTS = ("summary.json", "overlay.mp4", "contact_sheet.png")
 CAMERA_SECONDS = 20.0
 """How long a camera is played, which has no end of its own."""
@@ -83,8 +88,17 @@ def run_demo(options: DemoOptions) -> str:
     # Without max_age: late answers are to be in the figures, too.
     for parameter in (f"camera:={CAMERA}", f"device:={options.device}", "max_age:=0.0", "autostart:=true"):
         segmenter += ["-p", parameter]
-    with TemporaryDirectory(prefix=".pictures-", dir=options.out) as folder:
+    clear_leftovers(options.out)
+    with TemporaryDirectory(prefix=f"{PICTURES}{os.getpid()}-", dir=options.out) as folder:
         return _record(options, source, Path(folder), segmenter, player)
+
+
+def clear_leftovers(out: Path) -> None:
+    """Remove the pictures of runs that were killed: those of processes that are no more."""
+    for folder in out.glob(f"{PICTURES}*"):
+        owner = folder.name.removeprefix(PICTURES).partition("-")[0]
+        if not (owner.isdigit() and Path(f"/proc/{owner}").exists()):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -120,8 +134,9 @@ def _record(
 ) -> str:
     # Only now: profile and allocator must be set before rclpy is loaded.
     import rclpy
-    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.signals import SignalHandlerOptions
 
+    from robotseg_ros.common.executor import SteadyExecutor
     from robotseg_ros.tools.demo_report import summarise, write_contact_sheet, write_summary, write_video
     from robotseg_ros.tools.recorder import PictureFolder, Recorder
 
@@ -130,12 +145,12 @@ def _record(
     segmenter: subprocess.Popen[str] | None = None
     player: subprocess.Popen[str] | None = None
     viewer: subprocess.Popen[str] | None = None
-    rclpy.init()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     pictures = PictureFolder(folder)
     try:
         node = rclpy.create_node("recorder")
         recorder = Recorder(node, pictures)
-        executor = SingleThreadedExecutor()
+        executor = SteadyExecutor()
         executor.add_node(node)
 
         def spin_until(condition: Callable[[], bool], what: str, timeout: float) -> None:
@@ -176,12 +191,15 @@ def _record(
         if not recorder.answers:
             raise DemoError(f"no mask arrived for any of the {played.frames} images played")
         summary = summarise(options.input, played, recorder.answers)
-        write_summary(summary, options.out / "summary.json")
+        write_summary(summary, folder / "summary.json")
         stamps = [int(line) for line in (folder / "stamps").read_text().split()]
         # What a camera says its rate is need not be what it does.
         rate_hz = played.frames / played.seconds if source.live and played.seconds else played.rate_hz
-        write_video(pictures, stamps, options.out / "overlay.mp4", rate_hz)
-        write_contact_sheet(pictures, stamps, options.out / "contact_sheet.png")
+        write_video(pictures, stamps, folder / "overlay.mp4", rate_hz)
+        write_contact_sheet(pictures, stamps, folder / "contact_sheet.png")
+        # Whole, or not there at all.
+        for name in RESULTS:
+            (folder / name).replace(options.out / name)
         return summary.table()
     except ValueError as error:
         raise DemoError(str(error)) from error
@@ -213,6 +231,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--view", action="store_true", help="serve camera, overlay and masks to Foxglove")
     options = parser.parse_args(arguments)
+    end_in_order()
     try:
         viewer = VIEWER if options.view else None
         table = run_demo(DemoOptions(input=options.input, out=options.out, device=options.device, viewer=viewer))

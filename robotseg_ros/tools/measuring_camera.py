@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 import rclpy
 from numpy.typing import NDArray
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from robotseg_ros.common.executor import SteadyExecutor
 from robotseg_ros.common.messages import stamp_ns, to_image
 
 CAMERA = "/camera/image_raw"
@@ -57,7 +57,7 @@ class MeasuringCamera:
 
     def __init__(self, context: Any, *, width: int, height: int, on_answer: Callable[[float], None]) -> None:
         self._node = Node("measuring_camera", context=context)
-        self._executor = SingleThreadedExecutor(context=context)
+        self._executor = SteadyExecutor(context=context)
         self._executor.add_node(self._node)
         self._frames = moving_picture(width, height)
         self._on_answer = on_answer

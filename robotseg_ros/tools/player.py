@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import IO, Any
 
 from robotseg_core.files.frames import Frames, InputError, open_frames
+from robotseg_core.lifetime import end_in_order
 from robotseg_ros.common.allocator import keep_image_memory
 
 SUBSCRIBER_TIMEOUT_S = 60.0
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     keep_image_memory()
     # Only now: the allocator must be set before rclpy is loaded.
     import rclpy
-    from rclpy.executors import ExternalShutdownException
+    from rclpy.signals import SignalHandlerOptions
     from rclpy.utilities import remove_ros_args
 
     parser = argparse.ArgumentParser(prog="player", description=__doc__)
@@ -48,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--stamps", help="file for the stamps of the images published, ns, one a line")
     parser.add_argument("--wait-for", type=int, default=0, help="number of subscribers to wait for, up to a minute")
     options = parser.parse_args(remove_ros_args(sys.argv)[1:] if arguments is None else arguments)
-    rclpy.init()
+    end_in_order()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
         with open(options.stamps, "w") if options.stamps else nullcontext() as stamps:
             played = _play(open_frames(options.input), options, stamps)
@@ -57,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (InputError, OSError) as error:
         print(f"player: {error}", file=sys.stderr)
         return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except KeyboardInterrupt:
         return 0
     finally:
         rclpy.try_shutdown()

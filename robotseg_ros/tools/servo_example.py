@@ -21,20 +21,28 @@ from subprocess import Popen
 import numpy as np
 import rclpy
 from numpy.typing import NDArray
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from robotseg_core.geometry.gripper_pose import ImagePose
 from robotseg_core.geometry.servoing import STANDSTILL, Goal, Law, camera_velocity
+from robotseg_core.lifetime import end_in_order
 from robotseg_ros.common import processes
+from robotseg_ros.common.executor import SteadyExecutor
 from robotseg_ros.common.messages import stamp_ns, to_image
 from robotseg_ros.companions.depth_codec import decode_mask, to_depth_image
 from robotseg_ros.msg import GripperPose
-from robotseg_ros.tools.servo_plot import Record, Step, write_pictures, write_plot
-from robotseg_ros.tools.servo_scene import ServoScene, Shot, Target
+
+try:
+    from robotseg_ros.tools.servo_plot import Record, Step, write_pictures, write_plot
+    from robotseg_ros.tools.servo_scene import ServoScene, Shot, Target
+except ModuleNotFoundError as error:
+    if __name__ != "__main__":
+        raise
+    sys.exit(f"servo_example: this needs {error.name}, which is not installed here (pip install mujoco matplotlib)")
 
 CAMERA = "/camera/image_raw"
 DEPTH = "/camera/depth"
@@ -70,7 +78,7 @@ class Loop(Node):
         self._truth = self.create_publisher(Image, MASK, reliable) if truth else None
         self.create_subscription(GripperPose, "/servo/gripper", self._on_pose, reliable)
         self.create_subscription(Image, MASK, self._on_mask, reliable)
-        self._executor = SingleThreadedExecutor()
+        self._executor = SteadyExecutor()
         self._executor.add_node(self)
 
     def wait_for(self, commands: list[Popen[str]]) -> None:
@@ -200,7 +208,8 @@ def main(arguments: list[str] | None = None) -> int:
     processes.use_private_domain()
     running: list[Popen[str]] = []
     scene = None
-    rclpy.init()
+    end_in_order()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
         scene = ServoScene(target=target)
         nodes = [

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import torch
 
+import robotseg_core  # noqa: F401  Before ONNX Runtime: it turns its telemetry off.
+
 # The models of these tests are so small that a second thread costs more than it brings.
 torch.set_num_threads(1)

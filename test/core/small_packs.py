@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from robotseg_core.train.hinted.packs import Group, PackWriter, Pictures, read_packs
+from robotseg_core.train.hinted.packs.files import Group, PackWriter, Pictures, read_packs
 
 SIDE = 96
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -69,6 +71,30 @@ def test_the_output_has_the_name_that_was_given_also_of_a_link(folder, tmp_path)
     (tmp_path / "link").symlink_to(folder)
     assert cli.main(["segment", str(tmp_path / "link"), "--out", str(tmp_path / "out"), "--no-video"]) == 0
     assert (tmp_path / "out" / "link" / "002" / "frame000.png").exists()
+
+
+def test_masks_of_two_inputs_of_one_name_are_not_mixed(folder, tmp_path, capsys):
+    other = tmp_path / "front" / "clip"
+    other.mkdir(parents=True)
+    cv2.imwrite(str(other / "frame000.jpg"), moving_frames(1)[0][:40])
+    out = tmp_path / "out"
+    assert cli.main(["segment", str(folder), "--out", str(out)]) == 0
+    robot = out / "clip" / "002"
+    before = {file.name: file.read_bytes() for file in robot.iterdir()}
+    assert cli.main(["segment", str(other), "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert "would be mixed" in said and "--overwrite" in said and len(said.splitlines()[-1]) < 400
+    assert {file.name: file.read_bytes() for file in robot.iterdir()} == before
+    # Replaced as a whole: nothing of the first is left, neither masks nor video; what is not ours stays.
+    (robot / "notes.txt").write_text("mine")
+    assert cli.main(["segment", str(other), "--out", str(out), "--overwrite", "--no-video"]) == 0
+    assert sorted(file.name for file in robot.iterdir()) == ["frame000.png", "notes.txt"]
+    assert read(robot / "frame000.png").shape == (40, 80) and not (out / "clip_overlay.mp4").exists()
+
+
+def test_an_empty_folder_of_that_name_is_no_hindrance(folder, tmp_path):
+    (tmp_path / "out" / "clip" / "000").mkdir(parents=True)
+    assert cli.main(["segment", str(folder), "--out", str(tmp_path / "out"), "--no-video"]) == 0
 
 
 def test_segment_takes_a_video(folder, tmp_path):
@@ -139,3 +165,13 @@ def test_bench_refuses_what_it_cannot_measure(capsys):
     assert "'graphs', which is for CUDA" in capsys.readouterr().err
     assert cli.main(["bench", "--frames", "1"]) == 2
     assert "--frames is 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("command", "package"), [("synth", "mujoco"), ("eval", "matplotlib")])
+def test_command_whose_package_is_missing_says_so_in_one_line(command, package):
+    code = (
+        f"import sys; sys.modules[{package!r}] = None; from robotseg_core.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, command, "--help"], capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr == f"robotseg {command}: this needs {package}, which is not installed here\n"

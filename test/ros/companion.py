@@ -9,6 +9,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from ros_client import Spinner, wait_until
 from std_msgs.msg import Header
 
+from robotseg_ros.common.executor import SteadyExecutor
+
 
 def header(stamp, frame_id="wrist_camera"):
     made = Header(frame_id=frame_id)
@@ -21,7 +23,11 @@ class Running(Spinner):
 
     def __init__(self, context, kind, **parameters):
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
-        super().__init__(context, kind(context=context, parameter_overrides=overrides))
+        super().__init__(context, kind(context=context, parameter_overrides=overrides), SteadyExecutor)
+
+    def close(self):
+        super().close()
+        assert not self.executor.failures
 
 
 class Peer(Spinner):

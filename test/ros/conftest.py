@@ -2,25 +2,27 @@
 """Every test gets a ROS domain of its own on this machine only, with the shipped Fast DDS profile."""
 
 import os
-import random
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from robotseg_ros.common.domains import PrivateDomain
+from robotseg_ros.common.fastdds import profile_settings
 
 # Before anything loads rclpy.
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(ROOT / "config" / "fastdds_profile.xml")
+os.environ.update(profile_settings({}))
 os.environ.pop("ROS_NAMESPACE", None)
+# Of what takes no domain of its own: it is nobody else's either.
+OURS = PrivateDomain()
+os.environ["ROS_DOMAIN_ID"] = str(OURS.number)
 
 
 @pytest.fixture
 def domain_id(monkeypatch):
-    """A random domain: other test runs may be going on beside this one."""
-    domain = random.SystemRandom().randrange(1, 100)
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
-    return domain
+    """A domain in which nobody else is: other test runs may be going on beside this one."""
+    with PrivateDomain() as domain:
+        monkeypatch.setenv("ROS_DOMAIN_ID", str(domain.number))
+        yield domain.number
 
 
 @pytest.fixture
@@ -77,11 +79,12 @@ def node():
     from robotseg_ros.segmenter.node import Segmenter
 
     context = rclpy.Context()
-    rclpy.init(context=context, domain_id=random.SystemRandom().randrange(1, 100))
-    node = Segmenter(lambda options: FakeModel(), context=context)
-    yield node
-    node.destroy_node()
-    context.try_shutdown()
+    with PrivateDomain() as domain:
+        rclpy.init(context=context, domain_id=domain.number)
+        node = Segmenter(lambda options: FakeModel(), context=context)
+        yield node
+        node.destroy_node()
+        context.try_shutdown()
 
 
 @pytest.fixture

@@ -101,6 +101,8 @@ class FakeModel:
     device: str = "cpu"
     backend: str = "fake"
     preset: str = "nano"
+    source: str = "/imaginary.safetensors"
+    sha256: str = "f" * 64
     stamps: list[int] = field(default_factory=list)
     streams: list[FakeStream] = field(default_factory=list)
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 from fake_model import FakeModel
 from geometry_msgs.msg import PointStamped
+from plain_messages import PLANES
 from sensor_msgs.msg import Image
 
 from robotseg_core.geometry.camera import Camera as Pinhole
@@ -32,7 +33,7 @@ def check_raw(image):
         assert str(error)
         return False
     assert rgb.shape == (image.height, image.width, 3) and rgb.dtype == np.uint8 and rgb.flags.c_contiguous
-    assert image.height * image.step == len(image.data)
+    assert image.height * image.step * PLANES.get(image.encoding, 1) == len(image.data)
     return True
 
 
@@ -111,7 +112,7 @@ class Handlers:
 
     def _apply_hints(self):
         # As the next image would; without it the queue is full after a few and refuses all others.
-        self.inference._apply_hints(0)
+        self.inference._apply_hints(0, 0)
 
     def check_info(self, message):
         self.camera._on_info(message)
@@ -134,7 +135,7 @@ class EmptyStream:
 
     def step(self, frame, stamp):
         assert frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3
-        nothing = np.zeros((1, 1), np.uint8)
+        nothing = np.zeros(frame.shape[:2], np.uint8)
         parts = tuple(PartMask(name, nothing, 0.0, False, 0, (0, 0, 0, 0), (math.nan, math.nan)) for name in PARTS)
         return PartMasks(stamp, State.SEARCHING, parts, StageTimes())
 

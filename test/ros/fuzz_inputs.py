@@ -9,18 +9,22 @@ from dataclasses import replace
 import cv2
 import numpy as np
 from geometry_msgs.msg import PointStamped
-from plain_messages import File, Raw, scene
+from plain_messages import PLANES, File, Raw, scene
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from robotseg_core.types import PARTS
 from robotseg_ros.common.image_codec import ENCODINGS, MAX_SIDE
 from robotseg_ros.msg import Prompt as PromptMessage
 
-CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "yuv422_yuy2": 2}
+CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "8UC3": 3, "8UC4": 4}
+CHANNELS |= {"rgb16": 6, "bgr16": 6, "rgba16": 8, "bgra16": 8, "mono16": 2, "16UC1": 2}
+CHANNELS |= dict.fromkeys(("yuv422_yuy2", "yuyv", "yuv422", "uyvy"), 2)
+CHANNELS |= {encoding: 2 for encoding in ENCODINGS if encoding.startswith("bayer") and encoding.endswith("16")}
+"""Bytes a pixel, where they are not one."""
 NUMBERS = (0, 1, 2, 3, 7, 8, 255, 256, 640, MAX_SIDE, MAX_SIDE + 1, 2**16, 2**31 - 1, 2**31, 2**32 - 1)
 FLOATS = (0.0, -0.0, 1.0, -1.0, 0.5, 1e-300, 5e-324, 1e300, -1e300, math.inf, -math.inf, math.nan, 639.5)
 FLOATS32 = (0.0, -0.0, 1.0, -1.0, 3.5, 1e-45, 3.4e38, -3.4e38, math.inf, -math.inf, math.nan, 19.4)
-TEXTS = ("", "arm", "gripper", "robot", "Arm", "rgb8", "mono16", "32FC1", "jpeg", "png", "\u00e9\u4e2d", "x" * 300)
+TEXTS = ("", "arm", "gripper", "robot", "Arm", "rgb8", "mono17", "32FC1", "jpeg", "png", "\u00e9\u4e2d", "x" * 300)
 
 
 def valid_files():
@@ -53,7 +57,7 @@ def make_raw(rng):
     encoding = rng.choice(ENCODINGS)
     height, width = 2 * rng.randrange(1, 6), 2 * rng.randrange(1, 6)
     step = width * CHANNELS.get(encoding, 1) + rng.choice((0, 0, 1, 13))
-    image = Raw(height, width, encoding, step, rng.randbytes(height * step))
+    image = Raw(height, width, encoding, step, rng.randbytes(int(height * step * PLANES.get(encoding, 1))))
     for _ in range(rng.randrange(4)):
         kind = rng.randrange(8)
         if kind == 0:

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+PLANES = {"nv12": 1.5, "nv21": 1.5, "nv24": 3}
+"""Size of the data over step x height, where it is not 1."""
+
 
 @dataclass(frozen=True)
 class Raw:

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A camera and a listener in one node, and the segmenter in a thread of the test's process."""
 
+import os
+import re
 import threading
 import time
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -12,6 +15,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
+from robotseg_ros.common.executor import SteadyExecutor
 from robotseg_ros.common.messages import stamp_ns, to_image
 from robotseg_ros.msg import PartMasks, Prompt
 from robotseg_ros.segmenter.node import Segmenter
@@ -28,12 +32,26 @@ def wait_until(condition, what, timeout=TIMEOUT_S):
         time.sleep(0.005)
 
 
-class Spinner:
-    """An executor with one node in a thread."""
+def segments_of(pid):
+    """Shared memory of a process's own participants, as paths: what it holds the lock of."""
+    segments = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = os.readlink(link)
+        except FileNotFoundError:
+            # Closed meanwhile.
+            continue
+        if re.search(r"/fast(dds|rtps)_[0-9a-f]{16}_el$", target):
+            segments.add(Path(target.removesuffix("_el")))
+    return segments
 
-    def __init__(self, context, node):
+
+class Spinner:
+    """An executor with one node in a thread; nodes of ours run in that of their processes."""
+
+    def __init__(self, context, node, kind=SingleThreadedExecutor):
         self.node = node
-        self.executor = SingleThreadedExecutor(context=context)
+        self.executor = kind(context=context)
         self.executor.add_node(node)
         self.stopping = threading.Event()
         self.thread = threading.Thread(target=self._spin)
@@ -60,11 +78,12 @@ class SegmenterInThread(Spinner):
     def __init__(self, context, model, parameters, **arguments):
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
         node = Segmenter(lambda options: model, context=context, parameter_overrides=overrides, **arguments)
-        super().__init__(context, node)
+        super().__init__(context, node, SteadyExecutor)
 
     def close(self):
         self.node.stop()
         super().close()
+        assert not self.executor.failures
 
 
 class Client(Spinner):
@@ -100,14 +119,25 @@ class Client(Spinner):
         wait_until(lambda: publisher.get_subscription_count() > 0, f"subscriber of {topic}")
         return publisher
 
-    def call(self, kind, name, request):
-        """Call a service and return its response."""
+    def call(self, kind, name, request, again_after=TIMEOUT_S):
+        """Call a service and return its response.
+
+        What only asks may ask again after some seconds: an answer is lost where the server does not know us yet.
+        """
         service = self.node.create_client(kind, name)
         assert service.wait_for_service(TIMEOUT_S), f"no service {name}"
-        answer = service.call_async(request)
-        wait_until(answer.done, f"answer of {name}")
+        answers, asked = [service.call_async(request)], time.monotonic()
+
+        def answered():
+            nonlocal asked
+            if time.monotonic() - asked > again_after:
+                answers.append(service.call_async(request))
+                asked = time.monotonic()
+            return any(answer.done() for answer in answers)
+
+        wait_until(answered, f"answer of {name}")
         self.node.destroy_client(service)
-        return answer.result()
+        return next(answer.result() for answer in answers if answer.done())
 
     def wait_for_camera_subscriber(self):
         wait_until(lambda: self.camera.get_subscription_count() > 0, "subscriber of the camera")

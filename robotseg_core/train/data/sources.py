@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from robotseg_core.files.natural import in_order
 from robotseg_core.train.data.augment import AugmentConfig, augment_clip, paste_over
 
 Clip = tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -51,7 +52,7 @@ class VideoStore:
         if not videos:
             raise FileNotFoundError(f"no videos under {root / 'image'}")
         self.names = [v.name for v in videos]
-        frames = [sorted(v.glob("*.jpg")) for v in videos]
+        frames = [in_order(v.glob("*.jpg")) for v in videos]
         if empty := [v.name for v, files in zip(videos, frames, strict=True) if not files]:
             raise FileNotFoundError(f"no .jpg frames in {root / 'image' / empty[0]}")
         self.starts = np.cumsum([0, *(len(f) for f in frames)])

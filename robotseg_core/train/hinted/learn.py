@@ -17,10 +17,11 @@ from robotseg_core.model.mask_decoder import Candidates
 from robotseg_core.model.robotseg_model import Features, RobotSegModel
 from robotseg_core.model.structure import IMAGE_MEAN, IMAGE_STD, edges
 from robotseg_core.train.hinted import hints
-from robotseg_core.train.hinted.compose import Pool, Scene, compose, to_device
-from robotseg_core.train.hinted.draw import CATEGORIES, Clips, Program
+from robotseg_core.train.hinted.clips.compose import Pool, Scene, compose, to_device
+from robotseg_core.train.hinted.clips.draw import Clips, Program
+from robotseg_core.train.hinted.clips.photograph import photograph
+from robotseg_core.train.hinted.clips.targets import CATEGORIES
 from robotseg_core.train.hinted.follow import AUTOMATIC, Followed, Follower, Rows
-from robotseg_core.train.hinted.photograph import photograph
 from robotseg_core.train.losses import dice_loss, mask_iou, structure_loss
 
 GRIPPER_WEIGHT = 1.5
@@ -141,7 +142,6 @@ class Learner(nn.Module):
         self.model = RobotSegModel(config)
         self.sized = SizedModels(self.model)
         self.dense, self.structure = dense, structure
-        self.memory_format = torch.channels_last
         self.dense_head = nn.ModuleList(nn.Conv2d(c, len(CATEGORIES), 1) for c in config.fpn_channels)
         self.register_buffer("mean", torch.tensor(IMAGE_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGE_STD).view(3, 1, 1), persistent=False)
@@ -160,12 +160,13 @@ class Learner(nn.Module):
         generator: torch.Generator | None,
         *,
         memory: bool = True,
+        frozen: int = 0,
     ) -> tuple[Followed, tuple[Tensor, ...]]:
-        """Frames through the model -> answers, and the encoder's maps."""
+        """Frames through the model -> answers, and the encoder's maps; ``frozen`` stages of the trunk do not learn."""
         model = self.sized[what.size]
         length = rows.truth.shape[1]
-        x = ((images - self.mean) / self.std).contiguous(memory_format=self.memory_format)
-        maps = model.image_encoder(x)
+        x = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        maps = model.image_encoder(x, frozen) if frozen else model.image_encoder(x)
         edge = edges(x, model.config)
         decoder = model.sam_mask_decoder
         features = Features(decoder.conv_s0(maps[0]), decoder.conv_s1(maps[1]), maps[2])
@@ -217,10 +218,17 @@ class Learner(nn.Module):
         return total
 
     def forward(
-        self, clips: Clips, what: Program, pool: Pool, generator: torch.Generator | None, *, mixed: bool
+        self,
+        clips: Clips,
+        what: Program,
+        pool: Pool,
+        generator: torch.Generator | None,
+        *,
+        mixed: bool,
+        frozen: int = 0,
     ) -> tuple[dict[str, Tensor], int]:
         """Losses by name of composed clips, and the number of frames; ``mixed``: bfloat16 where it does no harm."""
         images, rows = self.view(clips, what, pool, generator)
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=mixed):
-            followed, maps = self.follow(images, rows, what, generator)
+            followed, maps = self.follow(images, rows, what, generator, frozen=frozen)
         return self.losses(followed, maps, rows), len(images)

@@ -15,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robotseg_core.train.hinted import motion
-from robotseg_core.train.hinted.catalogue import ROBOT, Catalogue
-from robotseg_core.train.hinted.compose import Pool
-from robotseg_core.train.hinted.draw import CATEGORIES, LABELS, TONES, Clips, Drawer, Program
+from robotseg_core.train.hinted.clips import motion
+from robotseg_core.train.hinted.clips.compose import Pool
+from robotseg_core.train.hinted.clips.draw import LABELS, TONES, Clips, Drawer, Program
+from robotseg_core.train.hinted.clips.targets import CATEGORIES
 from robotseg_core.train.hinted.follow import AUTOMATIC, Followed, Rows
 from robotseg_core.train.hinted.learn import Learner
-from robotseg_core.train.hinted.packs import IDS, PackedVideo
+from robotseg_core.train.hinted.packs.catalogue import ROBOT, Catalogue
+from robotseg_core.train.hinted.packs.files import IDS, PackedVideo
 from robotseg_core.train.hinted.settings import Shares
 
 Figures = dict[str, float]

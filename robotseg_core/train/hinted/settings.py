@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 
@@ -29,6 +30,8 @@ class Shares:
         late_fix: probability that a later frame is corrected, with its memory.
         rounds: probabilities of 0, 1, 2 corrections after a hint.
         teacher: probability that a row remembers the truth instead of its own answer.
+        parts: how much oftener real parts (robots, grippers, arms) are hinted at than other things.
+        robot_token: probability that a hint at anything else comes with the category robot, not with any.
         own_token: probability that a hint at a real part comes with its own category.
     """
 
@@ -50,6 +53,8 @@ class Shares:
     late_fix: float = 0.3
     rounds: tuple[float, float, float] = (0.5, 0.3, 0.2)
     teacher: float = 0.3
+    parts: float = 1.0
+    robot_token: float = 0.0
     own_token: float = 0.5
 
 
@@ -65,6 +70,7 @@ class Stage:
         hints: weights of :data:`HINTS` for the hinted rows.
         rows: hinted rows of a clip, beside arm, gripper and robot without a hint.
         lr: peak learning rate as a fraction of the run's.
+        frozen: stages of the convolutional trunk that do not learn (0: all learn), for speed where there is no GPU.
         batch_norm: whether normalisation uses the batch's statistics, and learns them.
         shares: what is drawn.
     """
@@ -76,6 +82,7 @@ class Stage:
     hints: tuple[float, ...] = (0.3, 0.15, 0.15, 0.1, 0.1, 0.2)
     rows: int = 3
     lr: float = 1.0
+    frozen: int = 0
     batch_norm: bool = True
     shares: Shares = field(default_factory=Shares)
 
@@ -95,7 +102,8 @@ class HintedConfig:
     Attributes:
         stages: one after the other.
         store: side at which pictures are kept on the device.
-        lr: peak learning rate; linear warm-up over ``warmup`` of the run, cosine to ``final`` of it at the end.
+        lr: peak learning rate; linear warm-up over ``warmup`` of the run, held until ``hold`` of it is done, then
+            cosine to ``final`` times the peak at the end.
         trunk: learning rate of the trunk as a fraction of it.
         dense: weight of the dense head on the encoder's maps.
         structure: weight of the structure term.
@@ -109,6 +117,7 @@ class HintedConfig:
     store: int = 448
     lr: float = 1e-3
     warmup: float = 0.02
+    hold: float = 0.4
     final: float = 0.02
     trunk: float = 0.4
     weight_decay: float = 0.02
@@ -124,7 +133,7 @@ class HintedConfig:
         """Learning rate when ``progress`` (0 to 1) of the run is done."""
         if progress < self.warmup:
             return self.lr * (0.02 + 0.98 * progress / self.warmup)
-        done = min(1.0, (progress - self.warmup) / (1 - self.warmup))
+        done = min(1.0, max(0.0, progress - self.hold) / (1 - self.hold))
         return self.lr * (self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * done)))
 
     def stage(self, progress: float) -> int:
@@ -144,9 +153,44 @@ EASY = Shares(
 
 NANO = HintedConfig(
     stages=(
-        Stage(0.32, (224, 256), (2, 3), 192, shares=EASY),
-        Stage(0.36, (320, 384), (4, 5), 140),
-        Stage(0.32, (320, 384, 448, 448), (6, 8), 120, batch_norm=False, lr=0.8, shares=Shares(teacher=0.1)),
+        # One shape of tensors a stage: cuDNN plans every shape anew, which takes seconds that a short run has not.
+        Stage(0.3, (256,), (3,), 192, shares=EASY),
+        Stage(0.34, (384,), (5,), 140),
+        Stage(0.36, (448,), (7,), 126, batch_norm=False, lr=0.8, shares=Shares(teacher=0.1)),
     )
 )
 """The run of nano 3 on one GPU of 80 GB."""
+
+_CLICKS = Stage(
+    share=0.5,
+    sizes=(256,),
+    lengths=(1, 1, 1, 3),
+    frames=18,
+    hints=(0.35, 0.25, 0.15, 0.08, 0.1, 0.07),
+    rows=5,
+    frozen=7,
+    batch_norm=False,
+    shares=Shares(
+        bad=0.05,
+        later=0.0,
+        late_fix=0.15,
+        teacher=0.3,
+        rounds=(0.5, 0.35, 0.15),
+        parts=3.0,
+        robot_token=0.8,
+        own_token=0.9,
+    ),
+)
+CLICKS = HintedConfig(
+    stages=(_CLICKS, dataclasses.replace(_CLICKS, sizes=(448,), frames=9, lr=0.7)),
+    lr=6e-4,
+    hold=0.5,
+    ema=0.98,
+    probe_every=900,
+    save_every=60,
+    workers=1,
+)
+"""Many small steps on a CPU, most of them single pictures with hints: to go on from what a GPU has learned."""
+
+SCHEDULES = {"gpu": NANO, "clicks": CLICKS}
+"""Runs by name."""

@@ -19,12 +19,12 @@ from torch import Tensor
 
 from robotseg_core.config import NANO as MODEL
 from robotseg_core.train.hinted import hints
-from robotseg_core.train.hinted.catalogue import Catalogue
-from robotseg_core.train.hinted.compose import Pool
-from robotseg_core.train.hinted.draw import Drawer, Program, program
+from robotseg_core.train.hinted.clips.compose import Pool
+from robotseg_core.train.hinted.clips.draw import Drawer, Program, program
 from robotseg_core.train.hinted.follow import AUTOMATIC, Rows
 from robotseg_core.train.hinted.learn import Learner
-from robotseg_core.train.hinted.packs import read_packs
+from robotseg_core.train.hinted.packs.catalogue import Catalogue
+from robotseg_core.train.hinted.packs.files import read_packs
 from robotseg_core.train.hinted.settings import NANO
 
 CELL = 144

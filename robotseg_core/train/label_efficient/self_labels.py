@@ -23,6 +23,7 @@ from robotseg_core.files.frames import IMAGE_SUFFIXES, FrameError, Frames, Input
 from robotseg_core.model_arguments import add_model_arguments, load_model
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.train.label_efficient.label_writer import SHORTEST, LabelWriter
+from robotseg_core.types import ModelFault
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +155,11 @@ def label_video(robotseg: RobotSeg, frames: Frames, name: str, root: Path, confi
     straight, mirrored = robotseg.stream(), robotseg.stream()
     for stem, bgr in _readable(frames, name):
         rgb = np.ascontiguousarray(bgr[..., ::-1])
-        result, other = straight.step(rgb), mirrored.step(np.ascontiguousarray(rgb[:, ::-1]))
+        try:
+            result, other = straight.step(rgb), mirrored.step(np.ascontiguousarray(rgb[:, ::-1]))
+        except ModelFault as error:
+            print(f"left out: frame {stem}: {error}", file=sys.stderr)
+            continue
         verdict = judge(result["robot"].mask, other["robot"].mask, config)
         tally += verdict
         if verdict.kept or config.first:
@@ -198,7 +203,7 @@ def run(arguments: argparse.Namespace) -> int:
         if open_frames(source).live:
             raise ValueError(f"{source} is a camera; `robotseg label` takes files")
     robotseg = load_model(arguments)
-    print(f"{robotseg.preset} on {robotseg.device}, encoder {robotseg.backend}, weights {robotseg.source}")
+    print(robotseg.loaded)
     rows = {name: label_video(robotseg, open_frames(source), name, root, config) for name, source in sources.items()}
     total = sum(rows.values(), Tally())
     width = max(5, *(len(name) for name in rows))

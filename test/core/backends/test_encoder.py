@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 from small_models import SMALL, small_model
 
 from robotseg_core.backends.choose import make_encoder
@@ -34,9 +40,76 @@ def test_backends_agree_with_the_model(cache):
 
 def test_export_is_cached_by_weights(cache):
     first = cached_onnx(small_model())
-    stamp = first.stat().st_mtime_ns
-    assert cached_onnx(small_model()) == first and first.stat().st_mtime_ns == stamp
-    assert cached_onnx(small_model(seed=1)) != first
+    (path,) = (cache / "robotseg").glob("*.onnx")
+    stamp = path.stat().st_mtime_ns
+    assert cached_onnx(small_model()) == first == path.read_bytes() and path.stat().st_mtime_ns == stamp
+    assert cached_onnx(small_model(seed=1)) != first and len(list((cache / "robotseg").glob("*.onnx"))) == 2
+
+
+def planted(graph):
+    """The same graph with all weights 0."""
+    model = onnx.load_from_string(graph)
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32:
+            tensor.CopyFrom(numpy_helper.from_array(values * 0, tensor.name))
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda path: path.write_bytes(b""), "checksum is wrong"),
+        (lambda path: path.write_bytes(planted(path.read_bytes())), "checksum is wrong"),
+        (lambda path: path.with_name(f"{path.name}.sha256").unlink(), "no checksum"),
+        (lambda path: path.with_name(f"{path.name}.sha256").write_bytes(b"\xff\xfe"), "checksum is wrong"),
+        (lambda path: path.chmod(0o666), "can be written by anybody"),
+        (
+            lambda path: path.rename(path.with_suffix(".x")) and path.symlink_to(path.with_suffix(".x")),
+            "symbolic links",
+        ),
+        (lambda path: os.chown(path, 12345, -1), "belongs to user 12345"),
+    ],
+    ids=["empty", "planted", "no sum", "garbage sum", "mode", "link", "owner"],
+)
+def test_a_graph_that_is_damaged_or_may_be_anothers_is_made_anew_and_not_run(cache, caplog, damage, reason):
+    if reason.startswith("belongs") and os.geteuid():
+        pytest.skip("only root can give files away")
+    model = small_model()
+    with torch.inference_mode():
+        want = OnnxEncoder(model, threads=1).encode(image()).f16
+        (path,) = (cache / "robotseg").glob("*.onnx")
+        damage(path)
+        got = OnnxEncoder(model, threads=1).encode(image()).f16
+    assert torch.equal(want, got)
+    assert reason in caplog.text and f"{path.name} is made anew" in caplog.text
+    # Once: the next start finds a good one.
+    caplog.clear()
+    OnnxEncoder(model, threads=1)
+    assert "anew" not in caplog.text and not path.is_symlink()
+
+
+@pytest.mark.parametrize("folder", ["/dev/null/no", "relative", ""])
+def test_without_a_cache_it_works_and_leaves_nothing(folder, tmp_path, monkeypatch, caplog):
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", folder)
+    # A user without a home, as of services.
+    monkeypatch.setattr("pathlib.Path.home", lambda: Path("/dev/null/home"))
+    OnnxEncoder(small_model(), threads=1)
+    assert "is not writable" in caplog.text
+    assert list(temporary.iterdir()) == [] and [p.name for p in tmp_path.iterdir()] == ["tmp"]
+
+
+def test_a_full_disk_is_said_and_costs_only_the_keeping(cache, monkeypatch, caplog):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("robotseg_core.storage.user_cache.replacing", full)
+    OnnxEncoder(small_model(), threads=1)
+    assert "cannot be kept" in caplog.text and "No space left" in caplog.text
 
 
 def test_wrong_names_are_refused_with_what_is_known():

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -154,3 +155,25 @@ def test_failed_builds_leave_no_file_and_release_the_lock(tmp_path):
         with pytest.raises(EngineError, match="no memory"):
             cached_engine(tmp_path, KEY, load=bytes.decode, build=fail)
     assert not list(tmp_path.glob("*.engine"))
+
+
+@pytest.mark.parametrize("name", [".{}.lock", ".{}.%d.part"])
+def test_links_that_lie_in_wait_are_not_followed(tmp_path, name):
+    """In a folder that others can write to."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / name.format(KEY.filename).replace("%d", str(os.getpid()))).symlink_to(victim)
+    try:
+        cached_engine(cache, KEY, load=bytes.decode, build=lambda: b"plan")
+    except OSError as error:
+        assert ".lock" in str(error) and name.endswith("lock")
+    assert victim.read_text() == "precious"
+
+
+def test_engines_that_may_be_anothers_are_built_anew(tmp_path, caplog):
+    engine, path = cached_engine(tmp_path, KEY, load=bytes.decode, build=lambda: b"plan")
+    path.chmod(0o666)
+    assert cached_engine(tmp_path, KEY, load=bytes.decode, build=lambda: b"new") == ("new", path)
+    assert "can be written by anybody" in caplog.text

@@ -120,7 +120,7 @@ def test_auto_falls_back_to_torch_and_says_so(caplog):
 
 @pytest.mark.parametrize(
     "backend, precision, message",
-    [("tensorrt", "fp32", "CUDA devices, device is cpu"), ("auto", "fp16", "'fp16'"), ("auto", "int8", "'int8'")],
+    [("tensorrt", "fp32", "CUDA devices, device is cpu"), ("auto", "fp16", "'fp16'"), ("torch", "int8", "'int8'")],
 )
 def test_what_a_cpu_cannot_do_is_refused(backend, precision, message):
     with pytest.raises(ValueError, match=message):

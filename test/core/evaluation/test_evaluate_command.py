@@ -173,6 +173,8 @@ def test_errors_name_the_value(root, tmp_path, capsys):
     assert "limit is 0" in error(root, "--limit", 0)
     assert "--no-memory" in error(root, "--no-memory", "--protocol", "auto")
     assert "--robustness" in error(root, "--robustness", "--save-masks")
+    (tmp_path / "again" / "masks").mkdir(parents=True)
+    assert "would be mixed" in error(root, "--save-masks", "--out", tmp_path / "again")
     cv2.imwrite(str(root / "mask_gt" / "franka_0001" / "000" / "00000.png"), np.zeros((5, 6), np.uint8))
     assert "6 x 5, its frame is 80 x 60" in error(root, "--out", tmp_path / "out")
     write_video(tmp_path / "blind", "clip", [None])

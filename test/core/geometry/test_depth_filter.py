@@ -103,6 +103,8 @@ def test_distorted_rays_go_back_to_their_pixels():
         ((0, 30, [50, 0, 1, 0, 50, 1, 0, 0, 1], "", []), "0 x 30"),
         ((40, 30, [50, 0, 1, 0, 50, 1, 0, 0, 1], "equidistant", [0.1] * 4), "'equidistant' is not one of plumb_bob"),
         ((40, 30, [50, 0, 1, 0, 50, 1, 0, 0, 1], "plumb_bob", [0.1] * 3), "3 coefficients"),
+        ((40, 30, [50, 0, 1, 0, 50, 1, 0, 0, 1], "plumb_bob", [0.0] * 14 + [0.1]), "15 coefficients"),
+        ((40, 30, [50, 0, 1, 0, 50, 1, 0, 0, 1], "plumb_bob", [0.1, float("nan"), 0, 0, 0]), "finite"),
         ((40, 30, [50, 0, 1], "", []), "3 numbers"),
         ((40, 30, [50, 0, float("nan"), 0, 50, 1, 0, 0, 1], "", []), "finite"),
     ],
@@ -110,6 +112,33 @@ def test_distorted_rays_go_back_to_their_pixels():
 def test_unusable_calibration_is_refused_with_its_value(arguments, words):
     with pytest.raises(CameraError, match=words):
         Camera.from_matrix(*arguments)
+
+
+FIVE = (-0.03, 0.035, -0.0001, -0.0001, -0.012)
+
+
+@pytest.mark.parametrize(
+    ("model", "distortion", "means"),
+    [
+        # As Orbbec's driver sends it.
+        ("plumb_bob", (*FIVE, 0.0, 0.0, 0.0), FIVE),
+        ("plumb_bob", FIVE[:4], FIVE[:4]),
+        ("plumb_bob", (*FIVE, 0.0), FIVE),
+        ("plumb_bob", (*FIVE, 0.2, 0.1, 0.01), (*FIVE, 0.2, 0.1, 0.01)),
+        ("rational_polynomial", FIVE, FIVE),
+        ("rational_polynomial", (*FIVE, 0.2), (*FIVE, 0.2, 0.0, 0.0)),
+        ("rational_polynomial", (*FIVE, 0.2, 0.1, 0.01, *[0.0] * 6), (*FIVE, 0.2, 0.1, 0.01)),
+        ("rational_polynomial", (*FIVE, *[0.0] * 9), FIVE),
+        ("rational_polynomial", (*FIVE, 0.2, 0.1, 0.01, 1e-3, 0, 0, 0, 0.01, 0), None),
+        ("rational_polynomial", (*FIVE, *[0.0] * 15), FIVE),
+    ],
+)
+def test_every_length_that_says_something_gives_the_rays_of_its_coefficients(model, distortion, means):
+    pixels = np.array([[0.0, 0.0], [10.0, 10.0], [639.0, 479.0]])
+    matrix = np.array([[600.0, 0, 320], [0, 600.0, 240], [0, 0, 1]])
+    want = cv2.undistortPoints(pixels.reshape(-1, 1, 2), matrix, np.array(means or distortion)).reshape(-1, 2)
+    camera = Camera.from_matrix(640, 480, matrix.reshape(-1), model, distortion)
+    assert np.abs(camera.normalise(pixels) - want).max() < 1e-12
 
 
 def test_undistorted_image_of_any_model_is_taken():

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from robotseg_core.geometry.zones import Caution, EventKind, Verdict, Zone, ZoneError, ZoneMonitor, ZonePlan, load_plan
 from robotseg_core.types import State
@@ -82,6 +84,9 @@ def test_hysteresis_between_enter_and_leave():
         (mask(), State.DEGRADED, 0.1, "DEGRADED"),
         (mask(0), State.SEARCHING, 0.1, "no robot is seen (SEARCHING)"),
         (mask(0), State.LOST, 0.1, "no robot is seen (LOST)"),
+        (mask(), State.TRACKING, float("nan"), "age of the image is nan"),
+        (mask().astype(bool), State.TRACKING, 0.1, "must be uint8"),
+        (mask()[None], State.TRACKING, 0.1, "must be uint8 [height, width]"),
         (mask()[:, :50], State.TRACKING, 0.1, "masks are 50 x 80, zones are drawn on 100 x 80"),
         (mask(), State.TRACKING, 0.7, "older than 0.5 s"),
         (mask(), State.TRACKING, -1.0, "1.000 s in the future"),
@@ -223,6 +228,12 @@ IMAGE = "image: {width: 10, height: 10}\n"
             f"{IMAGE}zones: [{{name: a, colour: red, polygon: [[0, 0], [9, 0], [9, 9]]}}]",
             "colour",
         ),
+        # 4 x 4 pixels, fewer than it takes to enter; and a zone of which only so many are in the image.
+        (f"{IMAGE}zones: [{{name: a, polygon: [[0, 0], [3, 0], [3, 3], [0, 3]]}}]", "covers 16 pixels"),
+        (f"{IMAGE}zones: [{{name: a, polygon: [[7, 7], [99, 7], [99, 99], [7, 99]]}}]", "covers 9 pixels"),
+        (f"{IMAGE}zones: [{{name: a, polygon: [[0, 0], [9, 0], [9, 9]], enter: 1.0e+9}}]", "can never be entered"),
+        ("image: {width: .inf, height: 10}\nzones: [{name: a, polygon: [[0, 0], [9, 0], [9, 9]]}]", "infinity"),
+        (f"{IMAGE}zones: [{{name: a, polygon: [[.inf, 0], [9, 0], [9, 9]]}}]", "finite"),
         ("- a\n- b", "zones.yaml"),
         ("zones: [", "zones.yaml"),
     ],
@@ -233,3 +244,37 @@ def test_wrong_zones_are_refused_with_the_file_and_the_value(tmp_path, text, wor
     with pytest.raises(ZoneError, match="zones.yaml") as caught:
         load_plan(path)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("far", [1e5, 1e10, 1e300])
+def test_corners_far_outside_mean_what_they_say(far):
+    """Everything right of x = 60; drawn in 32 bits, it would turn over to the left."""
+    drawn = ZonePlan(100, 80, (Zone("z", ((60, -far), (far, -far), (far, far), (60, far))),))
+    raster = drawn.raster(drawn.zones[0])
+    assert (raster[:, 60:] == 255).all() and not raster[:, :59].any()
+    watch = ZoneMonitor(drawn, Caution(clear_for=0))
+    watch.see(mask(right=99, height=60), State.TRACKING, 0.05, 1.0)
+    assert not watch.verdict.safe and watch.verdict.occupied == ("z",)
+
+
+@given(
+    st.lists(st.tuples(st.floats(-1e12, 1e12), st.floats(-1e12, 1e12)), min_size=3, max_size=8),
+    st.integers(1, 5000),
+)
+@settings(deadline=None)
+def test_a_plan_that_is_taken_can_be_entered(corners, enter):
+    """Whatever the zone: either it is refused, or a robot that fills the image is in it."""
+    try:
+        plan = ZonePlan(64, 48, (Zone("z", tuple(corners), enter=enter, leave=1),))
+    except ZoneError:
+        return
+    watch = ZoneMonitor(plan, Caution(clear_for=0))
+    watch.see(np.full((48, 64), 255, np.uint8), State.TRACKING, 0.05, 1.0)
+    assert not watch.verdict.safe and watch.verdict.occupied == ("z",)
+
+
+@pytest.mark.parametrize("name", ["max_age", "clear_for", "clock_slack"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
+def test_times_that_would_never_pass_are_refused(name, value):
+    with pytest.raises(ZoneError, match=name):
+        Caution(**{name: value})

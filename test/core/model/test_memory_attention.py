@@ -53,6 +53,8 @@ def test_the_mean_of_a_square_is_kept():
     assert kept[0, 0].tolist() == [pytest.approx((0 + 1 + SMALL.grid + SMALL.grid + 1) / 4)] * SMALL.mem_dim
 
 
-def test_a_pool_that_does_not_divide_the_grid_is_refused():
-    with pytest.raises(ValueError, match="memory_pool is 3"):
-        dataclasses.replace(SMALL, memory_pool=3)
+@pytest.mark.parametrize(("size", "square"), [(320, 4), (352, 2), (448, 4)])
+def test_of_a_grid_that_the_pool_does_not_divide_smaller_squares_are_kept(size: int, square: int):
+    assert dataclasses.replace(SMALL, memory_pool=4, image_size=size).memory_square == square
+    with pytest.raises(ValueError, match="memory_pool is 0"):
+        dataclasses.replace(SMALL, memory_pool=0)

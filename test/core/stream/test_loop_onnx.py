@@ -73,7 +73,7 @@ def test_pytorch_runs_what_the_graphs_cannot(monkeypatch, caplog):
     def broken(*_: object):
         raise RuntimeError("no such operator")
 
-    monkeypatch.setattr(onnx_loop, "session", broken)
+    monkeypatch.setattr("robotseg_core.backends.onnxruntime_encoder.session", broken)
     assert isinstance(loaded(graphs=True).stream(POLICY)._loop, TorchLoop)
     assert "no such operator" in caplog.text
     monkeypatch.setattr(onnx_loop, "LARGEST_GRID", SMALL.grid - 1)

@@ -10,12 +10,12 @@ import torch
 from small_models import SMALL, moving_frames, small_robotseg
 
 from robotseg_core.model.robotseg_model import Memory
-from robotseg_core.model.structure import edges
+from robotseg_core.model.structure import edges, real_edges
 from robotseg_core.stream import loop_torch as torch_loop
 from robotseg_core.stream.pending_prompts import PartPrompt, gather
 from robotseg_core.stream.policy import StreamPolicy
 from robotseg_core.stream.postprocess import part_masks
-from robotseg_core.stream.preprocess import MAX_SIDE, frame_tensor
+from robotseg_core.stream.preprocess import MAX_SIDE, cell_edges, frame_tensor, normalise
 from robotseg_core.stream.stream import Stream
 from robotseg_core.types import PARTS, Prompt, PromptKind, State
 
@@ -296,3 +296,40 @@ def test_refresh_rebuilds_the_memory():
     view = stream.bank.view(stream._frame)
     assert view is not None and view.features.shape[1] == 1
     assert SMALL.memory_frames > 1
+
+
+def test_a_part_that_is_followed_enters_the_memory_at_every_other_frame_where_the_policy_says_so():
+    robotseg = small_robotseg()
+    kept = []
+    stream = robotseg.stream(dataclasses.replace(ANY, remember_every=2))
+    stream.bank.store = lambda frame, entry, started, store=stream.bank.store: (
+        kept.append(frame),
+        store(frame, entry, started),
+    )
+    for frame in moving_frames(7):
+        result = stream.step(frame)
+        assert result.state is not State.SEARCHING
+    # The first frame starts it.
+    assert kept == [0, 2, 4, 6]
+    stream.prompt(Prompt("arm", PromptKind.POINT, (20.0, 20.0)))
+    stream.step(moving_frames(8)[-1])
+    assert kept[-1] == 7
+    with pytest.raises(ValueError, match="remember_every is 0"):
+        StreamPolicy(remember_every=0)
+
+
+@pytest.mark.parametrize("size", [64, 320])
+def test_edges_by_opencv_are_those_of_the_model(size):
+    frame = (
+        moving_frames(1, 480, 640)[0] if size == 64 else np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
+    )
+    image = frame_tensor(frame, size, exact=False)
+    expected = real_edges(image)
+    assert 0.01 < expected.mean() < 0.99
+    torch.testing.assert_close(cell_edges(image), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_frame_is_normalised_as_the_formula_says():
+    frame = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    expected = normalise(torch.from_numpy(frame.transpose(2, 0, 1).copy()))[None]
+    assert torch.equal(frame_tensor(frame, 64, exact=False), expected)

@@ -3,14 +3,20 @@ import hashlib
 import http.server
 import logging
 import pickle
+import tempfile
 import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
+import robotseg_core
 from robotseg_core.config import BASE
 from robotseg_core.model.robotseg_model import RobotSegModel
 from robotseg_core.weights import files as weight_files
@@ -40,6 +46,8 @@ def test_safetensors_round_trip_in_half_precision(tmp_path: Path) -> None:
     save_safetensors(a.state_dict(), tmp_path / "a.safetensors", {"preset": "toy"})
     report = load_weights(b, tmp_path / "a.safetensors")
     assert report.kind == "robotseg" and report.missing == () and report.metadata == {"preset": "toy"}
+    assert report.path == tmp_path / "a.safetensors"
+    assert report.sha256 == hashlib.sha256(report.path.read_bytes()).hexdigest()
     assert b.linear.weight.dtype == torch.float32
     torch.testing.assert_close(b.linear.weight, a.linear.weight.half().float(), atol=0, rtol=0)
     assert b.norm.num_batches_tracked.item() == 100_001
@@ -91,6 +99,68 @@ def test_wrong_shapes_are_named(tmp_path: Path) -> None:
         load_weights(Toy(), tmp_path / "a.pt")
 
 
+def saved(tmp_path: Path, **changes: object) -> Path:
+    torch.save({**Toy().state_dict(), **changes}, tmp_path / "a.pt")
+    return tmp_path / "a.pt"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.full((2,), float("nan")), "linear.bias has values that are not finite"),
+        (torch.tensor([0.0, float("-inf")]), "linear.bias has values that are not finite"),
+        (torch.tensor([0.0, 1e300], dtype=torch.float64), "not finite"),
+        (torch.zeros(2, dtype=torch.complex64), "linear.bias is torch.complex64"),
+        (torch.zeros(2).to_sparse(), "must be plain real numbers"),
+        (torch.zeros(2, device="meta"), "must be plain real numbers"),
+        (torch.zeros(2, dtype=torch.int64), "linear.bias: torch.int64 in the file, torch.float32 in the model"),
+    ],
+)
+def test_tensors_that_no_weight_can_be_are_refused_by_name(tmp_path: Path, value: torch.Tensor, words: str) -> None:
+    toy = Toy()
+    before = {key: tensor.clone() for key, tensor in toy.state_dict().items()}
+    with pytest.raises(WeightsError, match=words):
+        load_weights(toy, saved(tmp_path, **{"linear.bias": value}))
+    assert all(torch.equal(before[key], tensor) for key, tensor in toy.state_dict().items())
+
+
+def test_weights_that_are_not_finite_in_safetensors_are_refused(tmp_path: Path) -> None:
+    state = {**Toy().state_dict(), "linear.bias": torch.tensor([1.0, float("inf")])}
+    safetensors.torch.save_file(state, tmp_path / "a.safetensors")
+    with pytest.raises(WeightsError, match="linear.bias has values that are not finite"):
+        load_weights(Toy(), tmp_path / "a.safetensors")
+
+
+def test_names_must_be_text(tmp_path: Path) -> None:
+    torch.save({**Toy().state_dict(), 7: torch.zeros(1)}, tmp_path / "a.pt")
+    with pytest.raises(WeightsError, match="a tensor named 7"):
+        load_weights(Toy(), tmp_path / "a.pt")
+
+
+def test_packed_checkpoints_are_refused_before_they_are_unpacked(tmp_path: Path) -> None:
+    packed = tmp_path / "b.pt"
+    with zipfile.ZipFile(saved(tmp_path)) as plain, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as out:
+        for entry in plain.infolist():
+            out.writestr(entry.filename, plain.read(entry))
+    with pytest.raises(WeightsError, match="is packed"):
+        load_weights(Toy(), packed)
+
+
+@given(st.integers(0, 5000), st.binary(max_size=6), st.integers(0, 3000), st.booleans())
+@settings(deadline=None, max_examples=150)
+def test_a_damaged_file_is_loaded_or_refused_and_nothing_else(at: int, garbage: bytes, cut: int, old: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.pt"
+        torch.save(Toy().state_dict(), path, _use_new_zipfile_serialization=not old)
+        data = path.read_bytes()
+        at %= len(data)
+        path.write_bytes((data[:at] + garbage + data[at + len(garbage) :])[: len(data) - cut % 50])
+        try:
+            load_weights(Toy(), path)
+        except WeightsError as error:
+            assert str(path) in str(error)
+
+
 class Malicious:
     def __reduce__(self) -> tuple:
         return (print, ("code ran",))
@@ -104,7 +174,10 @@ def test_pickles_that_run_code_are_refused(tmp_path: Path, capsys: pytest.Captur
     assert "code ran" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("content", [b"", b"\x10\0\0\0\0\0\0\0{nonsense", b"\x80\x02garbage"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x10\0\0\0\0\0\0\0{nonsense", b"\x80\x02garbage", b"\x80\x02" + b"(" * 1000 + b".", b"PK\3\4", b"\xff" * 9],
+)
 def test_damaged_files_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.pt").write_bytes(content)
     with pytest.raises(WeightsError, match="damaged"):
@@ -132,6 +205,35 @@ def test_absent_files_say_how_to_obtain_them(tmp_path: Path) -> None:
         find_weights(tmp_path / "x.safetensors")
 
 
+@pytest.mark.parametrize("name", ["nano", "base"])
+def test_a_presets_name_is_never_a_file_of_the_current_folder(
+    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    filename = weight_files.PRESET_FILES[name]
+    (models / filename).write_bytes(b"mine")
+    monkeypatch.setattr(weight_files, "search_folders", lambda: [models])
+    monkeypatch.chdir(tmp_path)
+    for planted in (name, filename):
+        (tmp_path / planted).write_bytes(b"planted")
+    assert find_weights(name) == models / filename
+    # Asked for as a file, it is one.
+    assert find_weights(filename) == Path(filename) and find_weights(f"./{name}") == Path(name)
+
+
+def test_relative_cache_folders_count_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ROBOTSEG_MODELS")
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert weight_files.cache_folder() == tmp_path / "home" / ".cache" / "robotseg"
+
+
+def test_a_folder_that_anybody_can_write_to_is_not_searched(models: Path) -> None:
+    assert models in weight_files.search_folders()
+    models.chmod(0o777)
+    assert models not in weight_files.search_folders()
+
+
 def test_presets_are_found_in_the_models_folder(models: Path) -> None:
     torch.save({"model": Toy().state_dict()}, models / "robotseg.pt")
     assert find_weights("base") == models / "robotseg.pt"
@@ -141,7 +243,7 @@ def test_presets_are_found_in_the_models_folder(models: Path) -> None:
 def test_installed_weights_are_found_beside_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: str
 ) -> None:
-    monkeypatch.setattr(weight_files, "__file__", str(tmp_path / site / "robotseg_core" / "weight_files.py"))
+    monkeypatch.setattr(robotseg_core, "__file__", str(tmp_path / site / "robotseg_core" / "__init__.py"))
     # This environment has the shipped weights installed: look from another one.
     monkeypatch.setattr(weight_files.sysconfig, "get_path", lambda _: str(tmp_path / "elsewhere"))
     shared = tmp_path / "share" / "robotseg_ros" / "models"
@@ -203,6 +305,70 @@ def test_failed_downloads_leave_nothing(server: str, models: Path, changes: dict
     with pytest.raises(WeightsError, match=message):
         download(known(url, **changes))
     assert list(models.iterdir()) == []
+
+
+@pytest.fixture
+def odd_server() -> Iterator[str]:
+    """Answers in the way that the path names."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.close_connection = True
+            if self.path == "/no-http":
+                self.wfile.write(b"hello\r\n\r\n")
+                return
+            self.send_response(200)
+            if self.path == "/cut":
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                self.wfile.write(b"ffff\r\nx")
+                return
+            if self.path == "/length":
+                self.send_header("Content-Length", "many")
+            self.end_headers()
+            try:
+                for _ in range(100):
+                    self.wfile.write(bytes(1 << 20))
+            except OSError:
+                pass
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "message"),
+    [
+        ("endless", {}, "and goes on, expected 2304000"),
+        ("endless", {"size": None, "sha256": None}, "and goes on, expected 5000000"),
+        ("length", {"size": None}, "and goes on, expected 5000000"),
+        ("cut", {}, "IncompleteRead"),
+        ("no-http", {}, "BadStatusLine"),
+    ],
+)
+def test_odd_servers_cannot_fill_the_disk_and_are_named(
+    odd_server: str, models: Path, monkeypatch: pytest.MonkeyPatch, path: str, changes: dict, message: str
+) -> None:
+    monkeypatch.setattr(weight_files, "MAX_SIZE", 5_000_000)
+    seen: list[int] = []
+    with pytest.raises(WeightsError, match=message):
+        download(known(f"{odd_server}/{path}", **changes), progress=lambda done, _: seen.append(done))
+    assert max(seen, default=0) <= 5_000_000 and list(models.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(server: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WeightsError, match="NotADirectoryError"):
+        download(known(f"{server}/weights.bin"), tmp_path / "file" / "models")
 
 
 def test_unreachable_server_is_a_clear_error() -> None:

@@ -3,6 +3,7 @@
 
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,54 +16,120 @@ from fake_model import robot_picture
 from ros_client import Client, wait_until
 from sensor_msgs.msg import Image
 
-from robotseg_ros.common import shipped
+from robotseg_ros.common import fastdds
 
 ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parents[1]
-DEFAULTS = {
-    "camera": "/camera/image_raw",
-    "preset": "nano",
-    "device": "auto",
-    "params_file": str(ROOT / "config" / "robotseg.yaml"),
-    "namespace": "",
-    "autostart": "true",
-}
+OF_EVERY_FILE = ["log_level", "namespace", "params_file", "respawn", "use_sim_time"]
+FILES = sorted(file.name for file in (ROOT / "launch").iterdir() if file.suffix == ".py")
 
 
-def parameters_of(command):
-    """All parameters that a command line gives, later files over earlier ones."""
-    values = {}
-    for flag, file in zip(command, command[1:], strict=False):
-        if flag == "--params-file":
-            values.update(yaml.safe_load(Path(file).read_text())["/**"]["ros__parameters"])
-    return values
+@pytest.fixture
+def users_file(tmp_path):
+    """Writes the parameter file of a user."""
+
+    def write(**parameters):
+        file = tmp_path / "mine.yaml"
+        file.write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}))
+        return str(file)
+
+    return write
 
 
-def test_arguments_have_defaults_and_descriptions():
+@pytest.mark.parametrize("file", FILES)
+def test_arguments_say_what_holds_without_them(monkeypatch, file):
+    monkeypatch.setattr(launch_file, "FILE", ROOT / "launch" / file)
     launched, entities = launch_file.evaluate({}, {})
-    arguments = {e.name: e for e in entities if hasattr(e, "default_value")}
-    assert {name: argument.default_value for name, argument in arguments.items()} == DEFAULTS
-    assert all(len(argument.description) > 10 for argument in arguments.values())
-    assert (launched.package, launched.executable) == ("robotseg_ros", "segmenter")
-    assert launched.command[:3] == ["--ros-args", "-r", "__node:=robotseg"]
+    declared = {e.name: e for e in entities if hasattr(e, "default_value")}
+    own = launch_file.arguments_of_node()
+    assert sorted(declared) == sorted([*own, *OF_EVERY_FILE])
+    for name, argument in own.items():
+        said = argument.otherwise if argument.otherwise is not None else argument.default
+        words = str(said).lower() if isinstance(said, bool) else str(said) or "empty"
+        assert declared[name].default_value == "" and declared[name].description.endswith(f"else {words}."), name
     assert not any(word.startswith("__ns:=") for word in launched.command)
-    given = parameters_of(launched.command)
-    assert given["camera"] == "/camera/image_raw" and given["autostart"] is True and given["masked_image"] == "keep"
+    assert not launched.respawn and "--log-level" not in launched.command
 
 
-def test_arguments_reach_the_node():
-    given = {"camera": "/wrist/image_raw", "device": "cpu", "namespace": "left", "autostart": "false"}
-    launched, _ = launch_file.evaluate(given, {})
-    assert "__ns:=/left" in launched.command
-    parameters = parameters_of(launched.command)
-    assert (parameters["camera"], parameters["device"], parameters["autostart"]) == ("/wrist/image_raw", "cpu", False)
-
-
-def test_profile_is_the_shipped_one_unless_the_user_has_set_another():
+def test_only_autostart_is_set_where_nothing_is_given():
     launched, _ = launch_file.evaluate({}, {})
-    assert launched.environment[shipped.PROFILE_VARIABLE] == str(ROOT / "config" / "fastdds_profile.xml")
-    launched, _ = launch_file.evaluate({}, {shipped.PROFILE_VARIABLE: "/mine.xml"})
-    assert launched.environment[shipped.PROFILE_VARIABLE] == "/mine.xml"
+    assert (launched.package, launched.executable) == ("robotseg_ros", "segmenter")
+    assert launched.command == ["--ros-args", "-p", "autostart:=true", "-r", "__node:=robotseg"]
+
+
+def test_arguments_are_the_parameters_of_the_node_with_their_defaults(start_segmenter):
+    from fake_model import FakeModel
+
+    node = start_segmenter(FakeModel(), activate=False, max_age=0.2, stale_after=1.0)
+    arguments = launch_file.arguments_of_node()
+    own = {
+        name: parameter.value
+        for name, parameter in node.get_parameters_by_prefix("").items()
+        if not name.startswith(("qos_overrides.", "use_sim_time", "start_type_description"))
+    }
+    # A list of cameras has parameters of its own, which no launch file can name before.
+    assert own.pop("cameras") == [""]
+    assert {name: argument.default for name, argument in arguments.items()} == own
+
+
+def test_arguments_reach_the_node_in_the_type_of_the_parameter(users_file):
+    given = {"camera": "/wrist/image_raw", "device": "cpu", "namespace": "left", "autostart": "false", "preset": "1"}
+    given |= {"max_age": "0", "mask_margin": "3", "replay": "True", "use_sim_time": "true", "click_topic": "/clicked"}
+    given |= {"respawn": "true", "log_level": "debug"}
+    launched, _ = launch_file.evaluate(given, {})
+    assert "__ns:=/left" in launched.command and launched.respawn
+    assert launched.command[launched.command.index("--log-level") + 1] == "debug"
+    values, _ = launch_file.parameters_of(launched.command)
+    assert values == {
+        "camera": "/wrist/image_raw",
+        "device": "cpu",
+        "preset": "1",
+        "autostart": False,
+        "max_age": 0.0,
+        "mask_margin": 3,
+        "replay": True,
+        "use_sim_time": True,
+        "click_topic": "/clicked",
+    }
+    assert isinstance(values["max_age"], float)
+
+
+def test_an_argument_wins_over_the_users_file_and_one_that_was_not_given_does_not(users_file):
+    file = users_file(camera="/mine", preset="base", device="cuda", autostart=False, max_age=3.0)
+    launched, _ = launch_file.evaluate({"params_file": file, "device": "cpu"}, {})
+    values, _ = launch_file.parameters_of(launched.command)
+    assert values == {"camera": "/mine", "preset": "base", "device": "cpu", "autostart": False, "max_age": 3.0}
+    # Given with the value of the default, an argument is given.
+    launched, _ = launch_file.evaluate({"params_file": file, "preset": "nano", "autostart": "true"}, {})
+    values, _ = launch_file.parameters_of(launched.command)
+    assert (values["preset"], values["autostart"]) == ("nano", True)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"max_age": "soon"}, "argument max_age is 'soon', must be a number"),
+        ({"mask_margin": "1.5"}, "argument mask_margin is '1.5', must be a whole number"),
+        ({"replay": "maybe"}, "argument replay is 'maybe', must be true or false"),
+        ({"respawn": "often"}, "argument respawn is 'often', must be true or false"),
+        ({"params_file": "/nowhere.yaml"}, "argument params_file is '/nowhere.yaml', which is no file"),
+    ],
+)
+def test_wrong_arguments_are_named(given, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        launch_file.evaluate(given, {})
+
+
+def test_launched_processes_get_the_profile_under_the_names_that_are_read(monkeypatch):
+    for variable in ("ROS_DISTRO", "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+        monkeypatch.delenv(variable, raising=False)
+    profile = str(fastdds.shipped_profile())
+    assert launch_file.evaluate({}, {})[0].environment == {"FASTDDS_DEFAULT_PROFILES_FILE": profile}
+    monkeypatch.setenv("ROS_DISTRO", "jazzy")
+    both = {"FASTDDS_DEFAULT_PROFILES_FILE": profile, "FASTRTPS_DEFAULT_PROFILES_FILE": profile}
+    assert launch_file.evaluate({}, {})[0].environment == both
+    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", "/mine.xml")
+    assert set(launch_file.evaluate({}, {})[0].environment.values()) == {"/mine.xml"}
 
 
 def test_parameter_file_names_only_parameters_that_the_node_has(start_segmenter):
@@ -74,15 +141,18 @@ def test_parameter_file_names_only_parameters_that_the_node_has(start_segmenter)
     assert {name: node.get_parameter(name).value for name in in_file} == in_file
 
 
-def test_rviz_shows_every_picture_that_is_published_and_publishes_clicks(start_segmenter):
+def test_rviz_shows_every_picture_for_people_and_publishes_clicks(start_segmenter):
     from fake_model import FakeModel
 
     manager = yaml.safe_load((ROOT / "config" / "robotseg.rviz").read_text())["Visualization Manager"]
     shown = [display["Topic"]["Value"] for display in manager["Displays"]]
     node = start_segmenter(FakeModel())
     published = {publisher.topic_name for publisher in node.publishers if publisher.msg_type is Image}
-    assert set(shown) == published | {"/camera/image_raw"} and len(published) == 7
+    # Labels are 0, 1 and 2 of 255, which rviz shows as black, whatever its display is told.
+    assert set(shown) == published - {"/robotseg/labels"} | {"/camera/image_raw"} and len(published) == 7
     assert [tool["Topic"]["Value"] for tool in manager["Tools"] if "Topic" in tool] == ["/clicked_point"]
+    # Of the only two that there are; the other is Identity.
+    assert manager["Transformation"]["Current"]["Class"] == "rviz_default_plugins/TF"
 
 
 def test_launched_node_starts_by_itself_and_ends_on_sigint(context, tmp_path):
@@ -135,8 +205,9 @@ def test_genuine_launch_evaluates_the_file():
     for entity in description.entities[:-1]:
         entity.visit(context)
     names = {e.name for e in description.entities if isinstance(e, DeclareLaunchArgument)}
-    assert names == set(DEFAULTS)
-    assert context.launch_configurations["camera"] == "/camera/image_raw"
+    assert names == {*(argument.name for argument in module.ARGUMENTS), *OF_EVERY_FILE}
+    assert set(context.launch_configurations.values()) == {"", "false"}
+    assert description.entities[-1].visit(context)
 
 
 def test_sigint_breaks_off_the_loading_of_a_model(domain_id, tmp_path):

@@ -105,6 +105,7 @@ def test_pictures_and_states_arrive_while_somebody_looks_and_only_then(viewer, p
         assert tracking["age_ms"] == 3.0 and stale == {"state": "STALE", "dropped": 0}
         assert set(looker.advertised) == TOPICS
         assert looker.advertised[CAMERA]["schemaName"] == "foxglove.RawImage"
+        assert looker.advertised["/robotseg/parts"]["schemaName"] == "robotseg.Parts"
     finally:
         looker.close()
     wait_until(lambda: viewer.count_subscribers("/robotseg/overlay") == 0, "nothing for nobody")

@@ -65,6 +65,8 @@ def test_the_model_is_described(told):
     assert (status.name, status.hardware_id, status.level) == ("/robotseg: model", "cpu", DiagnosticStatus.OK)
     said = values(status)
     assert (said["preset"], said["device"], said["backend"], said["active"]) == ("nano", "cpu", "fake", "true")
+    # What was loaded: file and hash.
+    assert (said["weights"], said["weights_sha256"]) == ("/imaginary.safetensors", "f" * 64)
     assert float(said["device_memory_mib"]) == pytest.approx(memory_mib("cpu"), rel=0.5)
     assert 10 < memory_mib("cpu") < 100_000
 

@@ -45,7 +45,7 @@ def start_camera(context):
     cameras = []
 
     def start(frame_id):
-        command = [sys.executable, "-c", CAMERA, str(Path(__file__).parent), frame_id]
+        command = [sys.executable, "-c", CAMERA, str(Path(__file__).parents[1]), frame_id]
         cameras.append(subprocess.Popen(command, start_new_session=True))
         return cameras[-1]
 

@@ -49,7 +49,7 @@ def test_size_precision_and_memory_reach_the_model(start_segmenter):
 
 def test_what_is_not_given_is_the_presets(start_segmenter):
     model = start_segmenter(FakeModel()).options.model
-    assert (model.image_size, model.precision, model.memory_frames) == (None, "fp32", None)
+    assert (model.image_size, model.precision, model.memory_frames) == (None, "auto", None)
 
 
 WRONG = [
@@ -181,3 +181,21 @@ def test_age_is_that_of_simulated_time(client, start_segmenter):
     client.send_until(robot_picture(), 80 * SECOND, "parts", len(client.heard["parts"]) + 3)
     assert client.heard["parts"][-1].state == PartMasks.STALE
     assert client.heard["parts"][-1].age_ms == pytest.approx(20_000, abs=1)
+
+
+def test_what_is_derived_from_a_topic_follows_its_remapping(start_segmenter):
+    rules = ["-r", "/camera/image_raw:=/wrist/color", "-r", "~/gripper_mask:=/gm", "-r", "~/overlay/compressed:=/small"]
+    node = start_segmenter(FakeModel(), node_arguments={"cli_args": ["--ros-args", *rules]})
+    subscribed = {subscription.topic_name for subscription in node.subscriptions}
+    published = {publisher.topic_name for publisher in node.publishers}
+    assert {"/wrist/color", "/wrist/camera_info"} <= subscribed and "/camera/camera_info" not in subscribed
+    assert {"/gm", "/gm/compressed", "/robotseg/overlay", "/small"} <= published
+    assert not {"/robotseg/gripper_mask/compressed", "/robotseg/overlay/compressed"} & published
+
+
+def test_compressed_images_of_a_remapped_topic_are_beside_it(start_segmenter):
+    rule = ["-r", "/camera/image_raw:=/wrist/color"]
+    arguments = {"cli_args": ["--ros-args", *rule]}
+    node = start_segmenter(FakeModel(), node_arguments=arguments, transport="compressed")
+    subscribed = {subscription.topic_name for subscription in node.subscriptions}
+    assert {"/wrist/color/compressed", "/wrist/camera_info"} <= subscribed

@@ -167,10 +167,10 @@ def test_nothing_is_overwritten_and_nothing_half_done_is_left(recorded, tmp_path
     assert "exists; it is not overwritten" in capsys.readouterr().err
     assert (tmp_path / "out.mcap").read_bytes() == b"mine"
 
-    def full(self, connection, time, data):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("rosbags.rosbag2.Writer.write", full)
+    monkeypatch.setattr("mcap.writer.Writer.add_message", full)
     assert cli.main(["bag", str(recorded), "--out", str(tmp_path / "new.mcap")]) == 2
     assert "No space left" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"recorded", "in.mcap", "out.mcap"}

@@ -9,13 +9,15 @@ import torch
 from small_packs import SIDE, small_pictures
 
 from robotseg_core.config import NANO
-from robotseg_core.train.hinted import hints, motion
-from robotseg_core.train.hinted.catalogue import Catalogue
-from robotseg_core.train.hinted.compose import Pool, compose, sampling_grid
-from robotseg_core.train.hinted.draw import CATEGORIES, Clips, Drawer, Program, program
+from robotseg_core.train.hinted import hints
+from robotseg_core.train.hinted.clips import motion
+from robotseg_core.train.hinted.clips.compose import Pool, compose, sampling_grid
+from robotseg_core.train.hinted.clips.draw import Clips, Drawer, Program, program
+from robotseg_core.train.hinted.clips.photograph import compressed, photograph
+from robotseg_core.train.hinted.clips.targets import CATEGORIES
 from robotseg_core.train.hinted.learn import rows_of_clips
-from robotseg_core.train.hinted.packs import Pictures
-from robotseg_core.train.hinted.photograph import compressed, photograph
+from robotseg_core.train.hinted.packs.catalogue import Catalogue
+from robotseg_core.train.hinted.packs.files import Pictures
 from robotseg_core.train.hinted.probe import plain_clips
 from robotseg_core.train.hinted.settings import HINTS, Shares, Stage
 

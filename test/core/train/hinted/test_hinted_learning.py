@@ -20,15 +20,17 @@ from robotseg_core.model.robotseg_model import RobotSegModel
 from robotseg_core.stream.session import Session, encode_frame
 from robotseg_core.train.hinted import hints
 from robotseg_core.train.hinted import run as run_module
-from robotseg_core.train.hinted.catalogue import Catalogue
-from robotseg_core.train.hinted.compose import Pool
-from robotseg_core.train.hinted.draw import Clips, Drawer, Program
+from robotseg_core.train.hinted.clips.compose import Pool
+from robotseg_core.train.hinted.clips.draw import Clips, Drawer, Program
 from robotseg_core.train.hinted.follow import Follower, Rows
 from robotseg_core.train.hinted.learn import Learner, SizedModels, candidate_terms
-from robotseg_core.train.hinted.packs import Pictures
+from robotseg_core.train.hinted.loop import Run
+from robotseg_core.train.hinted.packs.catalogue import Catalogue
+from robotseg_core.train.hinted.packs.files import Pictures
 from robotseg_core.train.hinted.probe import Probe, plain_clips
 from robotseg_core.train.hinted.settings import HINTS, HintedConfig, Shares, Stage
 from robotseg_core.train.hinted.state import balanced
+from robotseg_core.train.hinted.steps import build_streams
 from robotseg_core.weights.load import load_weights, save_safetensors
 
 CPU = torch.device("cpu")
@@ -225,7 +227,7 @@ STAGES = (Stage(0.5, (64,), (2,), 6), Stage(0.5, (64, 96), (3,), 6, batch_norm=F
 @pytest.fixture
 def small_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     config = HintedConfig(stages=STAGES, store=SIDE, workers=0, lr=1e-3)
-    monkeypatch.setattr(run_module, "NANO", config)
+    monkeypatch.setitem(run_module.SCHEDULES, "gpu", config)
     monkeypatch.setitem(PRESETS, "small", dataclasses.replace(SMALL, image_size=96))
     save_safetensors(RobotSegModel(PRESETS["small"]).state_dict(), tmp_path / "start.safetensors")
     (tmp_path / "packs" / "val").mkdir(parents=True)
@@ -274,8 +276,8 @@ def test_a_run_goes_on_where_it_was_saved(small_run: list[str], tmp_path: Path) 
 def test_a_step_that_is_not_finite_changes_nothing(small_run: list[str], tmp_path: Path, pictures: Pictures) -> None:
     learner = Learner(PRESETS["small"])
     config = HintedConfig(stages=STAGES, store=SIDE, workers=0)
-    streams = run_module.build_streams(Catalogue(pictures.videos), config, 0)
-    run = run_module.Run(learner, config, Pool(pictures, CPU), streams, tmp_path, None)
+    streams = build_streams(Catalogue(pictures.videos), config, 0)
+    run = Run(learner, config, Pool(pictures, CPU), streams, tmp_path, None)
     real = learner.losses
     learner.losses = lambda *a: {k: v * float("nan") for k, v in real(*a).items()}  # type: ignore[method-assign]
     before = {n: p.detach().clone() for n, p in learner.named_parameters()}
@@ -291,8 +293,8 @@ def test_a_step_that_is_not_finite_changes_nothing(small_run: list[str], tmp_pat
 def test_memory_that_does_not_suffice_makes_the_steps_smaller(tmp_path: Path, pictures: Pictures) -> None:
     learner = Learner(dataclasses.replace(SMALL, image_size=96))
     config = HintedConfig(stages=(Stage(1.0, (64,), (2,), 12),), store=SIDE, workers=0)
-    streams = run_module.build_streams(Catalogue(pictures.videos), config, 0)
-    run = run_module.Run(learner, config, Pool(pictures, CPU), streams, tmp_path, None)
+    streams = build_streams(Catalogue(pictures.videos), config, 0)
+    run = Run(learner, config, Pool(pictures, CPU), streams, tmp_path, None)
     real, counts = learner.losses, []
 
     def scarce(followed: object, maps: tuple[Tensor, ...], rows: Rows) -> dict[str, Tensor]:
@@ -328,7 +330,7 @@ def test_a_probe_leaves_weights_and_statistics_as_they_are(pictures: Pictures, t
     learner = Learner(dataclasses.replace(SMALL, image_size=96))
     pool, catalogue = Pool(pictures, CPU), Catalogue(pictures.videos)
     config = HintedConfig(stages=(Stage(1.0, (64,), (2,), 4),), store=SIDE, workers=0)
-    run = run_module.Run(learner, config, pool, [], tmp_path, Probe(catalogue, pool, size=96, limit=8))
+    run = Run(learner, config, pool, [], tmp_path, Probe(catalogue, pool, size=96, limit=8))
     before = {k: v.clone() for k, v in learner.state_dict().items()}
     run.measure()
     assert all(torch.equal(before[k], v) for k, v in learner.state_dict().items())

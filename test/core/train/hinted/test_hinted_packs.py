@@ -11,11 +11,11 @@ import pytest
 from small_packs import SIDE, robot, small_pictures
 from train_videos import make_videos
 
-from robotseg_core.train.hinted.catalogue import Catalogue
-from robotseg_core.train.hinted.pack import groups_of
-from robotseg_core.train.hinted.pack import main as pack
-from robotseg_core.train.hinted.packs import measure, read_index, read_packs
-from robotseg_core.train.hinted.regions import find_regions
+from robotseg_core.train.hinted.packs.catalogue import Catalogue
+from robotseg_core.train.hinted.packs.command import groups_of
+from robotseg_core.train.hinted.packs.command import main as pack
+from robotseg_core.train.hinted.packs.files import measure, read_index, read_packs
+from robotseg_core.train.hinted.packs.regions import find_regions
 
 
 def test_what_is_packed_is_read(tmp_path: Path) -> None:

@@ -17,6 +17,16 @@ class DeclareLaunchArgument:
         context.configurations[self.name] = value
 
 
+class OpaqueFunction:
+    def __init__(self, *, function):
+        self.function = function
+
+    def execute(self, context):
+        self.entities = list(self.function(context) or [])
+        for entity in self.entities:
+            entity.execute(context)
+
+
 class SetEnvironmentVariable:
     def __init__(self, name, value):
         self.name, self.value = name, value

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Substitutions that our launch files use."""
 
-from launch import perform
-
 
 class LaunchConfiguration:
     def __init__(self, variable_name):
@@ -10,15 +8,3 @@ class LaunchConfiguration:
 
     def perform(self, context):
         return context.configurations[self.variable_name]
-
-
-class EnvironmentVariable:
-    def __init__(self, name, *, default_value=None):
-        self.name, self.default_value = name, default_value
-
-    def perform(self, context):
-        if self.name in context.environment:
-            return context.environment[self.name]
-        if self.default_value is None:
-            raise LookupError(f"environment variable {self.name} is not set")
-        return perform(self.default_value, context)

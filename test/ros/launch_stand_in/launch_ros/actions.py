@@ -9,14 +9,28 @@ from launch import perform
 
 
 class Node:
-    def __init__(self, *, package, executable, name=None, namespace=None, parameters=None, output="log"):
+    def __init__(
+        self,
+        *,
+        package,
+        executable,
+        name=None,
+        namespace=None,
+        parameters=None,
+        ros_arguments=None,
+        respawn=False,
+        respawn_delay=None,
+        output="log",
+    ):
         self.package, self.executable = package, executable
+        self.ros_arguments, self.respawn, self.respawn_delay = ros_arguments or [], respawn, respawn_delay
         self.name, self.namespace = name, namespace
         self.parameters, self.output = parameters or [], output
 
     def execute(self, context):
         """Set ``command``, the arguments after the executable's path, as launch_ros makes them."""
-        command = ["--ros-args"]
+        # The genuine one keeps this order: what SetParameter says would come before the parameters.
+        command = ["--ros-args", *self.ros_arguments]
         if self.name is not None:
             command += ["-r", f"__node:={perform(self.name, context)}"]
         namespace = perform(self.namespace, context) if self.namespace is not None else ""

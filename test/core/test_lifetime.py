@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes end in order by every usual signal, and none outlives the one that started it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+FATHER = """
+import os, subprocess, sys, time
+from functools import partial
+from robotseg_core.lifetime import end_in_order, end_with
+end_in_order()
+child = subprocess.Popen([sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"],
+                         stdout=subprocess.PIPE, preexec_fn=partial(end_with, os.getpid()))
+child.stdout.readline()
+try:
+    print(child.pid, flush=True)
+    time.sleep(600)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+finally:
+    {last}
+    print("done", flush=True)
+"""
+
+
+def start(last="child.kill()", **more):
+    code = FATHER.format(last=last)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, **more)
+    return process, int(process.stdout.readline())
+
+
+def gone(pid, timeout=60):
+    deadline = time.monotonic() + timeout
+    while os.path.exists(f"/proc/{pid}"):
+        # An orphan that has ended stays as a zombie where nobody waits for orphans.
+        if open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] == "Z":
+            return True
+        assert time.monotonic() < deadline, f"process {pid} still runs"
+        time.sleep(0.01)
+    return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_runs_what_is_to_be_done_at_the_end(number):
+    process, child = start()
+    process.send_signal(number)
+    assert process.stdout.read() == "interrupted\ndone\n"
+    assert process.wait(60) == 0 and gone(child)
+
+
+def test_further_signals_do_not_break_off_what_is_done_at_the_end():
+    process, child = start("print('ending', flush=True); time.sleep(0.5)")
+    process.send_signal(signal.SIGHUP)
+    assert [process.stdout.readline() for _ in range(2)] == ["interrupted\n", "ending\n"]
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGHUP)
+    assert process.stdout.read() == "done\n"
+    assert process.wait(60) == 0 and gone(child)
+
+
+def test_nohup_is_respected():
+    process, child = start(preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.2)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0 and gone(child)
+
+
+def test_a_child_goes_with_its_parent_also_by_sigkill():
+    process, child = start()
+    process.kill()
+    process.wait(60)
+    assert gone(child)

@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever happens to a camera's session, in any order: what it says is true of the image that it says it of."""
+
+import itertools
+import math
+import time
+
+import numpy as np
+import pytest
+from fake_model import mask_of
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from sensor_msgs.msg import CameraInfo, Image
+from std_srvs.srv import SetBool, Trigger
+
+from robotseg_core.types import PARTS, PartMasks, StageTimes, State
+from robotseg_ros.common.messages import stamp_ns, to_image
+from robotseg_ros.msg import Prompt
+from robotseg_ros.segmenter.camera_topics import Camera
+from robotseg_ros.segmenter.inference import Inference
+from robotseg_ros.segmenter.parameters import CameraOptions, LiveOptions
+
+SECOND = 1_000_000_000
+SIZES = ((24, 32), (30, 40))
+LIES = {
+    "raises": None,
+    "score is not a number": {"score": math.nan},
+    "score is above 1": {"score": 1.5},
+    "centroid is not finite": {"centroid": (math.inf, 0.0)},
+    "mask of another size": {"mask": np.zeros((7, 9), np.uint8)},
+    "mask of another type": {"mask": np.zeros((24, 32), np.float32)},
+    "area is another": {"area": 10_000},
+    "state without a robot": "state",
+    "time is not a number": "time",
+}
+
+
+class Honest:
+    """Remembers what it has seen since it was reset, and says so by the area of the arm; lies when told to."""
+
+    def __init__(self):
+        self.seen, self.lie, self.meanwhile = 0, "", None
+        self.prompts = []
+
+    def step(self, frame, stamp):
+        self.seen += 1
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        if self.lie == "raises":
+            raise RuntimeError("out of imaginary memory")
+        height, width = frame.shape[:2]
+        shown = int(frame[0, 0, 0])
+        arm = np.zeros((height, width), bool)
+        arm.ravel()[:shown] = True
+        gripper = np.zeros((height, width), bool)
+        parts = [mask_of(name, mask) for name, mask in zip(PARTS, (arm, gripper, arm | gripper), strict=True)]
+        state = State.TRACKING if shown else State.SEARCHING if self.seen == 1 else State.LOST
+        times = StageTimes()
+        lie = LIES.get(self.lie)
+        if lie == "state":
+            state = State.LOST if shown else State.TRACKING
+        elif lie == "time":
+            times = StageTimes(encoder=math.nan)
+        elif lie:
+            import dataclasses
+
+            parts[2] = dataclasses.replace(
+                parts[2], **({**lie, "area": max(1, parts[2].area)} if "centroid" in lie else lie)
+            )
+        return PartMasks(stamp, state, tuple(parts), times)
+
+    def prompt(self, prompt):
+        self.prompts.append(prompt)
+
+    def reset(self):
+        self.seen = 0
+        self.prompts.clear()
+
+
+class Outputs:
+    """Publishers that keep what they are given."""
+
+    def __init__(self, clock):
+        self.clock, self.said = clock, []
+        self.parts_topic = "/robotseg/parts"
+
+    def publish(self, answer, live):
+        # What is too old, or not yet, is not said as current.
+        assert not live.max_age or abs(self.age_ms(answer.header)) <= live.max_age * 1e3
+        self.said.append((State(answer.result.state), answer.header, answer.result))
+
+    def publish_without_parts(self, header, state, *, dropped):
+        assert 0 <= dropped
+        self.said.append((state, header, None))
+
+    def age_ms(self, header):
+        return (self.clock() - stamp_ns(header)) / 1e6
+
+
+@pytest.fixture(scope="module")
+def machine(node):
+    Events.node = node
+    return Events
+
+
+class Events(RuleBasedStateMachine):
+    """Images, hints, resets, pauses, parameters, clocks and models that fail, on the session of one camera."""
+
+    node = None
+
+    @initialize(max_age=st.sampled_from((0.0, 0.2)))
+    def begin(self, max_age):
+        from types import SimpleNamespace
+
+        self.now = 100 * SECOND
+        self.live = LiveOptions(max_age=max_age)
+        self.model = Honest()
+        self.outputs = Outputs(lambda: self.now)
+        node = SimpleNamespace(
+            get_logger=self.node.get_logger,
+            context=self.node.context,
+            get_parameter=self.node.get_parameter,
+            count_publishers=lambda topic: 0,
+            resolve_topic_name=lambda topic: topic,
+            get_publishers_info_by_topic=lambda topic: [],
+            get_clock=lambda: SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=self.now)),
+            executor=None,
+        )
+        self.inference = Inference(node, self.model, self.outputs, lambda: self.live, replay=False, name="")
+        topics = SimpleNamespace(subscribe=lambda *args, **more: object(), unsubscribe=lambda subscription: None)
+        lane = SimpleNamespace(full=False, waiting=0, clear=lambda: None, put=lambda image: self.waiting.append(image))
+        worker = SimpleNamespace(lane=lambda *args, **more: lane)
+        options = CameraOptions("", image="/image", compressed=False, info="/info", click_topic="")
+        self.camera = Camera(
+            node, topics, options, self.outputs, self.inference, worker, lambda: self.live, replay=False
+        )
+        self.camera._listen()
+        self.waiting, self.sent, self.count = [], {}, itertools.count()
+        # Since when the memory that an answer speaks of may hold images: everything before was given up.
+        self.given_up = 0
+        self.checked = 0
+        self.enabled = True
+
+    # -------------------------------------------------------------------------------------- what happens
+    def work(self):
+        """What the inference thread would do."""
+        while self.waiting:
+            self.inference.process(self.waiting.pop(0), 0)
+
+    def image(self, shown, size, late_ms, frame_id):
+        height, width = SIZES[size]
+        rgb = np.zeros((height, width, 3), np.uint8)
+        rgb[0, 0, 0] = shown
+        number = next(self.count)
+        header = malformed_header(self.now - late_ms * 1_000_000 + number, frame_id)
+        self.sent[stamp_ns(header)] = (shown, SIZES[size], number, self.enabled)
+        return to_image(header, rgb, "rgb8")
+
+    @rule(
+        shown=st.integers(0, 200),
+        size=st.integers(0, 1),
+        late_ms=st.sampled_from((0, 50, 150, 500, 5000, -150, -5000)),
+        frame_id=st.sampled_from(("a", "a", "a", "b")),
+    )
+    def sees(self, shown, size, late_ms, frame_id):
+        if self.enabled:
+            self.camera._on_image(self.image(shown, size, late_ms, frame_id))
+        self.work()
+
+    @rule(shown=st.integers(0, 200), what=st.sampled_from(("reset", "pause", "pause and resume", "clock", "contested")))
+    def sees_while(self, shown, what):
+        """Something happens while the model works on an image."""
+        if not self.enabled:
+            return
+        image = self.image(shown, 0, 0, "a")
+        acts = {
+            "reset": [self.resets],
+            "pause": [lambda: self.enables(False)],
+            "pause and resume": [lambda: self.enables(False), lambda: self.enables(True)],
+            "clock": [lambda: self.clock_jumps(30.0)],
+            "contested": [lambda: setattr(self.inference.answers, "contested", "/another")],
+        }[what]
+        self.model.meanwhile = lambda: [act() for act in acts]
+        before = len(self.outputs.said)
+        self.camera._on_image(image)
+        self.work()
+        self.model.meanwhile = None
+        for state, header, _ in self.outputs.said[before:]:
+            outdated = what in ("reset", "pause", "pause and resume", "contested")
+            if header is not None and stamp_ns(header) == stamp_ns(image.header) and outdated:
+                assert state in (State.STALE, State.FAULT), (what, state)
+        self.inference.answers.contested = ""
+
+    @rule(field=st.sampled_from((("step", 1), ("height", 0), ("encoding", "none"), ("data", b""))))
+    def sees_garbage(self, field):
+        image = self.image(5, 0, 0, "a")
+        setattr(image, *field) if field[0] != "data" else setattr(image, "data", image.data[:0])
+        count = len(self.outputs.said)
+        if self.enabled:
+            self.camera._on_image(image)
+            self.work()
+        assert len(self.outputs.said) == count
+
+    @rule()
+    def two_senders_of_one_frame(self):
+        if not self.enabled:
+            return
+        self.work()
+        for gid in (b"1", b"2", b"1", b"2"):
+            info = {"publisher_gid": {"data": gid * 16}}
+            self.camera._on_image(self.image(9, 0, 0, "a"), info)
+        count = len(self.outputs.said)
+        self.waiting.clear()
+        assert all(state is State.STALE for state, *_ in self.outputs.said[count:])
+        self.camera._senders._heard.clear()
+        self.given_up = next(self.count)
+
+    @rule(
+        part=st.sampled_from(("arm", "robot", "elbow")),
+        kind=st.integers(0, 3),
+        xy=st.lists(st.sampled_from((1.0, 5.0, math.nan, 1e30)), max_size=4),
+        late=st.booleans(),
+    )
+    def hint(self, part, kind, xy, late):
+        message = Prompt(part=part, kind=kind, coordinates=xy, label=1)
+        if late and self.sent:
+            stamp = sorted(self.sent)[len(self.sent) // 2]
+            message.stamp.sec, message.stamp.nanosec = divmod(stamp, SECOND)
+        self.camera._on_prompt(message)
+
+    @rule()
+    def resets(self):
+        assert self.camera._on_reset(Trigger.Request(), Trigger.Response()).success
+        self.given_up = next(self.count)
+
+    @rule(data=st.booleans())
+    def enables(self, data):
+        before = self.enabled
+        assert self.camera._on_enable(SetBool.Request(data=data), SetBool.Response()).success
+        self.enabled = data
+        if data != before:
+            self.waiting.clear()
+            self.given_up = next(self.count)
+
+    @rule(
+        max_age=st.sampled_from((0.0, 0.2, 2.0)),
+        policy=st.sampled_from(("balanced", "inclusive", "exclusive")),
+        margin=st.integers(0, 3),
+    )
+    def parameters_change(self, max_age, policy, margin):
+        self.live = LiveOptions(max_age=max_age, mask_policy=policy, mask_margin=margin)
+
+    @rule(seconds=st.sampled_from((-50.0, -2.0, 0.01, 3.0, 1000.0)))
+    def clock_jumps(self, seconds):
+        self.now = max(10 * SECOND, self.now + int(seconds * SECOND))
+
+    @rule(lie=st.sampled_from(("", "", "", *LIES)))
+    def model_lies(self, lie):
+        self.model.lie = lie
+
+    @rule(width=st.sampled_from((32, 40, 7)), frame_id=st.sampled_from(("a", "b", "")))
+    def info_comes(self, width, frame_id):
+        info = CameraInfo(width=width, height=24)
+        info.header.frame_id = frame_id
+        self.camera._on_info(info)
+
+    @rule()
+    def silence(self):
+        count = len(self.outputs.said)
+        self.inference.last = type(self.inference.last)(self.inference.last.header, time.monotonic() - 100)
+        self.camera.watch()
+        said = self.outputs.said[count:]
+        assert all(state is State.STALE for state, *_ in said) and len(said) <= 1
+        if not self.enabled:
+            assert not said
+
+    # -------------------------------------------------------------------------------------- what holds
+    @invariant()
+    def what_was_said_is_true(self):
+        if not hasattr(self, "outputs"):
+            return
+        for state, header, result in self.outputs.said[self.checked :]:
+            if result is None:
+                assert state in (State.STALE, State.FAULT)
+                continue
+            shown, size, number, enabled = self.sent[stamp_ns(header)]
+            # Nothing is said as current of an image from before a pause or a reset, nor too late.
+            assert enabled and number >= 0
+            assert tuple(part.name for part in result.parts) == PARTS
+            for part in result.parts:
+                assert part.mask.shape == size and part.mask.dtype == np.uint8
+                assert set(np.unique(part.mask)) <= {0, 255} and np.count_nonzero(part.mask) == part.area
+                assert 0.0 <= part.score <= 1.0
+            arm, gripper, robot = (part.mask > 0 for part in result.parts)
+            assert not (arm & gripper).any() and np.array_equal(arm | gripper, robot)
+            # Never "no robot" where one is shown; and nothing where none is.
+            if not shown:
+                assert not robot.any() and state in (State.SEARCHING, State.LOST)
+            else:
+                assert state is State.TRACKING and result["robot"].present
+        self.checked = len(self.outputs.said)
+
+    @invariant()
+    def nothing_grows(self):
+        if hasattr(self, "inference"):
+            assert len(self.inference._hints) <= 32 and len(self.inference.recent._images) <= 32
+
+
+def malformed_header(stamp, frame_id):
+    header = Image().header
+    header.stamp.sec, header.stamp.nanosec = divmod(stamp, SECOND)
+    header.frame_id = frame_id
+    return header
+
+
+def test_whatever_happens_what_is_said_is_true(machine):
+    from hypothesis.stateful import run_state_machine_as_test
+
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=120,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.mark.parametrize("lie", [lie for lie in LIES if lie])
+@pytest.mark.parametrize("shown", [0, 50])
+def test_a_result_that_contradicts_itself_is_a_fault_and_the_memory_is_given_up(session, lie, shown):
+    from fake_model import robot_picture
+
+    stream = session.inference._stream = Honest()
+    rgb = robot_picture(24, 32)
+    rgb[0, 0] = shown
+    if lie == "centroid is not finite" and not shown:
+        pytest.skip("an empty mask has no centroid")
+    assert session.shows(rgb, SECOND) in (State.TRACKING, State.SEARCHING)
+    stream.lie = lie
+    assert session.shows(rgb, 2 * SECOND) is State.FAULT and stream.seen == 0
+    stream.lie = ""
+    assert session.shows(rgb, 3 * SECOND) in (State.TRACKING, State.SEARCHING)
+    assert session.counters.faults == 1
