@@ -24,7 +24,7 @@ from robotseg_ros.segmenter.answers import Answers
 from robotseg_ros.segmenter.counters import Counters
 from robotseg_ros.segmenter.decoding import Decoded, Sequence, decode
 from robotseg_ros.segmenter.hints import MAX_BYTES, Hint, PromptError, RecentImages
-from robotseg_ros.segmenter.instructions import Instructions
+from robotseg_ros.segmenter.instruct.instructions import Instructions
 from robotseg_ros.segmenter.parameters import LiveOptions
 from robotseg_ros.segmenter.publishers import Answer, Publishers
 
