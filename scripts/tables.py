@@ -96,7 +96,9 @@ def rooms() -> str:
     """The table of the rooms in Markdown: what each is for, and which other rooms its files import."""
     rows = ["| room | what | imports |", "|---|---|---|"]
     for top in ("robotseg_core", "robotseg_ros"):
-        for package in sorted(path.parent for path in (ROOT / top).glob("*/__init__.py") if path.parent.name != "msg"):
+        for package in sorted(
+            path.parent for path in (ROOT / top).glob("*/__init__.py") if path.parent.name not in ("msg", "srv")
+        ):
             said = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
             what = " ".join(said.split("\n\n")[0].split()).replace("``", "`")
             found = set()
@@ -106,7 +108,7 @@ def rooms() -> str:
             names = [
                 f"`{room if other == top else f'{other}/{room}'}`"
                 for other, room in others
-                if (other, room) not in ((top, package.name), (top, "msg"))
+                if (other, room) not in ((top, package.name), (top, "msg"), (top, "srv"))
             ]
             rows.append(f"| `{top}/{package.name}/` | {_plain(what)} | {', '.join(names) or 'no other room'} |")
     return "\n".join(rows)

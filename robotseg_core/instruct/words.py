@@ -75,10 +75,9 @@ _ALL = {"all", "every", "each", "any"}
 _IDLE = set(
     "a an the this that these those please could can would you i we me us my want need to like give show mark segment "
     "find track follow highlight select pick get see locate detect outline mask masks pixel pixels of where which is "
-    "are be one ones there here in on at from by it its image picture frame view photo scene camera side hand part half "
-    "edge end "
-    "just only now robotic robot's with colored coloured colour color whole entire complete full painted standing "
-    "located visible shown seen look looking for and".split()
+    "are be one ones there here in on at from by it its image picture frame view photo scene camera side hand part "
+    "half edge end just only now robotic robot's with colored coloured colour color whole entire complete full "
+    "painted standing located visible shown seen look looking for and".split()
 )
 _LEAD = set(
     "please could can would you i we want need to show me us mark segment find track follow highlight select pick give "

@@ -24,7 +24,7 @@ from robotseg_ros.segmenter.answers import Answers
 from robotseg_ros.segmenter.counters import Counters
 from robotseg_ros.segmenter.decoding import Decoded, Sequence, decode
 from robotseg_ros.segmenter.hints import MAX_BYTES, Hint, PromptError, RecentImages
-from robotseg_ros.segmenter.instructions import Instructions
+from robotseg_ros.segmenter.instruct.instructions import Instructions
 from robotseg_ros.segmenter.parameters import LiveOptions
 from robotseg_ros.segmenter.publishers import Answer, Publishers
 
@@ -125,6 +125,7 @@ class Inference:
         The answer to an image that is being worked on is not published as current any more.
         """
         self._hints.clear()
+        self.instructions.reset()
         self._reset_why = why
         # In this order: whoever sees the new era sees the wish, too.
         self._reset_wanted = True

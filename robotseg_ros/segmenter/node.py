@@ -18,7 +18,7 @@ from robotseg_ros.segmenter.camera_topics import Camera
 from robotseg_ros.segmenter.diagnostics import Diagnostics
 from robotseg_ros.segmenter.encoder_batch import EncoderBatch
 from robotseg_ros.segmenter.inference import Inference
-from robotseg_ros.segmenter.instructions import Instructions
+from robotseg_ros.segmenter.instruct.instructions import Instructions
 from robotseg_ros.segmenter.parameters import CameraOptions, LiveOptions, Parameters, SegmenterOptions
 from robotseg_ros.segmenter.publishers import Publishers
 from robotseg_ros.segmenter.vision_messages import VisionMessages

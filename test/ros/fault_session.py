@@ -7,7 +7,7 @@ from std_msgs.msg import Header
 
 from robotseg_ros.common.messages import stamp_ns, to_image
 from robotseg_ros.segmenter.inference import Inference
-from robotseg_ros.segmenter.instructions import Instructions
+from robotseg_ros.segmenter.instruct.instructions import Instructions
 from robotseg_ros.segmenter.parameters import LiveOptions
 
 SECOND = 1_000_000_000

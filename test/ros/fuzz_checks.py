@@ -20,7 +20,7 @@ from robotseg_ros.common.image_codec import CodecError, decode_rgb
 from robotseg_ros.segmenter.camera_topics import Camera
 from robotseg_ros.segmenter.hints import PromptError, click_prompt
 from robotseg_ros.segmenter.inference import Inference
-from robotseg_ros.segmenter.instructions import Instructions
+from robotseg_ros.segmenter.instruct.instructions import Instructions
 from robotseg_ros.segmenter.parameters import CameraOptions, LiveOptions
 from robotseg_ros.segmenter.worker import FairWorker
 

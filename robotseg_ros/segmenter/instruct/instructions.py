@@ -95,6 +95,11 @@ class Instructions:
             self._wish = _Wish(request, prompts, image if found else None)
         return Reply(prompts, image, parts[prompts.part].score if found else 0.0)
 
+    def reset(self) -> None:
+        """Take no request until the next image; the target goes with :meth:`forget` then.  From any thread."""
+        with self._lock:
+            self._last = self._wish = None
+
     def forget(self) -> None:
         """Forget target and images: what comes is of another time.  Called by the inference thread."""
         with self._lock:
