@@ -18,7 +18,7 @@ ARGUMENTS = (
     Argument("backend", "auto", "What runs the encoder: auto, torch, onnxruntime or tensorrt."),
     Argument("weights", "", "Path of a weights file; empty: the shipped ones."),
     Argument("image_size", 0, "Side of the model's input, pixels, a multiple of 32; 0: the preset's."),
-    Argument("precision", "fp32", "fp32, bf16 or fp16."),
+    Argument("precision", "auto", "auto, fp32, bf16, fp16 or int8."),
     Argument("memory_frames", 0, "Frames that are looked up; 0: the preset's."),
     Argument("encoder_batch", 0, "Images of different cameras through the encoder at once; 0: as the device likes."),
     Argument("replay", False, "true: every image, in order, for recordings."),

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from fake_model import mask_of
+from fake_model import FakeModel, mask_of
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -20,6 +20,7 @@ from robotseg_ros.common.messages import stamp_ns, to_image
 from robotseg_ros.msg import Prompt
 from robotseg_ros.segmenter.camera_topics import Camera
 from robotseg_ros.segmenter.inference import Inference
+from robotseg_ros.segmenter.instruct.instructions import Instructions
 from robotseg_ros.segmenter.parameters import CameraOptions, LiveOptions
 
 SECOND = 1_000_000_000
@@ -129,7 +130,15 @@ class Events(RuleBasedStateMachine):
             get_clock=lambda: SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=self.now)),
             executor=None,
         )
-        self.inference = Inference(node, self.model, self.outputs, lambda: self.live, replay=False, name="")
+        self.inference = Inference(
+            node,
+            self.model,
+            self.outputs,
+            lambda: self.live,
+            replay=False,
+            name="",
+            instructions=Instructions(FakeModel()),
+        )
         topics = SimpleNamespace(subscribe=lambda *args, **more: object(), unsubscribe=lambda subscription: None)
         lane = SimpleNamespace(full=False, waiting=0, clear=lambda: None, put=lambda image: self.waiting.append(image))
         worker = SimpleNamespace(lane=lambda *args, **more: lane)

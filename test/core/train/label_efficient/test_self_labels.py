@@ -25,6 +25,7 @@ class ByColour:
     """Stands for a model and its streams: takes red for a robot on either side, and green on the left only."""
 
     preset, device, backend, source = "nano", "cpu", "none", "colours"
+    loaded = "nano on cpu, colours"
 
     def __init__(self):
         self.streams = []
