@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from fake_model import FakeModel, robot_picture
 from fault_session import Session, header
-from robotseg_ros.srv import Instruct
 from ros_client import pixels, wait_until
 from std_srvs.srv import SetBool, Trigger
 
@@ -17,6 +16,7 @@ from robotseg_core.stream.postprocess import part_mask
 from robotseg_ros.common.mask_policy import apply_to_target
 from robotseg_ros.common.messages import stamp_ns, to_image
 from robotseg_ros.msg import Target
+from robotseg_ros.srv import Instruct
 
 SECOND = 1_000_000_000
 RED = (robot_picture() == (255, 0, 0)).all(-1)
