@@ -101,6 +101,7 @@ class Stream:
             conditioning=policy.conditioning_frames,
         )
         self._device = torch.device(robotseg.device)
+        self._robot = len(parts) - 1
         self._classes = torch.tensor([PARTS.index(part) for part in parts], device=self._device)
         self._loop = loop or robotseg.loop(self.bank)
         self._prompts: list[Prompt | MaskPrompt] = []
@@ -115,6 +116,8 @@ class Stream:
         self._since_refresh = 0
         self._absent = np.zeros(len(self.parts), np.int64)
         self._seen_robot = False
+        # Whether the robot's memory begins with a user's hint: then it is that robot and no other.
+        self._told = False
         self._last: LastFrame | None = None
         self._corrected: dict[int, Answer] = {}
         # Of what the memory keeps of the last frame; see _health.
@@ -139,6 +142,7 @@ class Stream:
             self._corrected.pop(row, None)
             self.bank.reset(row)
             self._absent[row] = 0
+            self._told = self._told and row != self._robot
         else:
             self._prompts.append(prompt)
 
@@ -189,6 +193,7 @@ class Stream:
         if self.policy.refresh_after and self._since_refresh >= self.policy.refresh_after:
             self.bank.reset()
             self._since_refresh = 0
+            self._told = False
         tracked = self.bank.started
         conditioned, answer = self._loop.find(image, features, self.bank, self._frame, self._classes, clock)
         health = self._kept + _health(features, answer)
@@ -199,6 +204,7 @@ class Stream:
             health = health + _health(None, one)
             answer.put(asked.row, one)
             prompted[asked.row] = True
+            self._told |= asked.row == self._robot
         self._prompts.clear()
         clock.lap("decoder")
         coming = self._send(answer, health)
@@ -210,7 +216,7 @@ class Stream:
             self._remember(features, answer, started, clock)
         present, scores, logits = self._received(coming)
         metres = self._metres(depth, (height, width), logits.shape[1:])
-        shown = refined(logits, self.policy.hygiene, self.nearest, metres)
+        shown = refined(logits, self.policy.hygiene, self.nearest, metres, confined=self._told)
         masks = part_masks(shown, scores, height, width, self.parts)
         clock.lap("postprocess")
         if not settled:
@@ -261,7 +267,8 @@ class Stream:
             answer.put(row, one)
         clock.lap("decoder")
         _, scores, all_logits = self._received(self._send(answer, health))
-        shown = refined(all_logits, self.policy.hygiene, self.nearest, last.metres)
+        told = self._told or self._robot in self._corrected
+        shown = refined(all_logits, self.policy.hygiene, self.nearest, last.metres, confined=told)
         masks = part_masks(shown, scores, height, width, self.parts)
         clock.lap("postprocess")
         state = self._state(masks[ROBOT], float(scores[ROBOT]), last.metres)
@@ -285,6 +292,7 @@ class Stream:
             )
             self._kept = self._kept + _health(None, entry)
             self.bank.amend(row, last.index, entry)
+            self._told |= row == self._robot
         self._corrected.clear()
 
     # ------------------------------------------------------------------------------------ parts of a step
@@ -372,6 +380,7 @@ class Stream:
         self._absent = np.where(present, 0, self._absent + 1)
         for row in np.flatnonzero((self._absent >= self.policy.lost_after) & self.bank.started):
             self.bank.reset(int(row))
+            self._told = self._told and int(row) != self._robot
 
     def _metres(
         self, depth: DepthSource | None, size: tuple[int, int], grid: tuple[int, ...]
