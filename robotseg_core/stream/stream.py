@@ -204,7 +204,6 @@ class Stream:
             health = health + _health(None, one)
             answer.put(asked.row, one)
             prompted[asked.row] = True
-            self._told |= asked.row == self._robot
         self._prompts.clear()
         clock.lap("decoder")
         coming = self._send(answer, health)
@@ -216,11 +215,14 @@ class Stream:
             self._remember(features, answer, started, clock)
         present, scores, logits = self._received(coming)
         metres = self._metres(depth, (height, width), logits.shape[1:])
-        shown = refined(logits, self.policy.hygiene, self.nearest, metres, confined=self._told)
+        told = self._told or bool(prompted[self._robot])
+        shown = refined(logits, self.policy.hygiene, self.nearest, metres, confined=told)
         masks = part_masks(shown, scores, height, width, self.parts)
         clock.lap("postprocess")
         if not settled:
             started = self._newly_started(present, prompted, logits)
+            # A hint that found nothing is of its own frame alone.
+            self._told |= bool(prompted[self._robot] and started[self._robot])
             if started.any() or (tracked.any() and due):
                 self._remember(features, answer, started, clock)
         followed = tracked & ~started & self.bank.started

@@ -167,6 +167,13 @@ def test_a_hint_for_the_robot_keeps_arm_and_gripper_to_it(robotseg, seen):
     assert sides(stream.step(FRAME)) == (True, True)
 
 
+def test_a_hint_that_finds_nothing_is_of_its_frame_alone(robotseg, seen):
+    stream = robotseg.stream(SURE)
+    stream.prompt(MaskPrompt("robot", np.zeros((HEIGHT, WIDTH), bool)))
+    assert sides(stream.step(FRAME)) == (False, False)
+    assert sides(stream.step(FRAME)) == (True, True)
+
+
 def test_a_correction_of_the_robot_that_is_taken_back_keeps_nothing_to_it(robotseg, seen):
     stream = robotseg.stream(SURE)
     stream.step(FRAME)
