@@ -4,7 +4,7 @@
 Heads of the two-way transformer are 8 channels wide over thousands of image tokens.  Head by head the products are too
 thin for a processor, and most of the time goes into changing the places of axes.  Here a prompt token brings its query
 already multiplied by the head's key weights, (Q_h K_h) x = Q_h (K_h x), so that image tokens are multiplied as they
-are, all heads in one product; likewise values and output (SPEC 4.2).  What all keys of a softmax have in common cancels.
+are, all heads in one product; likewise values and output (SPEC 4.2).  What all keys of a softmax share cancels.
 The upscaling's convolutions, whose squares do not overlap, are products as well (SPEC 4.3), and of the four masks only
 the chosen one is made.
 
