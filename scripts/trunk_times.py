@@ -87,7 +87,7 @@ def main() -> None:
     for name, (*_, parameters) in made.items():
         ratio = best[name, 1] / best[first, 1]
         print(
-            f"{name:28}{parameters:9.2f}{best[name, 0]:13.1f}{best[name, 1]:10.1f}{ratio:18.2f}"
+            f"{name:28}{parameters:9.2f}{best[name, 0]:13.1f}{best[name, 1]:10.1f}{ratio:15.2f}"
             f"{arguments.size / np.sqrt(ratio):15.0f}"
         )
 

@@ -75,7 +75,5 @@ def ahead(robotseg: RobotSeg, frames: list[NDArray[np.uint8]], count: int) -> No
         for way, found in zip(ways, rounds.values(), strict=True):
             found.append(way(robotseg, frames, max(2, count // 3)))
     for name, found in rounds.items():
-        rate, median, p95 = (
-            float(np.median([getattr(pace, key) for pace in found])) for key in ("rate", "median", "p95")
-        )
+        rate, median, p95 = np.median([(pace.rate, pace.median, pace.p95) for pace in found], 0)
         print(f"{name}: {rate:.1f} frames/s, latency median {median:.1f} ms, p95 {p95:.1f} ms")

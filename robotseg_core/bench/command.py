@@ -32,11 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory-frames", type=int, help="frames looked up, 1 to the preset's (default)")
     parser.add_argument("--knobs", action="store_true", help="also measure what each knob saves")
     parser.add_argument("--batch", type=int, default=1, help="also encode so many images at once, 2 to 8")
-    parser.add_argument(
-        "--ahead",
-        action="store_true",
-        help="also encode the next frame in a second thread, and compare rate and latency",
-    )
+    parser.add_argument("--ahead", action="store_true", help="also encode the next frame in a second thread")
     parser.add_argument("--long", action="store_true", help="also compare frame 1,000 with frame 20")
     parser.add_argument(
         "--loop",
