@@ -115,17 +115,21 @@ class Camera:
         self._listen()
         self.inference.log.info("listening", f"listening to {self.topic}")
 
-    def close(self) -> None:
-        """Take all of it down; the answer to an image still worked on is not published."""
+    def close(self) -> bool:
+        """Take all of it down; the answer to an image still worked on is not published.
+
+        Returns:
+            False when an image is still being decoded: its thread is left behind.
+        """
         self.inference.answers.stop()
         self._ignore()
         self._rivals.close()
-        if self._unpacking is not None:
-            self._unpacking.close()
+        ended = self._unpacking is None or self._unpacking.close()
         while self._subscriptions:
             self._topics.unsubscribe(self._subscriptions.pop())
         while self._services:
             self._node.destroy_service(self._services.pop())
+        return ended
 
     def watch(self) -> None:
         """Say STALE once when no image was read for a while, or when the model is not done with one.
@@ -257,9 +261,11 @@ class Camera:
             if not self.enabled:
                 raise RequestError("the camera is disabled")
             reply = self.inference.instructions.ask(request.request)
-        except RequestError as error:
-            response.answer, response.message = Instruct.Response.REFUSED, str(error)
-            self._node.get_logger().warning(f"request refused: {error}")
+        except Exception as error:
+            # Whatever a policy makes of a text of anybody: who asks is answered.
+            said = str(error) if isinstance(error, RequestError) else f"{type(error).__name__}: {error}"
+            response.answer, response.message = Instruct.Response.REFUSED, cut(said, HINT_WORDS)
+            self.inference.log.warning("request", f"request refused: {response.message}")
             return response
         prompts = reply.prompts
         if reply.forgotten:

@@ -72,6 +72,7 @@ class Inference:
         replay: whether the images are a recording's: an answer is never too old.
         name: of the camera, for the log.
         instructions: its target, if a request in words has named one.
+        unfinished_jpeg: whether JPEGs without an end marker are taken.
     """
 
     def __init__(
@@ -84,8 +85,9 @@ class Inference:
         replay: bool,
         name: str,
         instructions: Instructions,
+        unfinished_jpeg: bool = False,
     ) -> None:
-        self._stream = stream
+        self._stream, self._unfinished_jpeg = stream, unfinished_jpeg
         self.instructions = instructions
         self._live = live
         self._replay = replay
@@ -219,7 +221,7 @@ class Inference:
 
     def _decode(self, image: Any) -> Decoded | None:
         try:
-            return decode(image)
+            return decode(image, unfinished_jpeg=self._unfinished_jpeg)
         except CodecError as error:
             self._refuse(error.reason.value, str(error))
         except Exception as error:

@@ -45,14 +45,21 @@ class Segmenter(LifecycleNode):
 
     Args:
         load_model: makes the model when the node is configured, ready for its first image.
+        give_up: called again and again while the model loads; what it raises breaks that off.
         **node_arguments: passed to ``rclpy.lifecycle.LifecycleNode``, e.g. ``context``, ``parameter_overrides``.
     """
 
-    def __init__(self, load_model: ModelLoader = load_robotseg, **node_arguments: Any) -> None:
+    def __init__(
+        self,
+        load_model: ModelLoader = load_robotseg,
+        *,
+        give_up: Callable[[], None] = lambda: None,
+        **node_arguments: Any,
+    ) -> None:
         super().__init__(NODE_NAME, **node_arguments)
         self._settings = Parameters(self)
         self._topics = Topics(self)
-        self._load_model = load_model
+        self._load_model, self._give_up = load_model, give_up
         self._model: Model | None = None
         self._outputs: list[Publishers] = []
         self._diagnostics: Diagnostics | None = None
@@ -149,24 +156,22 @@ class Segmenter(LifecycleNode):
         """Stop listening and end the inference thread, if they are there.
 
         Returns:
-            False when the model still works on an image: its thread is left behind.
+            False when the model still works on an image, or an image is still being decoded: the thread is left behind.
         """
         cameras, self.cameras = self.cameras, ()
-        for camera in cameras:
-            camera.close()
+        ended = all([camera.close() for camera in cameras])
         worker, self._worker = self._worker, None
         if worker is None or worker.stop(STOP_TIMEOUT_S):
-            return True
+            return ended
         self.get_logger().error(f"the model still works on an image after {STOP_TIMEOUT_S} s; left behind")
         return False
 
     def stop(self) -> bool:
-        """End all threads.  Returns what :meth:`stop_inference` returns."""
+        """End all threads.  Returns whether they have ended; those that have not are left behind."""
         watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.stop(STOP_TIMEOUT_S)
+        ended = [watch is None or watch.stop(STOP_TIMEOUT_S), self.stop_inference()]
         loading = self._loading is not None and self._loading.is_alive()
-        return self.stop_inference() and not loading
+        return all(ended) and not loading
 
     def _load(self) -> Model:
         """Load the model in a thread: who asks for the state meanwhile, as nav2's lifecycle manager, is answered."""
@@ -183,6 +188,7 @@ class Segmenter(LifecycleNode):
         self._loading.start()
         while self._loading.is_alive():
             self._loading.join(ASK_PERIOD_S)
+            self._give_up()
             answer_states(self)
         if failed:
             raise failed[0]
@@ -212,6 +218,7 @@ class Segmenter(LifecycleNode):
             replay=replay,
             name=options.name,
             instructions=Instructions(self._model),
+            unfinished_jpeg=self.options.jpeg_without_end,
         )
         return Camera(self, self._topics, options, publishers, inference, self._worker, self.live, replay=replay)
 
