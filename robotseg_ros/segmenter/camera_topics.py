@@ -18,7 +18,7 @@ from robotseg_ros import msg as ros_msg
 from robotseg_ros.common import qos
 from robotseg_ros.common.camera_log import cut
 from robotseg_ros.common.graph import Senders, why_silent
-from robotseg_ros.common.messages import to_instance, to_prompt, to_time
+from robotseg_ros.common.messages import to_instance, to_prompt, to_time, too_long
 from robotseg_ros.segmenter.hints import Hint, check_inside, click_prompt, click_stamp
 from robotseg_ros.segmenter.inference import Inference, LastImage
 from robotseg_ros.segmenter.parameters import CameraOptions, LiveOptions
@@ -30,6 +30,8 @@ from robotseg_ros.srv import Instruct
 
 HINT_WORDS = 300
 """Characters of what is said of a refused hint, which may hold any text of its sender."""
+MAX_COEFFICIENTS = 64
+"""Coefficients of a lens, or characters of its model's name, in a camera_info that is passed on; OpenCV has 14."""
 NOTHING_KNOWN: Mapping[str, Any] = {}
 """Of a message."""
 REPLAY_DEPTH = 8
@@ -193,6 +195,10 @@ class Camera:
         counters = self.inference.counters
         counters.received += 1
         counters.images_in.count()
+        long = too_long(image.header)
+        if long:
+            self.inference.refuse("frame_id", long)
+            return
         senders = self._senders.hear(info, image.header.frame_id)
         if senders > 1:
             self._refuse_mixture(senders, image.header.frame_id)
@@ -218,6 +224,14 @@ class Camera:
         )
 
     def _on_info(self, info: CameraInfo) -> None:
+        long = too_long(info.header)
+        for what, count in (("coefficients", len(info.d)), ("characters of its model", len(info.distortion_model))):
+            if count > MAX_COEFFICIENTS:
+                long = f"it has {count} {what}, must have at most {MAX_COEFFICIENTS}"
+        if long:
+            # It would go out with every answer.
+            self.inference.log.warning("long info", f"camera_info is left out: {long}")
+            return
         self.inference.info = info
 
     def _on_prompt(self, message: ros_msg.Prompt) -> None:

@@ -223,10 +223,10 @@ class Inference:
         try:
             return decode(image, unfinished_jpeg=self._unfinished_jpeg)
         except CodecError as error:
-            self._refuse(error.reason.value, str(error))
+            self.refuse(error.reason.value, str(error))
         except Exception as error:
             # Nothing is known that gets here; memory may run out, and OpenCV has errors of its own.
-            self._refuse("decoding", f"{type(error).__name__}: {error}")
+            self.refuse("decoding", f"{type(error).__name__}: {error}")
         return None
 
     def _restart_if_new(self, header: Header, decoded: Decoded) -> None:
@@ -287,7 +287,8 @@ class Inference:
             )
         return True
 
-    def _refuse(self, reason: str, message: str) -> None:
+    def refuse(self, reason: str, message: str) -> None:
+        """Count an image that is not worked on, and say why."""
         self.counters.refused[reason] += 1
         # The throttled line may be about another reason than the one before it: the counts tell.
         counts = ", ".join(f"{count} for {name}" for name, count in self.counters.refused.most_common())

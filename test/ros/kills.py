@@ -230,14 +230,14 @@ def below(pid: int) -> list[int]:
 
 
 def shared_memory(pids: list[int]) -> set[str]:
-    """What these processes have mapped of /dev/shm, but for the ports, which all share."""
+    """What these processes have mapped of /dev/shm, but for what all share: ports, and those of LTTng."""
     held: set[str] = set()
     for pid in pids:
         try:
             held |= set(re.findall(r"/dev/shm/\S+", Path(f"/proc/{pid}/maps").read_text()))
         except OSError:
             continue
-    return {path for path in held if "_port" not in path}
+    return {path for path in held if "_port" not in path and "lttng" not in path}
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
@@ -332,6 +332,7 @@ def handles(pid: int) -> bool:
 
 def main() -> int:
     """Kill them all; the exit status is 1 when anything was left."""
+    from robotseg_core.lifetime import end_in_order
     from robotseg_ros.common.processes import use_private_domain
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -339,6 +340,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", help="programs")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    end_in_order()
     use_private_domain()
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     draw, wrong, lines = random.Random(options.seed), 0, []

@@ -167,6 +167,46 @@ def test_what_is_not_let_in_hears_nothing_of_the_server(echo, head):
     assert said(echo[0], head, 1).startswith(b"HTTP/1.1 403")
 
 
+def test_who_is_slow_with_the_request_loses_the_place(echo, monkeypatch):
+    from robotseg_ros.companions import web_gate
+
+    monkeypatch.setattr(web_gate, "HEAD_TIMEOUT_S", 0.5)
+    with socket.create_connection(("127.0.0.1", echo[0].port), 60) as client:
+
+        def ended():
+            # A byte is never long in coming.
+            try:
+                client.sendall(b"x")
+            except OSError:
+                return True
+            time.sleep(0.05)
+            return False
+
+        wait_until(ended, "the end of the connection")
+
+
+def test_a_failure_to_accept_does_not_close_the_gate(echo, monkeypatch):
+    gate, failing = echo[0], [OSError(24, "too many open files")] * 3
+
+    class Listener:
+        def __init__(self, listener):
+            self.listener = listener
+
+        def accept(self):
+            if failing:
+                raise failing.pop()
+            return self.listener.accept()
+
+        def __getattr__(self, name):
+            return getattr(self.listener, name)
+
+    gate._listener = Listener(gate._listener)
+    # The accept that is under way is of the listener itself.
+    for _ in range(5):
+        assert said(gate, b"get / http/1.1\r\n\r\n", 3)[:3] == b"GET"
+    assert not failing
+
+
 def test_more_clients_than_there_is_room_for_are_told_and_room_comes_back(echo):
     gate, _, _ = echo
     clients = [socket.create_connection(("127.0.0.1", gate.port), 60) for _ in range(MAX_CLIENTS)]
