@@ -125,6 +125,7 @@ class Ending:
     """
 
     def __init__(self) -> None:
+        self._early, self._lock = True, threading.Lock()
         self._asked = threading.Event()
         self._first: float | None = None
         self._wakes: list[Callable[[], object]] = []
@@ -138,6 +139,14 @@ class Ending:
                 signal.signal(number, self._hear)
         signal.set_wakeup_fd(sender.detach(), warn_on_full_buffer=False)
         threading.Thread(target=self._wait, args=(receiver,), name="signals", daemon=True).start()
+
+    def begin(self) -> None:
+        """From here on there is something to take down; before, a signal ends the process at once, with status 0.
+
+        What comes before, importing, takes seconds, and on a busy machine many.
+        """
+        with self._lock:
+            self._early = False
 
     @property
     def wanted(self) -> bool:
@@ -160,7 +169,10 @@ class Ending:
             wake()
 
     def _ask(self) -> None:
-        self._asked.set()
+        with self._lock:
+            if self._early:
+                end_at_once(0)
+            self._asked.set()
         for wake in tuple(self._wakes):
             wake()
 

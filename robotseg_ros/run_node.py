@@ -66,8 +66,8 @@ def run(name: str) -> int:
     try:
         try:
             # Ours stay: rclpy's raise KeyboardInterrupt in the middle of rclpy.
+            ending.begin()
             rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-            ending.check()
             node = getattr(importlib.import_module(module), kind)()
         # Whatever a parameter file or the file of the zones holds: one line, which names what is wrong.
         except Exception as error:

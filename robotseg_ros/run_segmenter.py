@@ -43,8 +43,8 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
     try:
         try:
             # Ours stay: rclpy's raise KeyboardInterrupt in the middle of rclpy.
+            ending.begin()
             rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-            ending.check()
             segmenter = Segmenter(load_model, give_up=ending.check)
         # Whatever a parameter file holds: one line, which names what is wrong.
         except Exception as error:

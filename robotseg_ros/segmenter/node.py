@@ -11,6 +11,7 @@ from typing import Any
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.validate_topic_name import validate_topic_name
 
+from robotseg_ros.common.camera_log import cut
 from robotseg_ros.common.executor import answer_states
 from robotseg_ros.common.model import Model, ModelLoader, load_robotseg
 from robotseg_ros.common.qos import Topics
@@ -251,6 +252,7 @@ class Segmenter(LifecycleNode):
         try:
             return transition()
         except Exception as error:
-            self.get_logger().error(f"cannot {name}: {type(error).__name__}: {error}")
+            # A file of weights may have named things that are in there.
+            self.get_logger().error(f"cannot {name}: {type(error).__name__}: {cut(str(error), 2000)}")
             undo()
             return TransitionCallbackReturn.FAILURE

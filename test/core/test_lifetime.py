@@ -84,6 +84,7 @@ ASKED = """
 import signal, sys, threading, time
 from robotseg_core.lifetime import SAME_S, Ending
 ending, woken = Ending(), threading.Event()
+ending.begin()
 ending.wakes(woken.set)
 print("up", flush=True)
 while not ending.wanted:
@@ -120,6 +121,19 @@ def test_who_cannot_be_interrupted_is_asked_to_end(number):
     for _ in range(3):
         process.send_signal(number)
     assert process.stdout.read() == "asked\ngiven up\n" and process.wait(60) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_who_has_not_begun_ends_at_once_whatever_it_is_in(number):
+    code = (
+        "import time; from robotseg_core.lifetime import Ending; ending = Ending(); print('up', flush=True)\n"
+        "try: time.sleep(600)\n"
+        "finally: print('not this way', flush=True)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "up\n"
+    process.send_signal(number)
+    assert process.stdout.read() == "" and process.wait(60) == 0
 
 
 def test_a_second_ctrl_c_breaks_off_who_was_asked():

@@ -21,7 +21,7 @@ from typing import Any
 
 import cv2
 
-from robotseg_ros.tools.soaking.rows import ROW_S, START_TIMEOUT_S, Row, look_at
+from robotseg_ros.tools.soaking.rows import LEAST_ROWS, ROW_S, START_TIMEOUT_S, Row, look_at
 
 CAMERAS = ("left", "right", "wrist")
 COMPRESSED = "wrist"
@@ -231,8 +231,12 @@ _WRONG_HINTS: tuple[Callable[[Any], None], ...] = (
 )
 
 
-def soak_cell(seconds: float, width: int, height: int, table: Path) -> tuple[list[Row], list[str]]:
+def soak_cell(
+    seconds: float, width: int, height: int, table: Path, least_rows: int = LEAST_ROWS
+) -> tuple[list[Row], list[str]]:
     """Run the node for some time, or until a signal; rows of the table, and what was wrong.
+
+    Where the machine is so slow that the table has fewer than ``least_rows`` by then, it goes on until it has them.
 
     Raises:
         RuntimeError: the node ended, did not start, or fell silent.
@@ -267,7 +271,7 @@ def soak_cell(seconds: float, width: int, height: int, table: Path) -> tuple[lis
             writer = csv.writer(file)
             writer.writerow(field.name for field in dataclasses.fields(Row))
             before = dict(cell.answered)
-            while (now := time.monotonic()) - began < seconds:
+            while (now := time.monotonic()) - began < seconds or len(rows) < least_rows:
                 for camera, when in due.items():
                     if now >= when:
                         cell.shoot(camera)

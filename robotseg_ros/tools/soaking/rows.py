@@ -19,6 +19,8 @@ MAX_GROWTH = 200.0
 """Bytes of memory a frame: less than what a single forgotten object takes."""
 NOISE_MIB = 4.0
 """Growth up to this is not judged, however steep: short runs have little but noise."""
+LEAST_ROWS = 4
+"""To see a slope."""
 START_TIMEOUT_S = 180.0
 
 
@@ -66,7 +68,7 @@ def judge(rows: list[Row], *, visited: bool = False) -> tuple[float, list[str]]:
     """
     kept = rows[int(len(rows) * WARM_UP) :]
     if len(kept) < 3:
-        return float("nan"), [f"only {len(rows)} rows of {ROW_FRAMES} frames, at least 4 are needed to see a slope"]
+        return float("nan"), [f"only {len(rows)} rows, at least {LEAST_ROWS} are needed to see a slope"]
     frames = np.array([row.frames for row in kept], float)
     slope = float(np.polyfit(frames, [row.rss_mib for row in kept], 1)[0])
     growth, a_frame = slope * (frames[-1] - frames[0]), slope * 2**20

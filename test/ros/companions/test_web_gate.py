@@ -77,6 +77,29 @@ def test_the_server_behind_the_gate_is_on_an_address_that_nobody_guesses(context
         running.close()
 
 
+def test_pictures_that_would_fill_the_memory_of_slow_viewers_are_refused(context, monkeypatch, capfd):
+    from robotseg_ros.companions import viewer
+
+    monkeypatch.setattr(viewer, "MAX_PICTURE", 100)
+    running, peer = Running(context, Viewer, port=0), Peer(context)
+    looker = Looker(running.node.port, {"/robotseg/overlay"})
+    try:
+        overlay = peer.advertise(Image, "/robotseg/overlay")
+
+        def refused():
+            overlay.publish(Image(header=header(5), width=101, height=1, step=101, encoding="mono8", data=bytes(101)))
+            time.sleep(0.05)
+            return running.node._inputs.refused
+
+        wait_until(refused, "the refusal of a large picture")
+        assert "101 x 1 has 101 bytes, at most 100 are passed on" in capfd.readouterr().err
+        assert not looker.heard["/robotseg/overlay"]
+    finally:
+        looker.close()
+        peer.close()
+        running.close()
+
+
 def test_messages_that_foxglove_cannot_hold_end_nothing(context):
     running, peer = Running(context, Viewer, port=0), Peer(context)
     looker = Looker(running.node.port, {"/robotseg/overlay", "/robotseg/parts"})
