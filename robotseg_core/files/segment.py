@@ -17,6 +17,7 @@ from robotseg_core.files.frames import FrameError, Frames, open_frames
 from robotseg_core.files.mask_files import FOLDERS, write_png
 from robotseg_core.files.overlay import contact_sheet, overlay
 from robotseg_core.model_arguments import add_model_arguments, load_model
+from robotseg_core.storage.shown import shown
 from robotseg_core.stream.stream import Stream
 from robotseg_core.types import ModelFault, PartMasks
 
@@ -58,7 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     if frames.count is not None and read < frames.count and source.is_file():
         print(f"{source} says it has {frames.count} frames, {read} could be decoded", file=sys.stderr)
     if writer.unreadable:
-        print(f"not readable, masks of the frame before them: {', '.join(writer.unreadable)}", file=sys.stderr)
+        listed = shown(", ".join(writer.unreadable))
+        print(f"not readable, masks of the frame before them: {listed}", file=sys.stderr)
     if writer.failed:
         first = writer.failed[0]
         print(f"{len(writer.failed)} frames have no masks, the model failed; the first: {first}", file=sys.stderr)

@@ -18,6 +18,7 @@ from mcap.records import Attachment, Metadata
 from tqdm import tqdm
 
 from robotseg_core.model_arguments import add_model_arguments, load_model
+from robotseg_core.storage.shown import shown
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.stream.stream import Stream
 from robotseg_core.types import PARTS, ModelFault
@@ -83,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         (made / f"{made.name}.mcap" if out.suffix == ".mcap" else made).rename(out)
     print(f"{copier.segmented} images of {camera.name} -> {out}")
     for line in copier.said():
-        print(line, file=sys.stderr)
+        print(shown(line), file=sys.stderr)
     return 1 if copier.said() else 0
 
 

@@ -19,6 +19,7 @@ LIVE = {"max_age", "stale_after", "mask_policy", "mask_margin", "masked_image", 
 READ_ONLY = {
     *("cameras", "camera", "camera_info", "click_topic", "transport", "preset", "device", "backend", "weights"),
     *("image_size", "precision", "memory_frames", "encoder_batch", "replay", "autostart", "vision_msgs"),
+    "jpeg_without_end",
 }
 STANDARD = ("use_sim_time", "start_type_description_service")
 
