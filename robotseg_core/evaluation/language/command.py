@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from robotseg_core.evaluation.language.referring import RequestScore, score_request, summarise
+from robotseg_core.files.pictures import read_rgb
 from robotseg_core.instruct.policies import add_policy_arguments, make_policy
 from robotseg_core.instruct.prompt_set import Answer, Instance, Policy, PromptSet, View
 from robotseg_core.instruct.request import Request
@@ -59,8 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
         requests = list(
             requests_of_set(arguments.root, seed=arguments.seed, each=arguments.each, frames=arguments.frames)
         )
-    policy = make_policy(arguments)
     robotseg = load_model(arguments)
+    policy = make_policy(arguments, robotseg)
     scores = measure(robotseg, policy, arguments.root, requests)
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_requests(arguments.out / "requests.jsonl", requests)
@@ -106,15 +107,16 @@ def measure(
     with tqdm(total=len(requests), desc="requests") as bar:
         for (video, frame), group in itertools.groupby(requests, key=lambda r: (r.video, r.frame)):
             ids = read_ids(root, video, frame)
-            rgb = _read(root / "image" / video / f"{frame:05d}.jpg")
+            rgb = read_rgb(root / "image" / video / f"{frame:05d}.jpg")
             (encoded,) = robotseg.encode_frames([rgb])
             parts = robotseg.stream().step_encoded(encoded.again())
+            view = View(rgb, parts, policy.look(encoded, parts))
             for one in group:
                 truth = np.isin(ids, one.target)
                 category = PromptSet(Answer.FOUND, (Instance((0, 0, 1, 1), mask=parts[one.kind].mask > 0),))
                 answers = {
                     CATEGORY: category,
-                    policy.name: policy.answer(Request.of(one.text), View(rgb, parts)),
+                    policy.name: policy.answer(Request.of(one.text), view),
                     CEILING: _true_box(truth, one.kind),
                 }
                 for name, answer in answers.items():
@@ -147,10 +149,3 @@ def _true_box(truth: NDArray[np.bool_], kind: str) -> PromptSet:
     row, column = np.unravel_index(int(depth.argmax()), depth.shape)
     box = (float(x), float(y), float(x + max(w - 1, 1)), float(y + max(h - 1, 1)))
     return PromptSet(Answer.FOUND, (Instance(box, ((float(column), float(row)),), (1,)),), part=kind)
-
-
-def _read(path: Path) -> NDArray[np.uint8]:
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if bgr is None:
-        raise ValueError(f"{path} cannot be read as an image")
-    return np.ascontiguousarray(bgr[..., ::-1], dtype=np.uint8)

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames that a policy is trained on, from rendered sets and from labelled real frames, into the cache.
+
+Mirrored frames double a set: what is left is right then, in the picture and in what is asked of it, since questions
+are made of the mirrored map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from robotseg_core.files.pictures import read_rgb
+from robotseg_core.instruct.candidates import pieces
+from robotseg_core.stream.robotseg import RobotSeg
+from robotseg_core.synth.instances.files import read_ids, read_ids_meta
+from robotseg_core.synth.requests.generate import complete_videos
+from robotseg_core.synth.requests.programs import Asked, asked_of
+from robotseg_core.synth.requests.scene import Entity, FrameScene, frame_scene
+from robotseg_core.train.language.cache import cache_frame, model_key, save_cached
+
+PARTS_DIRS = {"arm": "000", "gripper": "001", "robot": "002"}
+"""Folders of a labelled real set."""
+
+
+@dataclass(frozen=True, eq=False)
+class SourceFrame:
+    """A frame [H, W, 3] with its map of instances [H, W] and what may be asked of it."""
+
+    name: str
+    rgb: NDArray[np.uint8]
+    ids: NDArray[np.uint16]
+    asked: tuple[Asked, ...]
+
+
+def rendered_frame(root: Path, video: str, index: int, *, mirrored: bool = False) -> SourceFrame:
+    """One frame of a set of `robotseg synth`.
+
+    Raises:
+        ValueError: frame or map cannot be read.
+    """
+    rgb, ids = read_rgb(root / "image" / video / f"{index:05d}.jpg"), read_ids(root, video, index)
+    if mirrored:
+        rgb, ids = np.ascontiguousarray(rgb[:, ::-1]), np.ascontiguousarray(ids[:, ::-1])
+    scene = frame_scene(read_ids_meta(root, video), index, ids)
+    name = f"{video}-{index:05d}{'-m' if mirrored else ''}"
+    return SourceFrame(name, rgb, ids, tuple(asked_of(scene, ids)))
+
+
+def labelled_scene(masks: dict[str, NDArray[np.bool_]]) -> tuple[FrameScene, NDArray[np.uint16]]:
+    """A scene of three masks [H, W] without instances: separate pieces stand for separate robots, arms, grippers.
+
+    Pieces of arms and grippers are leaves, a robot has those that lie in its piece.
+    """
+    height, width = masks["robot"].shape
+    ids = np.zeros((height, width), np.uint16)
+    found: dict[str, list[Entity]] = {}
+    for kind in ("arm", "gripper"):
+        found[kind] = []
+        for number, piece in enumerate(pieces(masks[kind])):
+            leaf = int(ids.max()) + 1
+            ids[piece.mask] = leaf
+            centre = (piece.centre[0] / width, piece.centre[1] / height)
+            found[kind].append(Entity(kind, number, "", (leaf,), piece.area, centre, ()))
+    robots = []
+    for number, piece in enumerate(pieces(masks["robot"])):
+        leaves = tuple(int(i) for i in np.unique(ids[piece.mask]) if i)
+        if leaves:
+            centre = (piece.centre[0] / width, piece.centre[1] / height)
+            robots.append(Entity("robot", number, "", leaves, piece.area, centre, ()))
+    order = {kind: tuple(sorted(group, key=lambda e: e.centre)) for kind, group in found.items()}
+    ordered = tuple(sorted(robots, key=lambda e: e.centre))
+    return FrameScene(ordered, order["arm"], order["gripper"], (), frozenset()), ids
+
+
+REAL_FAMILIES = ("part", "whole", "side", "absence", "exclusion", "ambiguity")
+"""What separate pieces of masks can answer; which arm carries which gripper, colours and states they cannot."""
+
+
+def labelled_frames(root: Path) -> Iterator[tuple[str, Path, dict[str, Path]]]:
+    """Name, picture and masks of each labelled frame of a real set."""
+    for path in sorted((root / "image").glob("*/*.jpg")):
+        masks = {
+            part: root / "mask_gt" / path.parent.name / number / f"{path.stem}.png"
+            for part, number in PARTS_DIRS.items()
+        }
+        if masks["robot"].is_file():
+            yield f"{path.parent.name}-{path.stem}", path, masks
+
+
+def labelled_frame(name: str, picture: Path, files: dict[str, Path], *, mirrored: bool = False) -> SourceFrame:
+    """One labelled real frame."""
+    rgb = read_rgb(picture)
+    masks = {}
+    for part, path in files.items():
+        found = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
+        masks[part] = np.zeros(rgb.shape[:2], bool) if found is None else found > 127
+    if mirrored:
+        rgb = np.ascontiguousarray(rgb[:, ::-1])
+        masks = {part: np.ascontiguousarray(mask[:, ::-1]) for part, mask in masks.items()}
+    scene, ids = labelled_scene(masks)
+    asked = tuple(one for one in asked_of(scene, ids) if one.family in REAL_FAMILIES and one.phrasing != "attribute")
+    return SourceFrame(f"{name}{'-m' if mirrored else ''}", rgb, ids, asked)
+
+
+def cache_set(
+    robotseg: RobotSeg, cache: Path, name: str, root: Path, *, frames: int, mirrored: bool, kind: str = "rendered"
+) -> Path:
+    """Put a set into the cache; what is there already is left.  Returns its folder.
+
+    Args:
+        cache: folder of caches.
+        name: of the set.
+        root: of the set.
+        frames: of a rendered video, spread evenly.
+        mirrored: each frame once more, mirrored.
+        kind: ``rendered``, ``labelled`` (real frames with masks) or ``bare`` (pictures without a robot).
+
+    Raises:
+        ValueError: unknown kind, or a file that cannot be read.
+    """
+    folder = cache / model_key(robotseg) / name
+    ways = (False, True) if mirrored else (False,)
+    jobs: list[tuple[str, object]] = []
+    if kind == "rendered":
+        for video in complete_videos(root):
+            count = len(read_ids_meta(root, video).frames)
+            for index in sorted({round(k * (count - 1) / max(1, frames - 1)) for k in range(frames)}):
+                jobs.append((f"{video}-{index:05d}", (video, index)))
+    elif kind == "labelled":
+        jobs = [(frame, (frame, picture, masks)) for frame, picture, masks in labelled_frames(root)]
+    elif kind == "bare":
+        jobs = [(f"{p.parent.name}-{p.stem}", (f"{p.parent.name}-{p.stem}", p, {"robot": Path("-"), "arm": Path("-"),
+                 "gripper": Path("-")})) for p in sorted(root.glob("*/*.jpg"))]  # fmt: skip
+    else:
+        raise ValueError(f"kind is {kind!r}, must be rendered, labelled or bare")
+    for stem, job in tqdm(jobs, desc=f"cache {name}", unit="frame"):
+        for way in ways:
+            if (folder / f"{stem}{'-m' if way else ''}.safetensors").is_file():
+                continue
+            if kind == "rendered":
+                source = rendered_frame(root, *job, mirrored=way)  # type: ignore[misc]
+            else:
+                source = labelled_frame(*job, mirrored=way)  # type: ignore[misc]
+            save_cached(folder, cache_frame(robotseg, source.name, source.rgb, source.ids, source.asked))
+    return folder
