@@ -7,26 +7,26 @@ are made of the mirrored map.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from robotseg_core.files.pictures import read_rgb
-from robotseg_core.instruct.candidates import pieces
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.synth.instances.files import read_ids, read_ids_meta
 from robotseg_core.synth.requests.generate import complete_videos
+from robotseg_core.synth.requests.labelled import (
+    labelled_asked,
+    labelled_frames,
+    labelled_scene,
+    read_labelled,
+)
 from robotseg_core.synth.requests.programs import Asked, asked_of
-from robotseg_core.synth.requests.scene import Entity, FrameScene, frame_scene
+from robotseg_core.synth.requests.scene import frame_scene
 from robotseg_core.train.language.cache import cache_frame, model_key, save_cached
-
-PARTS_DIRS = {"arm": "000", "gripper": "001", "robot": "002"}
-"""Folders of a labelled real set."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,60 +53,14 @@ def rendered_frame(root: Path, video: str, index: int, *, mirrored: bool = False
     return SourceFrame(name, rgb, ids, tuple(asked_of(scene, ids)))
 
 
-def labelled_scene(masks: dict[str, NDArray[np.bool_]]) -> tuple[FrameScene, NDArray[np.uint16]]:
-    """A scene of three masks [H, W] without instances: separate pieces stand for separate robots, arms, grippers.
-
-    Pieces of arms and grippers are leaves, a robot has those that lie in its piece.
-    """
-    height, width = masks["robot"].shape
-    ids = np.zeros((height, width), np.uint16)
-    found: dict[str, list[Entity]] = {}
-    for kind in ("arm", "gripper"):
-        found[kind] = []
-        for number, piece in enumerate(pieces(masks[kind])):
-            leaf = int(ids.max()) + 1
-            ids[piece.mask] = leaf
-            centre = (piece.centre[0] / width, piece.centre[1] / height)
-            found[kind].append(Entity(kind, number, "", (leaf,), piece.area, centre, ()))
-    robots = []
-    for number, piece in enumerate(pieces(masks["robot"])):
-        leaves = tuple(int(i) for i in np.unique(ids[piece.mask]) if i)
-        if leaves:
-            centre = (piece.centre[0] / width, piece.centre[1] / height)
-            robots.append(Entity("robot", number, "", leaves, piece.area, centre, ()))
-    order = {kind: tuple(sorted(group, key=lambda e: e.centre)) for kind, group in found.items()}
-    ordered = tuple(sorted(robots, key=lambda e: e.centre))
-    return FrameScene(ordered, order["arm"], order["gripper"], (), frozenset()), ids
-
-
-REAL_FAMILIES = ("part", "whole", "side", "absence", "exclusion", "ambiguity")
-"""What separate pieces of masks can answer; which arm carries which gripper, colours and states they cannot."""
-
-
-def labelled_frames(root: Path) -> Iterator[tuple[str, Path, dict[str, Path]]]:
-    """Name, picture and masks of each labelled frame of a real set."""
-    for path in sorted((root / "image").glob("*/*.jpg")):
-        masks = {
-            part: root / "mask_gt" / path.parent.name / number / f"{path.stem}.png"
-            for part, number in PARTS_DIRS.items()
-        }
-        if masks["robot"].is_file():
-            yield f"{path.parent.name}-{path.stem}", path, masks
-
-
 def labelled_frame(name: str, picture: Path, files: dict[str, Path], *, mirrored: bool = False) -> SourceFrame:
-    """One labelled real frame."""
-    rgb = read_rgb(picture)
-    masks = {}
-    for part, path in files.items():
-        found = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
-        masks[part] = np.zeros(rgb.shape[:2], bool) if found is None else found > 127
+    """One labelled real frame; a mask whose file is not there is empty."""
+    rgb, masks = read_labelled(picture, files)
     if mirrored:
         rgb = np.ascontiguousarray(rgb[:, ::-1])
         masks = {part: np.ascontiguousarray(mask[:, ::-1]) for part, mask in masks.items()}
     scene, ids = labelled_scene(masks)
-    asked = tuple(one for one in asked_of(scene, ids) if one.family in REAL_FAMILIES and one.phrasing != "attribute")
-    return SourceFrame(f"{name}{'-m' if mirrored else ''}", rgb, ids, asked)
+    return SourceFrame(f"{name}{'-m' if mirrored else ''}", rgb, ids, tuple(labelled_asked(scene, ids)))
 
 
 def cache_set(
