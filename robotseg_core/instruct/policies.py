@@ -67,20 +67,20 @@ def small_weights() -> Path | None:
 
 
 def default_policy(robotseg: Any) -> Policy:
-    """Small where its weights are and were trained on this model's, else rules, and a warning that says why.
+    """Small where its weights are whole and were trained on this model's, else rules, and a warning that says why.
 
     A model that is no :class:`~robotseg_core.stream.robotseg.RobotSeg` has no features to be read: rules.
     """
     path = small_weights()
     if path is None:
         return RulesPolicy()
-    from robotseg_core.instruct.small.policy import OtherWeights, SmallPolicy
+    from robotseg_core.instruct.small.policy import SmallPolicy
     from robotseg_core.stream.robotseg import RobotSeg
 
     if not isinstance(robotseg, RobotSeg):
         return RulesPolicy()
     try:
         return SmallPolicy.load(path, robotseg)
-    except (OtherWeights, OSError) as error:
+    except (ValueError, OSError) as error:
         log.warning("%s; requests are read by the rules", error)
         return RulesPolicy()

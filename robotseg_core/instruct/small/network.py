@@ -25,14 +25,12 @@ class NetworkConfig:
     Attributes:
         features: channels of the frozen encoder's stride-16 map.
         words: entries of the vocabulary, the unknown word's included.
-        sentence: width of a sentence encoder's word vectors that take the place of own words; 0: own words.
         width, heads: of all layers.
         frame_layers, joint_layers, decoder_layers: how many.
     """
 
     features: int = 128
     words: int = 512
-    sentence: int = 0
     width: int = 192
     heads: int = 6
     frame_layers: int = 2
@@ -157,11 +155,8 @@ class SmallNetwork(nn.Module):
         d, heads = config.width, config.heads
         self.cell = nn.Linear(4 * (config.features + CELL_EXTRA), d)
         self.frame = nn.ModuleList(EncoderLayer(d, heads) for _ in range(config.frame_layers))
-        if config.sentence:
-            self.sentence = nn.Linear(config.sentence, d)
-        else:
-            self.word = nn.Embedding(config.words, d)
-            self.gram = nn.EmbeddingBag(BUCKETS, d, mode="mean")
+        self.word = nn.Embedding(config.words, d)
+        self.gram = nn.EmbeddingBag(BUCKETS, d, mode="mean")
         self.order = nn.Embedding(2 * MAX_WORDS, d)
         self.joint = nn.ModuleList(JointLayer(d, heads) for _ in range(config.joint_layers))
         self.joint_norm = nn.LayerNorm(d)
@@ -176,9 +171,8 @@ class SmallNetwork(nn.Module):
         self.register_buffer("code", _positions(d), persistent=False)
         for embedding in (self.order, self.token, self.place, self.step):
             nn.init.normal_(embedding.weight, std=0.02)
-        if not config.sentence:
-            nn.init.normal_(self.word.weight, std=0.05)
-            nn.init.normal_(self.gram.weight, std=0.1)
+        nn.init.normal_(self.word.weight, std=0.05)
+        nn.init.normal_(self.gram.weight, std=0.1)
 
     # ------------------------------------------------------------------------------------ scene
     def frames(self, inputs: FrameInputs) -> Tensor:

@@ -26,8 +26,11 @@ from robotseg_core.instruct.small.tokens import GRID, read_answer, to_prompt_set
 from robotseg_core.stream.frame_state import EncodedFrame
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import PartMasks
+from robotseg_core.weights.files import expected_sha256, sha256_of
 
 FORMAT = "robotseg small policy 1"
+MAX_SIZE = 4096
+"""Of any size in a file: a forged one could ask for all memory."""
 
 
 class OtherWeights(ValueError):
@@ -71,9 +74,13 @@ def load_policy(path: Path) -> SmallWeights:
     """Read a policy.
 
     Raises:
-        ValueError: it is no file of a small policy, or of another version of it.
+        ValueError: it is no file of a small policy, or of another version of it, or not the one that ``SHA256SUMS``
+            beside it names.
         OSError: it cannot be read.
     """
+    expected = expected_sha256(path)
+    if expected is not None and sha256_of(path) != expected:
+        raise ValueError(f"{path} is not the file that SHA256SUMS names: its hash is {sha256_of(path)[:12]}")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -85,12 +92,17 @@ def load_policy(path: Path) -> SmallWeights:
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path} says it is {metadata.get('format')!r}, this program reads {FORMAT!r}")
     try:
-        network = SmallNetwork(NetworkConfig(**json.loads(metadata["network"])))
+        sizes = json.loads(metadata["network"])
+        if not all(type(size) is int and 1 <= size <= MAX_SIZE for size in sizes.values()):
+            raise ValueError(f"sizes are {sizes}, must be 1 to {MAX_SIZE}")
+        network = SmallNetwork(NetworkConfig(**sizes))
         network.load_state_dict(state)
+        if not all(bool(value.isfinite().all()) for value in state.values()):
+            raise ValueError("a weight is not finite")
         words = metadata["words"].split(" ")
         vocabulary = {word: i for i, word in enumerate(words, 1)}
         return SmallWeights(network.eval(), vocabulary, tuple(metadata["bases"].split()), metadata.get("note", ""))
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
 
 

@@ -15,7 +15,14 @@ from robotseg_core.instruct.prompt_set import Answer, View
 from robotseg_core.instruct.request import Request
 from robotseg_core.instruct.small import tokens as tk
 from robotseg_core.instruct.small.network import NetworkConfig, SmallNetwork
-from robotseg_core.instruct.small.policy import OtherWeights, SmallPolicy, SmallWeights, load_policy, save_policy
+from robotseg_core.instruct.small.policy import (
+    FORMAT,
+    OtherWeights,
+    SmallPolicy,
+    SmallWeights,
+    load_policy,
+    save_policy,
+)
 from robotseg_core.synth.requests.phrasings import FAMILIES, HELD_OUT_COMPOSITIONS, NOUNS
 from robotseg_core.train.language.cache import load_cached, model_key
 from robotseg_core.train.language.frames import cache_set, rendered_frame
@@ -264,6 +271,25 @@ def test_a_damaged_policy_is_named(file, tmp_path):
         load_policy(bad)
     from safetensors.torch import save_file
 
-    save_file({"x": torch.zeros(1)}, bad, metadata={"format": "other"})
-    with pytest.raises(ValueError, match="says it is 'other'"):
-        load_policy(bad)
+    good = {"format": FORMAT, "network": '{"width": 24}', "words": "the", "bases": BASE}
+    for change, words in (
+        ({"format": "other"}, "says it is 'other'"),
+        ({"network": '{"width": 1000000}'}, "must be 1 to 4096"),
+        ({"network": "[]"}, "is damaged"),
+        ({}, "is damaged: Error"),
+    ):
+        save_file({"x": torch.zeros(1)}, bad, metadata={**good, **change})
+        with pytest.raises(ValueError, match=words):
+            load_policy(bad)
+    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  p.safetensors\n")
+    with pytest.raises(ValueError, match="is not the file that SHA256SUMS names"):
+        load_policy(file)
+
+
+def test_a_damaged_policy_leaves_the_rules(robotseg, tmp_path, monkeypatch, caplog):
+    from robotseg_core.instruct import policies
+
+    (tmp_path / "p.safetensors").write_bytes(b"nonsense")
+    monkeypatch.setattr(policies, "small_weights", lambda: tmp_path / "p.safetensors")
+    assert policies.default_policy(robotseg).name == "rules"
+    assert "is no safetensors file" in caplog.text
