@@ -224,9 +224,8 @@ class Segmenter(LifecycleNode):
             self.live,
             replay=replay,
             name=options.name,
-            instructions=Instructions(self._model),
-            unfinished_jpeg=self.options.jpeg_without_end,
             instructions=Instructions(self._model, self._policy),
+            unfinished_jpeg=self.options.jpeg_without_end,
         )
         depth = DepthImages(REPLAY_PATIENCE_S if replay else LIVE_PATIENCE_S)
         limits = self._settings.limits
