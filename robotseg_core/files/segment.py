@@ -19,6 +19,7 @@ from robotseg_core.files.overlay import contact_sheet, overlay
 from robotseg_core.masks.nearest import Nearest, parse_region
 from robotseg_core.masks.soft import robot_probability
 from robotseg_core.model_arguments import add_hygiene_argument, add_model_arguments, load_model
+from robotseg_core.storage.shown import shown
 from robotseg_core.stream.stream import Stream
 from robotseg_core.types import ModelFault, PartMasks
 
@@ -82,7 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
     if frames.count is not None and read < frames.count and source.is_file():
         print(f"{source} says it has {frames.count} frames, {read} could be decoded", file=sys.stderr)
     if writer.unreadable:
-        print(f"not readable, masks of the frame before them: {', '.join(writer.unreadable)}", file=sys.stderr)
+        listed = shown(", ".join(writer.unreadable))
+        print(f"not readable, masks of the frame before them: {listed}", file=sys.stderr)
     if writer.failed:
         first = writer.failed[0]
         print(f"{len(writer.failed)} frames have no masks, the model failed; the first: {first}", file=sys.stderr)
