@@ -34,11 +34,17 @@ COMMANDS = {
         "robotseg_core.train.hinted.run",
         "train with hints and memory, from packed pictures, for a given time",
     ),
+    "average": ("robotseg_core.weights.average", "the weighted mean of weight files of one architecture"),
+    "train-policy": ("robotseg_core.train.language.command", "train the small policy that reads requests in words"),
     "finetune": ("robotseg_core.train.finetune", "adapt a model to videos of your own robot"),
     "label": ("robotseg_core.train.label_efficient.self_labels", "turn videos without labels into training videos"),
     "ablate": ("robotseg_core.train.ablation", "what label-efficient training and its terms are worth"),
     "eval-hints": ("robotseg_core.evaluation.hints.command", "what a model does with hints, and its memory's worth"),
     "eval-language": ("robotseg_core.evaluation.language.command", "masks for requests in words on rendered scenes"),
+    "eval-public": (
+        "robotseg_core.evaluation.language.public.command",
+        "masks for requests on published sets: RefCOCO, ReasonSeg, COD10K, CAMO, DUTS, DIS5K",
+    ),
     "eval": ("robotseg_core.evaluation.command", "J&F and robustness of masks against ground truth in VRS layout"),
 }
 """Commands with ``add_arguments`` and ``run``; modules are imported only when they are used."""

@@ -11,6 +11,8 @@ from typing import Any
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.validate_topic_name import validate_topic_name
 
+from robotseg_core.instruct.policies import default_policy
+from robotseg_core.instruct.prompt_set import Policy
 from robotseg_ros.common.camera_log import cut
 from robotseg_ros.common.executor import answer_states
 from robotseg_ros.common.model import Model, ModelLoader, load_robotseg
@@ -20,6 +22,8 @@ from robotseg_ros.segmenter.diagnostics import Diagnostics
 from robotseg_ros.segmenter.encoder_batch import EncoderBatch
 from robotseg_ros.segmenter.inference import Inference
 from robotseg_ros.segmenter.instruct.instructions import Instructions
+from robotseg_ros.segmenter.nearest.depth_images import LIVE_PATIENCE_S, REPLAY_PATIENCE_S, DepthImages
+from robotseg_ros.segmenter.nearest.limits import Restriction
 from robotseg_ros.segmenter.parameters import CameraOptions, LiveOptions, Parameters, SegmenterOptions
 from robotseg_ros.segmenter.publishers import Publishers
 from robotseg_ros.segmenter.vision_messages import VisionMessages
@@ -62,6 +66,7 @@ class Segmenter(LifecycleNode):
         self._topics = Topics(self)
         self._load_model, self._give_up = load_model, give_up
         self._model: Model | None = None
+        self._policy: Policy | None = None
         self._outputs: list[Publishers] = []
         self._diagnostics: Diagnostics | None = None
         self._worker: FairWorker | None = None
@@ -95,7 +100,7 @@ class Segmenter(LifecycleNode):
             vision = VisionMessages() if self.options.vision_msgs else None
             started = time.monotonic()
             model = self._load()
-            self._model = model
+            self._model, self._policy = model, default_policy(model)
             for camera in self.options.cameras:
                 self._outputs.append(
                     Publishers(self, self._topics, camera, model, replay=self.options.replay, vision=vision)
@@ -104,7 +109,8 @@ class Segmenter(LifecycleNode):
             self._watch = Watch(self._look, WATCH_PERIOD_S, "watch")
             self.get_logger().info(
                 f"{model.preset} on {model.device}, encoder on {model.backend}, weights {model.source} "
-                f"(SHA-256 {model.sha256}), ready after {time.monotonic() - started:.1f} s"
+                f"(SHA-256 {model.sha256}), requests read by {self._policy.name}, "
+                f"ready after {time.monotonic() - started:.1f} s"
             )
             return TransitionCallbackReturn.SUCCESS
 
@@ -218,9 +224,12 @@ class Segmenter(LifecycleNode):
             self.live,
             replay=replay,
             name=options.name,
-            instructions=Instructions(self._model),
+            instructions=Instructions(self._model, self._policy),
             unfinished_jpeg=self.options.jpeg_without_end,
         )
+        depth = DepthImages(REPLAY_PATIENCE_S if replay else LIVE_PATIENCE_S)
+        limits = self._settings.limits
+        inference.restriction = Restriction(lambda: limits.of(options.name), depth, inference.log)
         return Camera(self, self._topics, options, publishers, inference, self._worker, self.live, replay=replay)
 
     def _look(self) -> None:
@@ -242,7 +251,7 @@ class Segmenter(LifecycleNode):
         self._outputs = []
         if self._diagnostics is not None:
             self._diagnostics.destroy()
-        self._diagnostics = self._model = None
+        self._diagnostics = self._model = self._policy = None
         return TransitionCallbackReturn.SUCCESS
 
     def _guarded(

@@ -111,3 +111,22 @@ def load_state(
             }
     del numbers["heads"]
     return dict(numbers)
+
+
+def start_heads(learner: Learner, weights: Path) -> bool:
+    """Take the dense head over from the run whose ``weights`` these are, if it lies beside them -> whether it did.
+
+    A head that begins at random would first drag a trained encoder to itself.
+    """
+    path = weights.with_name("state.json")
+    if not path.exists():
+        return False
+    heads = json.loads(path.read_text()).get("heads", {})
+    own = {k: v for k, v in learner.state_dict().items() if k.startswith("dense_head")}
+    values = {k: torch.tensor(v) for k, v in heads.items()}
+    if {k: v.shape for k, v in values.items()} != {k: v.shape for k, v in own.items()}:
+        return False
+    with torch.no_grad():
+        for name, value in own.items():
+            value.copy_(values[name])
+    return True
