@@ -113,7 +113,7 @@ class Restriction:
     log: CameraLog
     without_depth: int = 0
 
-    def apply(self, stream: Any, stamp: int, height: int, width: int) -> dict[str, Any]:
+    def apply(self, stream: Any, stamp: int, height: int, width: int, frame_id: str) -> dict[str, Any]:
         """Tell a stream what is meant; further arguments of its next step."""
         nearest = self.nearest()
         if not nearest:
@@ -121,11 +121,11 @@ class Restriction:
                 stream.nearest = None
             return {}
         stream.nearest = nearest
-        return {"depth": lambda: self._depth_at(stamp, height, width)} if nearest.max_depth else {}
+        return {"depth": lambda: self._depth_at(stamp, height, width, frame_id)} if nearest.max_depth else {}
 
-    def _depth_at(self, stamp: int, height: int, width: int) -> Any:
+    def _depth_at(self, stamp: int, height: int, width: int, frame_id: str) -> Any:
         try:
-            return self.depth.at(stamp, height, width)
+            return self.depth.at(stamp, height, width, frame_id)
         except NoDepth as error:
             self.without_depth += 1
             self.log.warning(
