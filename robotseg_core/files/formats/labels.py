@@ -120,7 +120,10 @@ def read_labels(path: Path) -> Iterator[tuple[str, NDArray[np.uint8] | None]]:
             good, grey = video.read()
             if not good and frame["valid"]:
                 raise ValueError(f"{path} ends before frame {frame['name']}")
-            labels = np.asarray(grey, np.uint8).reshape(grey.shape[:2]) if good else None
-            yield frame["name"], labels[: said["height"], : said["width"]] if frame["valid"] and good else None
+            if not frame["valid"]:
+                yield frame["name"], None
+                continue
+            labels = np.asarray(grey, np.uint8).reshape(grey.shape[:2])
+            yield frame["name"], labels[: said["height"], : said["width"]]
     finally:
         video.release()

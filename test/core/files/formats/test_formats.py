@@ -16,8 +16,8 @@ from robotseg_core.files.formats.choose import make_writer
 from robotseg_core.files.formats.coco import read_coco
 from robotseg_core.files.formats.labels import LABELS, read_labels
 from robotseg_core.files.formats.rle import decode, encode
-from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.stream.postprocess import part_mask
+from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.stream.stream import Stream
 from robotseg_core.types import PARTS, ModelFault, PartMasks, StageTimes, State
 
