@@ -74,7 +74,7 @@ def curves(title: str, series: dict[str, Sequence[float | None]], *, unit: str =
     legend = "".join(
         f'<tspan fill="{LINE_COLOURS.get(name, "#444")}" dx="10">{html.escape(name)}</tspan>' for name in arrays
     )
-    parts.append(f'<text x="{LEFT + 120}" y="{TOP + 10}" class="legend">{legend if len(arrays) > 1 else ""}</text>')
+    parts.append(f'<text x="{LEFT + 190}" y="{TOP + 10}" class="legend">{legend if len(arrays) > 1 else ""}</text>')
     return _svg("".join(parts), HEIGHT)
 
 

@@ -135,11 +135,14 @@ def _badness(frame: Frame, before: Frame | None) -> list[tuple[str, float, str]]
     if before is not None and before.areas and frame.areas:
         if before.areas["robot"] and not frame.areas["robot"]:
             found.append(("gone", before.areas["robot"], "robot gone since the frame before"))
+        jumps = []
         for part in PARTS:
-            a, b = before.areas.get(part, 0.0), frame.areas.get(part, 0.0)
-            if min(a, b) > 0:
-                jump = abs(a - b) / max(a, b)
-                found.append(("jump", jump, f"{part} {'grows' if b > a else 'shrinks'} by {jump:.0%} in one frame"))
+            old, new = before.areas.get(part, 0.0), frame.areas.get(part, 0.0)
+            if min(old, new) > 0:
+                jumps.append((abs(old - new) / max(old, new), part, "grows" if new > old else "shrinks"))
+        if jumps:
+            jump, part, way = max(jumps)
+            found.append(("jump", jump, f"{part} {way} by {jump:.0%} in one frame"))
     if frame.latency_ms is not None:
         found.append(("slow", frame.latency_ms, f"slow, {frame.latency_ms:.0f} ms"))
     if frame.dropped:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What other programs ask of the messages and files that docs/consumers.md gives them, by the rules of their readers."""
+"""What other programs ask of messages and files that docs/consumers.md gives them, by the rules of their readers."""
 
 import sys
 

@@ -234,7 +234,7 @@ def test_masks_are_smoothed_where_they_are_found(tmp_path, monkeypatch):
     assert said["masks"] == "found" and said["with_robot"] == 11
     assert said["flicker_px"]["smoothed"] < 0.5 * said["flicker_px"]["as_they_are"]
     robots = [read(tmp_path / "out" / "mask_gt" / "clip" / "002" / f"{i:02d}.png") > 0 for i in range(12)]
-    assert robots[6].sum() > 0.8 * robots[5].sum()
+    assert robots[6].sum() > 0.7 * robots[5].sum()
     assert read(tmp_path / "out" / "00.png").shape == still.shape
 
 

@@ -61,7 +61,7 @@ def test_the_page_says_of_every_frame_what_the_stream_said(folder, tmp_path):
             continue
         result = stream.step(rgb)
         assert frames[number][2] == result.state.name
-        share = 100 * result["robot"].area / (60 * 80)
+        share = 100 * (result["robot"].area / (60 * 80))
         score = f"{result['robot'].score:.2f}"
         assert f"robot: {share:.1f} % of the picture, score {score}" in frames[number]
     # Names of files are text, not HTML, and nothing is asked of any network.

@@ -66,7 +66,7 @@ def test_a_recorded_bag_shows_what_the_node_said_then(tmp_path, monkeypatch):
     monkeypatch.setattr(RobotSeg, "load", classmethod(lambda *_, **__: pytest.fail("the model is not needed")))
     frames, text = report(bag, tmp_path / "r.html")
     assert [frame[2] for frame in frames] == ["TRACKING", "TRACKING", "STALE", "FAULT"]
-    share = 100 * result["robot"].area / (60 * 80)
+    share = 100 * (result["robot"].area / (60 * 80))
     assert f"robot: {share:.1f} % of the picture, score {result['robot'].score:.2f}" in frames[0]
     assert "age when published 32.0 ms" in frames[1] and "1 frames lost before it" in frames[1]
     assert "4 answers to 4 images" in text and str(T0 + 2 * STEP_NS) in frames[1][0]
