@@ -104,12 +104,12 @@ def plate(survey: Survey, fill: Fill) -> tuple[Rgb, float]:
         [H, W, 3] uint8, and which share of the pixels that the robot ever covers no frame shows.
     """
     height, width = survey.size
-    made = np.zeros((height, width, 3), np.uint8)
-    hidden = [grown(robot) for _, robot in survey.samples]
+    made, samples = np.zeros((height, width, 3), np.uint8), survey.whole()
+    hidden = [grown(robot) for _, robot in samples]
     never = np.logical_and.reduce(hidden)
     for top in range(0, height, BAND):
         rows = slice(top, top + BAND)
-        seen = np.stack([rgb[rows] for rgb, _ in survey.samples]).astype(np.float32)
+        seen = np.stack([rgb[rows] for rgb, _ in samples]).astype(np.float32)
         seen[np.stack([mask[rows] for mask in hidden])] = np.nan
         # Pixels that are never seen are filled afterwards.
         seen[0][never[rows]] = 0

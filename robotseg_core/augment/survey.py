@@ -19,6 +19,8 @@ SAMPLES = 24
 """Frames that are kept of a video, evenly spread, at most."""
 STILL_PX = 1.0
 """A camera that moves the corners of the picture by less is taken to stand still."""
+HALF = 0.5
+"""A mask of a smaller share of the usual area has missed part of the robot."""
 KEEP_OFF = 9
 """Pixels around a robot that tell nothing of what is behind it: its soft border, its shadow's begin."""
 
@@ -33,6 +35,7 @@ class Survey:
         size: height, width.
         unknown: frames without a mask, because the model failed on them.
         found: frames with a robot.
+        exact: whether the masks were given.
         flicker_px: of the masks as they are; None: cannot be told.
     """
 
@@ -41,6 +44,7 @@ class Survey:
     size: tuple[int, int]
     unknown: int
     found: int
+    exact: bool
     flicker_px: float | None
 
     def colour(self) -> NDArray[np.float32]:
@@ -48,6 +52,17 @@ class Survey:
         seen = [cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[robot] for rgb, robot in self.samples]
         pixels = np.concatenate(seen) if seen else np.zeros((0, 3), np.float32)
         return np.asarray(pixels.mean(0) if len(pixels) else (50, 0, 0), np.float32)
+
+    def whole(self) -> tuple[tuple[Rgb, NDArray[np.bool_]], ...]:
+        """Samples in which the robot was found as a whole, as far as its area tells: half of the usual one at least.
+
+        A frame in which it was missed says that the robot is the background.
+        """
+        areas = np.array([np.count_nonzero(robot) for _, robot in self.samples])
+        if self.exact or not areas.any():
+            return self.samples
+        least = HALF * float(np.median(areas[areas > 0]))
+        return tuple(sample for sample, area in zip(self.samples, areas, strict=True) if area >= least)
 
     def still(self) -> bool:
         """Whether the camera stands still, as far as the background of the samples tells."""
@@ -125,4 +140,4 @@ def survey(
         tell()
     if size is None:
         raise ValueError(f"{clip.name} has no frames")
-    return Survey(masks, tuple(samples), size, unknown, found, flicker.pixels)
+    return Survey(masks, tuple(samples), size, unknown, found, running is None, flicker.pixels)
