@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``robotseg segment``: stream an image, a video or a folder of frames and write its masks in VRS layout."""
+"""``robotseg segment``: stream an image, a video or a folder of frames and write its masks in a format of choice."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from robotseg_core.files.frames import FrameError, Frames, open_frames
-from robotseg_core.files.mask_files import FOLDERS, SOFT, write_png
+from robotseg_core.files.formats.choose import FORMATS, make_writer, outputs_of
+from robotseg_core.files.formats.writer import MaskWriter
+from robotseg_core.files.frames import FrameError, Frames, list_images, open_frames
+from robotseg_core.files.mask_files import write_png
 from robotseg_core.files.overlay import contact_sheet, overlay
 from robotseg_core.masks.nearest import Nearest, parse_region
-from robotseg_core.masks.soft import robot_probability
 from robotseg_core.model_arguments import add_hygiene_argument, add_model_arguments, load_model
 from robotseg_core.storage.shown import shown
 from robotseg_core.stream.stream import Stream
@@ -26,14 +27,20 @@ from robotseg_core.types import ModelFault, PartMasks
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``robotseg segment``."""
-    parser.add_argument("input", help="image, video file, folder of frames (streamed in the order of their names)")
+    parser.add_argument(
+        "input", help="image, video file, folder of frames (streamed in the order of their names), LeRobot data set"
+    )
     parser.add_argument("--out", required=True, type=Path, help="masks go to OUT/<name of input>/000|001|002/*.png")
+    add_format_argument(parser, {**FORMATS, "lerobot": "OUT is a copy of the LeRobot data set INPUT with masks"})
+    parser.add_argument(
+        "--camera", action="append", metavar="KEY", help="of a LeRobot data set, also the end of its name; may repeat"
+    )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace the masks that OUT has of an input of that name"
     )
     parser.add_argument("--no-video", action="store_true", help="do not write the overlay video")
     parser.add_argument(
-        "--soft", action="store_true", help="write how likely each pixel is robot, too: OUT/<name of input>/soft/*.png"
+        "--soft", action="store_true", help="write how likely each pixel is robot, too: --format probability besides"
     )
     parser.add_argument(
         "--region",
@@ -50,8 +57,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_hygiene_argument(parser)
 
 
+def add_format_argument(parser: argparse.ArgumentParser, formats: dict[str, str]) -> None:
+    """``--format``, which may be given several times."""
+    told = "; ".join(f"{name}: {what}" for name, what in formats.items())
+    parser.add_argument("--format", action="append", choices=tuple(formats), help=f"may repeat; {told}")
+
+
 def run(arguments: argparse.Namespace) -> int:
-    """Segment the input; one mask per part for every frame, 0 or 255, of the frame's size and name."""
+    """Segment the input; masks per part for every frame, of the frame's size and name.
+
+    Returns:
+        0, or 1 when frames could not be read or answered; which they are is said on standard error.
+
+    Raises:
+        ValueError: the input cannot be segmented, or not in that format.
+        OSError: files cannot be read or written, or are there already.
+    """
+    formats = list(dict.fromkeys([*(arguments.format or ["png"]), *["probability"] * arguments.soft]))
+    if "lerobot" in formats or (Path(arguments.input) / "meta" / "info.json").is_file():
+        return _run_lerobot(arguments, formats)
+    if arguments.camera:
+        raise ValueError(f"--camera is for LeRobot data sets, {arguments.input} is none")
     frames = open_frames(arguments.input)
     if frames.live:
         raise ValueError(f"{arguments.input} is a camera; `robotseg segment` takes files")
@@ -68,23 +94,29 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"{arguments.depth} is no folder of depth images")
     robotseg = load_model(arguments)
     clear(target)
-    for folder in (*FOLDERS.values(), *[SOFT] * arguments.soft):
-        (target / folder).mkdir(parents=True, exist_ok=True)
+    arguments.out.mkdir(parents=True, exist_ok=True)
     print(robotseg.loaded)
-    writer = _Writer(arguments.out, name, frames, video=not arguments.no_video, soft=arguments.soft)
+    files = {file.stem: file.name for file in list_images(source)} if source.is_dir() else {}
+    writers = [
+        make_writer(kind, arguments.out, name, frames.rate_hz, lambda stem: files.get(stem, stem)) for kind in formats
+    ]
+    writer = _Writer(arguments.out, name, frames, writers, video=not arguments.no_video)
     stream = robotseg.stream()
     stream.nearest = nearest or None
     try:
         _stream(stream, frames, writer, arguments.depth)
+        made = [path for one in writers for path in one.close()]
     finally:
+        for one in writers:
+            one.discard()
         writer.close()
-    print(f"{writer.done} frames -> {target}")
+    print(f"{writer.done} frames -> {', '.join(map(str, made))}")
     read = writer.done + len(writer.unreadable) + len(writer.failed)
     if frames.count is not None and read < frames.count and source.is_file():
         print(f"{source} says it has {frames.count} frames, {read} could be decoded", file=sys.stderr)
     if writer.unreadable:
-        listed = shown(", ".join(writer.unreadable))
-        print(f"not readable, masks of the frame before them: {listed}", file=sys.stderr)
+        stands = "masks of the frame before them" if set(formats) <= {"png", "probability"} else "not known"
+        print(f"not readable, {stands}: {shown(', '.join(writer.unreadable))}", file=sys.stderr)
     if writer.failed:
         first = writer.failed[0]
         print(f"{len(writer.failed)} frames have no masks, the model failed; the first: {first}", file=sys.stderr)
@@ -93,9 +125,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def outputs(target: Path) -> list[Path]:
     """What an input's masks, video and contact sheet are called, those that are there."""
-    masks = [file for folder in (*FOLDERS.values(), SOFT) for file in sorted((target / folder).glob("*.png"))]
     others = [target.with_name(f"{target.name}{end}") for end in ("_overlay.mp4", "_contact_sheet.png")]
-    return masks + [file for file in others if file.exists()]
+    return outputs_of(target.parent, target.name) + [file for file in others if file.exists()]
 
 
 def check_free(target: Path) -> None:
@@ -112,6 +143,23 @@ def clear(target: Path) -> None:
     """Remove what an earlier run has left under this name, and nothing else."""
     for file in outputs(target):
         file.unlink()
+
+
+def _run_lerobot(arguments: argparse.Namespace, formats: list[str]) -> int:
+    """A copy of a LeRobot data set with the masks as features."""
+    if formats != ["lerobot"]:
+        raise ValueError(f"{arguments.input} is a LeRobot data set: --format must be lerobot, and nothing else")
+    try:
+        # Needs pyarrow and PyAV, which other inputs do not.
+        from robotseg_core.files.formats.lerobot import add_masks
+    except ImportError as error:
+        raise ValueError(f"LeRobot data sets need {error.name}: pip install pyarrow av") from error
+    with_masks = add_masks(Path(arguments.input), arguments.out, arguments.camera, lambda: load_model(arguments))
+    print(f"{with_masks.frames} pictures of {', '.join(with_masks.features)} -> {arguments.out}")
+    if with_masks.failed:
+        first = with_masks.failed[0]
+        print(f"{len(with_masks.failed)} are not valid, the model failed; the first: {first}", file=sys.stderr)
+    return 1 if with_masks.failed else 0
 
 
 def read_depth(file: Path) -> NDArray[np.uint16]:
@@ -143,20 +191,19 @@ def _stream(stream: Stream, frames: Frames, writer: _Writer, depth: Path | None)
                     stamp = round(writer.done * 1e9 / frames.rate_hz)
                     writer.write(name, rgb, stream.step(rgb, stamp, depth=far))
                 except ModelFault as error:
-                    # An empty mask would say that no robot was seen.
-                    writer.failed.append(f"{name}: {error}")
+                    writer.fail(name, error)
             bar.update()
 
 
 class _Writer:
     """Masks, overlay video and contact sheet of one input."""
 
-    def __init__(self, out: Path, name: str, frames: Frames, *, video: bool, soft: bool) -> None:
-        self.out, self.name, self.rate_hz, self._video, self._soft = out, name, frames.rate_hz, video, soft
+    def __init__(self, out: Path, name: str, frames: Frames, masks: list[MaskWriter], *, video: bool) -> None:
+        self.out, self.name, self.rate_hz, self._video = out, name, frames.rate_hz, video
         self.done = 0
         self.unreadable: list[str] = []
         self.failed: list[str] = []
-        self._last: PartMasks | None = None
+        self._masks = masks
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._sheet: list[tuple[str, NDArray[np.uint8]]] = []
@@ -164,12 +211,8 @@ class _Writer:
 
     def write(self, name: str, rgb: NDArray[np.uint8], result: PartMasks) -> None:
         """Write the answer to one frame."""
-        if self._last is None:
-            # Frames that could not be read before the first answer: there is nothing to repeat for them.
-            for earlier in self.unreadable:
-                self._write(earlier, dict.fromkeys(self._folders, np.zeros(rgb.shape[:2], np.uint8)))
-        self._last = result
-        self._write(name, self._pictures(result))
+        for masks in self._masks:
+            masks.write(name, result)
         drawn = overlay(rgb, result)
         if self._video:
             self._frame(drawn)
@@ -178,10 +221,16 @@ class _Writer:
         self.done += 1
 
     def skip(self, name: str) -> None:
-        """A frame that cannot be read: the last answer stands for it, and its name is reported at the end."""
+        """A frame that cannot be read; its name is reported at the end."""
         self.unreadable.append(name)
-        if self._last is not None:
-            self._write(name, self._pictures(self._last))
+        for masks in self._masks:
+            masks.unknown(name, unreadable=True)
+
+    def fail(self, name: str, error: ModelFault) -> None:
+        """A frame on which the model failed: an empty mask would say that no robot was seen."""
+        self.failed.append(f"{name}: {error}")
+        for masks in self._masks:
+            masks.unknown(name, unreadable=False)
 
     def close(self) -> None:
         """Finish the video and write the contact sheet."""
@@ -189,19 +238,6 @@ class _Writer:
             self._writer.release()
         if self._sheet:
             write_png(self.out / f"{self.name}_contact_sheet.png", contact_sheet(self._sheet)[..., ::-1])
-
-    @property
-    def _folders(self) -> tuple[str, ...]:
-        return (*FOLDERS.values(), *[SOFT] * self._soft)
-
-    def _pictures(self, result: PartMasks) -> dict[str, NDArray[np.uint8]]:
-        """What is written of an answer, by folder."""
-        masks = {folder: result[part].mask for part, folder in FOLDERS.items()}
-        return masks | {SOFT: robot_probability(result)} if self._soft else masks
-
-    def _write(self, name: str, pictures: dict[str, NDArray[np.uint8]]) -> None:
-        for folder, picture in pictures.items():
-            write_png(self.out / self.name / folder / f"{name}.png", picture)
 
     def _frame(self, drawn: NDArray[np.uint8]) -> None:
         if self._writer is None:
