@@ -17,6 +17,7 @@ ARGUMENTS = (
     Argument("device", "auto", "Where the model runs: auto, cpu or cuda."),
     Argument("backend", "auto", "What runs the encoder: auto, torch, onnxruntime or tensorrt."),
     Argument("weights", "", "Path of a weights file; empty: the shipped ones."),
+    Argument("robot", "", "Adapter of your robot: its name in the folder of adapters, or a path; empty: none."),
     Argument("image_size", 0, "Side of the model's input, pixels, a multiple of 32; 0: the preset's."),
     Argument("precision", "auto", "auto, fp32, bf16, fp16 or int8."),
     Argument("memory_frames", 0, "Frames that are looked up; 0: the preset's."),

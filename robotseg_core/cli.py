@@ -33,6 +33,7 @@ COMMANDS = {
         "train with hints and memory, from packed pictures, for a given time",
     ),
     "finetune": ("robotseg_core.train.finetune", "adapt a model to videos of your own robot"),
+    "label-set": ("robotseg_core.label_set.command", "write the masks of a whole data set, also on a Ray cluster"),
     "label": ("robotseg_core.train.label_efficient.self_labels", "turn videos without labels into training videos"),
     "ablate": ("robotseg_core.train.ablation", "what label-efficient training and its terms are worth"),
     "eval-hints": ("robotseg_core.evaluation.hints.command", "what a model does with hints, and its memory's worth"),

@@ -18,7 +18,7 @@ SECOND = 1_000_000_000
 LIVE = {"max_age", "stale_after", "mask_policy", "mask_margin", "masked_image", "click_part"}
 READ_ONLY = {
     *("cameras", "camera", "camera_info", "click_topic", "transport", "preset", "device", "backend", "weights"),
-    *("image_size", "precision", "memory_frames", "encoder_batch", "replay", "autostart", "vision_msgs"),
+    *("robot", "image_size", "precision", "memory_frames", "encoder_batch", "replay", "autostart", "vision_msgs"),
 }
 STANDARD = ("use_sim_time", "start_type_description_service")
 
