@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``robotseg segment``: stream an image, a video or a folder of frames and write its masks in VRS layout."""
+"""``robotseg segment``: stream an image, a video or a folder of frames and write its masks in a format of choice."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from robotseg_core.files.frames import FrameError, Frames, open_frames
-from robotseg_core.files.mask_files import FOLDERS, write_png
+from robotseg_core.files.formats.choose import FORMATS, make_writer, outputs_of
+from robotseg_core.files.formats.writer import MaskWriter
+from robotseg_core.files.frames import FrameError, Frames, list_images, open_frames
+from robotseg_core.files.mask_files import write_png
 from robotseg_core.files.overlay import contact_sheet, overlay
 from robotseg_core.model_arguments import add_model_arguments, load_model
 from robotseg_core.stream.stream import Stream
@@ -23,8 +25,14 @@ from robotseg_core.types import ModelFault, PartMasks
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``robotseg segment``."""
-    parser.add_argument("input", help="image, video file, folder of frames (streamed in the order of their names)")
+    parser.add_argument(
+        "input", help="image, video file, folder of frames (streamed in the order of their names), LeRobot data set"
+    )
     parser.add_argument("--out", required=True, type=Path, help="masks go to OUT/<name of input>/000|001|002/*.png")
+    add_format_argument(parser, {**FORMATS, "lerobot": "OUT is a copy of the LeRobot data set INPUT with masks"})
+    parser.add_argument(
+        "--camera", action="append", metavar="KEY", help="of a LeRobot data set, also the end of its name; may repeat"
+    )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace the masks that OUT has of an input of that name"
     )
@@ -32,8 +40,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
 
 
+def add_format_argument(parser: argparse.ArgumentParser, formats: dict[str, str]) -> None:
+    """``--format``, which may be given several times."""
+    told = "; ".join(f"{name}: {what}" for name, what in formats.items())
+    parser.add_argument("--format", action="append", choices=tuple(formats), help=f"may repeat; {told}")
+
+
 def run(arguments: argparse.Namespace) -> int:
-    """Segment the input; one mask per part for every frame, 0 or 255, of the frame's size and name."""
+    """Segment the input; masks per part for every frame, of the frame's size and name.
+
+    Returns:
+        0, or 1 when frames could not be read or answered; which they are is said on standard error.
+
+    Raises:
+        ValueError: the input cannot be segmented, or not in that format.
+        OSError: files cannot be read or written, or are there already.
+    """
+    formats = list(dict.fromkeys(arguments.format or ["png"]))
+    if "lerobot" in formats or (Path(arguments.input) / "meta" / "info.json").is_file():
+        return _run_lerobot(arguments, formats)
+    if arguments.camera:
+        raise ValueError(f"--camera is for LeRobot data sets, {arguments.input} is none")
     frames = open_frames(arguments.input)
     if frames.live:
         raise ValueError(f"{arguments.input} is a camera; `robotseg segment` takes files")
@@ -45,20 +72,27 @@ def run(arguments: argparse.Namespace) -> int:
         check_free(target)
     robotseg = load_model(arguments)
     clear(target)
-    for folder in FOLDERS.values():
-        (target / folder).mkdir(parents=True, exist_ok=True)
+    arguments.out.mkdir(parents=True, exist_ok=True)
     print(robotseg.loaded)
-    writer = _Writer(arguments.out, name, frames, video=not arguments.no_video)
+    files = {file.stem: file.name for file in list_images(source)} if source.is_dir() else {}
+    writers = [
+        make_writer(kind, arguments.out, name, frames.rate_hz, lambda stem: files.get(stem, stem)) for kind in formats
+    ]
+    writer = _Writer(arguments.out, name, frames, writers, video=not arguments.no_video)
     try:
         _stream(robotseg.stream(), frames, writer)
+        made = [path for one in writers for path in one.close()]
     finally:
+        for one in writers:
+            one.discard()
         writer.close()
-    print(f"{writer.done} frames -> {target}")
+    print(f"{writer.done} frames -> {', '.join(map(str, made))}")
     read = writer.done + len(writer.unreadable) + len(writer.failed)
     if frames.count is not None and read < frames.count and source.is_file():
         print(f"{source} says it has {frames.count} frames, {read} could be decoded", file=sys.stderr)
     if writer.unreadable:
-        print(f"not readable, masks of the frame before them: {', '.join(writer.unreadable)}", file=sys.stderr)
+        stands = "masks of the frame before them" if formats == ["png"] else "not known"
+        print(f"not readable, {stands}: {', '.join(writer.unreadable)}", file=sys.stderr)
     if writer.failed:
         first = writer.failed[0]
         print(f"{len(writer.failed)} frames have no masks, the model failed; the first: {first}", file=sys.stderr)
@@ -67,9 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def outputs(target: Path) -> list[Path]:
     """What an input's masks, video and contact sheet are called, those that are there."""
-    masks = [file for folder in FOLDERS.values() for file in sorted((target / folder).glob("*.png"))]
     others = [target.with_name(f"{target.name}{end}") for end in ("_overlay.mp4", "_contact_sheet.png")]
-    return masks + [file for file in others if file.exists()]
+    return outputs_of(target.parent, target.name) + [file for file in others if file.exists()]
 
 
 def check_free(target: Path) -> None:
@@ -88,6 +121,21 @@ def clear(target: Path) -> None:
         file.unlink()
 
 
+def _run_lerobot(arguments: argparse.Namespace, formats: list[str]) -> int:
+    """A copy of a LeRobot data set with the masks as features."""
+    if formats != ["lerobot"]:
+        raise ValueError(f"{arguments.input} is a LeRobot data set: --format must be lerobot, and nothing else")
+    # Needs pyarrow and PyAV, which other inputs do not.
+    from robotseg_core.files.formats.lerobot import add_masks
+
+    with_masks = add_masks(Path(arguments.input), arguments.out, arguments.camera, lambda: load_model(arguments))
+    print(f"{with_masks.frames} pictures of {', '.join(with_masks.features)} -> {arguments.out}")
+    if with_masks.failed:
+        first = with_masks.failed[0]
+        print(f"{len(with_masks.failed)} are not valid, the model failed; the first: {first}", file=sys.stderr)
+    return 1 if with_masks.failed else 0
+
+
 def _stream(stream: Stream, frames: Frames, writer: _Writer) -> None:
     iterator = iter(frames.frames)
     with tqdm(total=frames.count, desc=writer.name, unit="frame") as bar:
@@ -103,20 +151,19 @@ def _stream(stream: Stream, frames: Frames, writer: _Writer) -> None:
                 try:
                     writer.write(name, rgb, stream.step(rgb, stamp=round(writer.done * 1e9 / frames.rate_hz)))
                 except ModelFault as error:
-                    # An empty mask would say that no robot was seen.
-                    writer.failed.append(f"{name}: {error}")
+                    writer.fail(name, error)
             bar.update()
 
 
 class _Writer:
     """Masks, overlay video and contact sheet of one input."""
 
-    def __init__(self, out: Path, name: str, frames: Frames, *, video: bool) -> None:
+    def __init__(self, out: Path, name: str, frames: Frames, masks: list[MaskWriter], *, video: bool) -> None:
         self.out, self.name, self.rate_hz, self._video = out, name, frames.rate_hz, video
         self.done = 0
         self.unreadable: list[str] = []
         self.failed: list[str] = []
-        self._last: PartMasks | None = None
+        self._masks = masks
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._sheet: list[tuple[str, NDArray[np.uint8]]] = []
@@ -124,12 +171,8 @@ class _Writer:
 
     def write(self, name: str, rgb: NDArray[np.uint8], result: PartMasks) -> None:
         """Write the answer to one frame."""
-        if self._last is None:
-            # Frames that could not be read before the first answer: there is nothing to repeat for them.
-            for earlier in self.unreadable:
-                self._masks(earlier, {part: np.zeros(rgb.shape[:2], np.uint8) for part in FOLDERS})
-        self._last = result
-        self._masks(name, {part: result[part].mask for part in FOLDERS})
+        for masks in self._masks:
+            masks.write(name, result)
         drawn = overlay(rgb, result)
         if self._video:
             self._frame(drawn)
@@ -138,10 +181,16 @@ class _Writer:
         self.done += 1
 
     def skip(self, name: str) -> None:
-        """A frame that cannot be read: the last answer stands for it, and its name is reported at the end."""
+        """A frame that cannot be read; its name is reported at the end."""
         self.unreadable.append(name)
-        if self._last is not None:
-            self._masks(name, {part: self._last[part].mask for part in FOLDERS})
+        for masks in self._masks:
+            masks.unknown(name, unreadable=True)
+
+    def fail(self, name: str, error: ModelFault) -> None:
+        """A frame on which the model failed: an empty mask would say that no robot was seen."""
+        self.failed.append(f"{name}: {error}")
+        for masks in self._masks:
+            masks.unknown(name, unreadable=False)
 
     def close(self) -> None:
         """Finish the video and write the contact sheet."""
@@ -149,10 +198,6 @@ class _Writer:
             self._writer.release()
         if self._sheet:
             write_png(self.out / f"{self.name}_contact_sheet.png", contact_sheet(self._sheet)[..., ::-1])
-
-    def _masks(self, name: str, masks: dict[str, NDArray[np.uint8]]) -> None:
-        for part, mask in masks.items():
-            write_png(self.out / self.name / FOLDERS[part] / f"{name}.png", mask)
 
     def _frame(self, drawn: NDArray[np.uint8]) -> None:
         if self._writer is None:

@@ -3,7 +3,8 @@
 
 Reads ROS 2 bags (a folder, or a single .mcap or .db3 file) and writes MCAP, packed as the input is.  Every record of
 the input is copied as it is, whatever it holds: messages of all encodings with their times and sequence numbers,
-attachments, metadata.  The masks of an image follow it with its time, stamp and frame.
+attachments, metadata.  The masks of an image follow it with its time, stamp and frame.  With ``--format`` masks become
+files instead (:mod:`robotseg_ros.tools.bag_outputs.mask_files`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from tempfile import TemporaryDirectory
 from mcap.records import Attachment, Metadata
 from tqdm import tqdm
 
+from robotseg_core.files.formats.choose import FORMATS
+from robotseg_core.files.segment import add_format_argument
 from robotseg_core.model_arguments import add_model_arguments, load_model
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.stream.stream import Stream
@@ -24,6 +27,7 @@ from robotseg_core.types import PARTS, ModelFault
 from robotseg_ros.common.image_codec import CodecError
 from robotseg_ros.tools.bag_files import Bag
 from robotseg_ros.tools.bag_messages import BagMessages, image_topics, ros_type
+from robotseg_ros.tools.bag_outputs.mask_files import write_mask_files
 from robotseg_ros.tools.bag_records import Message, Topic
 from robotseg_ros.tools.bag_writer import BagWriter
 
@@ -33,7 +37,14 @@ TOPICS = tuple(f"{part}_mask" for part in PARTS)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``robotseg bag``."""
     parser.add_argument("input", type=Path, help="ROS 2 bag: a folder, or a .mcap or .db3 file")
-    parser.add_argument("--out", required=True, type=Path, help="new bag: a file with .mcap, else a folder")
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        help="new bag: a file with .mcap, else a folder; new folder of masks as files",
+    )
+    kinds = {"topics": "mask topics in a copy of the bag (default)"}
+    add_format_argument(parser, kinds | {k: v.removesuffix(" (default)") for k, v in FORMATS.items()})
     parser.add_argument("--camera", help="image topic; may be left out where the bag has only one")
     parser.add_argument("--prefix", default="/robotseg", help="of the topics that are added (default /robotseg)")
     parser.add_argument(
@@ -62,18 +73,23 @@ def run(arguments: argparse.Namespace) -> int:
         raise FileExistsError(f"{out} exists; it is not overwritten")
     if arguments.max_message < 1:
         raise ValueError(f"--max-message is {arguments.max_message}, must be at least 1 (MiB)")
+    formats = list(dict.fromkeys(arguments.format or ["topics"]))
+    if "topics" in formats and len(formats) > 1:
+        raise ValueError("--format topics makes a bag, the others make files: they cannot be joined")
     bag = Bag(arguments.input, arguments.max_message * 2**20)
     topics = bag.topics()
     camera = choose_camera(bag, topics, arguments.camera)
     prefix = "/" + arguments.prefix.strip("/")
     twice = sorted({topic.name for topic in topics} & {f"{prefix}/{topic}" for topic in (*TOPICS, "parts")})
-    if twice:
+    if twice and "topics" in formats:
         raise ValueError(f"{arguments.input} has {', '.join(twice)} already; give another --prefix")
     # Only now: loading takes a while, and all that can be wrong before has been looked at.
     robotseg = load_model(arguments)
     print(robotseg.loaded)
     out.parent.mkdir(parents=True, exist_ok=True)
     messages = BagMessages(unfinished_jpeg=arguments.jpeg_without_end)
+    if "topics" not in formats:
+        return _write_files(bag, camera, topics[camera], formats, out, robotseg, messages)
     copier = _Copier(bag, camera, topics[camera], prefix, robotseg, messages)
     # Complete or not there at all: moved to its place at the end.
     with TemporaryDirectory(prefix=".robotseg-bag-", dir=out.parent) as folder:
@@ -85,6 +101,25 @@ def run(arguments: argparse.Namespace) -> int:
     for line in copier.said():
         print(line, file=sys.stderr)
     return 1 if copier.said() else 0
+
+
+def _write_files(
+    bag: Bag, camera: Topic, count: int, formats: list[str], out: Path, robotseg: RobotSeg, messages: BagMessages
+) -> int:
+    """Masks as files, in a new folder that is complete or not there at all."""
+    with TemporaryDirectory(prefix=".robotseg-bag-", dir=out.parent) as folder:
+        made = Path(folder) / out.name
+        written = write_mask_files(bag, camera, count, formats, made, robotseg, messages)
+        made.rename(out)
+    print(f"{written.segmented} images of {camera.name} -> {out}")
+    said = []
+    if written.refused:
+        said.append(f"{len(written.refused)} images could not be read; the first: {written.refused[0]}")
+    if written.faults:
+        said.append(f"{len(written.faults)} images have no masks, the model failed; the first: {written.faults[0]}")
+    for line in (said := said + bag.problems.lines()):
+        print(line, file=sys.stderr)
+    return 1 if said else 0
 
 
 def choose_camera(bag: Bag, topics: dict[Topic, int], name: str | None) -> Topic:

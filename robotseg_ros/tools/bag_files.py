@@ -144,6 +144,10 @@ class Bag:
         files, mode = self._listed() if path.is_dir() else ([path], "")
         self._files = [self._file(file, mode) for file in files]
 
+    def again(self) -> Bag:
+        """A second reader of the same bag, whose problems are its own."""
+        return Bag(self.path, self._limit)
+
     def _file(self, path: Path, mode: str) -> McapFile | SqliteFile:
         names = path.suffixes[-2:] if path.suffix in PACKED else [path.suffix]
         inner = "zstd" if mode == "message" else ""
