@@ -41,8 +41,6 @@ def label_on_ray(
     """
     if workers is not None and workers < 1:
         raise ValueError(f"workers is {workers}, must be at least 1")
-    # Ray reports how it is used, unless it is told not to before it is imported.
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
 
     new = {} if address or os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training an adapter: the weights stay, small changes of them learn (:mod:`robotseg_core.weights.adapter`).
 
-Which weights change was chosen by measurement (docs/your-robot.md): neck, prompt generator and decoder with the
-category embeddings.  The trunk knows pictures, the memory knows how to remember: neither is about one robot.
+What changes are neck, prompt generator and decoder with the category embeddings.  The trunk knows pictures, the memory
+knows how to remember: neither is about one robot.
 """
 
 from __future__ import annotations
