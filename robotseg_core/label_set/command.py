@@ -7,7 +7,8 @@ import argparse
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,7 +110,9 @@ def label_set(
         else:
             outcomes = label_on_ray(open_clips, settings, out, address=None if ray == LOCAL else ray, workers=workers)
         try:
-            found = _follow(clips, open_clips, outcomes if open_clips else iter(()), manifest)
+            # Ended in order also where this is interrupted: models elsewhere are at work.
+            with closing(outcomes):
+                found = _follow(clips, open_clips, outcomes, manifest)
         finally:
             shutil.rmtree(out / PARTIAL, ignore_errors=True)
         return Report(
@@ -122,20 +125,20 @@ def label_set(
         )
 
 
-def _label_here(clips: Sequence[Clip], settings: LabelSettings, out: Path) -> Iterator[Outcome]:
+def _label_here(clips: Sequence[Clip], settings: LabelSettings, out: Path) -> Generator[Outcome, None, None]:
     labeller = Labeller(settings, out)
     for clip in clips:
         yield labeller.label(clip)
 
 
 def _follow(
-    clips: list[Clip], open_clips: list[Clip], outcomes: Iterator[Outcome], manifest: Manifest
+    clips: list[Clip], open_clips: list[Clip], outcomes: Generator[Outcome, None, None], manifest: Manifest
 ) -> list[Outcome]:
     """Note outcomes as they come, and show the rate."""
     by_key, found = {clip.key: clip for clip in open_clips}, []
     frames, failed, began = 0, 0, time.perf_counter()
     with tqdm(total=len(clips), initial=len(clips) - len(open_clips), unit="clip") as bar:
-        for outcome in outcomes:
+        for outcome in outcomes if open_clips else ():
             manifest.add(by_key[outcome.key], outcome)
             found.append(outcome)
             frames, failed = frames + outcome.frames, failed + (outcome.state != DONE)

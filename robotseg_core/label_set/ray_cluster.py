@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from robotseg_core.label_set.labeller import FAILED, CannotStart, Labeller, Labe
 
 RETRIES = 4
 """How often a clip is given again to a model whose process or machine has died."""
+ANSWER_S = 30.0
+"""Longest wait for the first answer of a cluster."""
 
 
 def label_on_ray(
     clips: Sequence[Clip], settings: LabelSettings, out: Path, *, address: str | None = None, workers: int | None = None
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Label clips on a cluster; outcomes come as they are ready.
 
     Args:
@@ -36,13 +39,15 @@ def label_on_ray(
     Raises:
         CannotStart: the model cannot be loaded on a machine.
         ValueError: ``workers`` is less than 1.
-        ConnectionError: there is no cluster at ``address``.
+        ConnectionError: nothing answers at ``address``.
         ModuleNotFoundError: Ray is not installed (extra ``ray``).
     """
     if workers is not None and workers < 1:
         raise ValueError(f"workers is {workers}, must be at least 1")
     import ray
 
+    if address:
+        check_answers(address)
     new = {} if address or os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **new)
     try:
@@ -67,6 +72,17 @@ def label_on_ray(
                     ray.kill(holder)
     finally:
         ray.shutdown()
+
+
+def check_answers(address: str) -> None:
+    """Raise ConnectionError where nothing listens at HOST:PORT: Ray itself would try for a long time, and aloud."""
+    host, _, port = address.rpartition(":")
+    if "://" in address or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConnectionError(f"no Ray cluster answers at {address}: {error}") from error
 
 
 def _room(there: dict[str, float], needs: dict[str, int]) -> int:

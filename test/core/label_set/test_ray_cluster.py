@@ -18,7 +18,10 @@ import pytest
 from label_sets import QUICK, make_tree, manifest, quick_settings, tree
 
 from robotseg_core.cli import main
+from robotseg_core.label_set.clips import Clip
 from robotseg_core.label_set.command import label_set
+from robotseg_core.label_set.labeller import CannotStart
+from robotseg_core.label_set.ray_cluster import _outcome
 
 LIMIT_S = 900
 """Longest wait for anything; never waited for in full."""
@@ -125,12 +128,36 @@ def test_a_worker_and_a_node_that_die_cost_no_clip_and_make_none_twice(tmp_path,
     assert not (out / ".partial").exists()
 
 
-def test_a_model_that_cannot_be_loaded_ends_the_run_in_one_line(tmp_path, ray, capsys):
+def test_an_address_at_which_nothing_answers_gets_one_line(tmp_path, ray, capsys):
     root, out = make_tree(tmp_path / "set", clips=2, frames=1), tmp_path / "out"
-    damaged = tmp_path / "damaged.safetensors"
-    damaged.write_bytes(b"damaged")
-    run = ["label-set", str(root), "--out", str(out), *QUICK, "--weights", str(damaged), "--ray", "127.0.0.1:1"]
-    assert main(run) == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    with socket.socket() as taken:
+        # Bound and not listening: nobody else listens there meanwhile.
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert main(["label-set", str(root), "--out", str(out), *QUICK, "--ray", address]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert (
+        len([line for line in said if "clip/s" not in line]) == 1 and f"no Ray cluster answers at {address}" in said[-1]
+    )
     with pytest.raises(ValueError, match="workers is 0"):
-        label_set(root, out, quick_settings(), ray="127.0.0.1:1", workers=0)
+        label_set(root, out, quick_settings(), ray=address, workers=0)
+
+
+def test_what_a_worker_says_becomes_an_outcome_or_ends_the_run(ray, monkeypatch):
+    errors = ray.exceptions
+
+    def outcome(error):
+        def get(reference):
+            raise error
+
+        monkeypatch.setattr(ray, "get", get)
+        return _outcome(ray, None, Clip("v0", Path("v0")))
+
+    with pytest.raises(CannotStart, match="there: damaged"):
+        outcome(errors.RayTaskError("label", "", CannotStart("there: damaged")))
+    with pytest.raises(OSError, match="disk full"):
+        outcome(errors.RayTaskError("label", "", OSError("disk full")))
+    found = outcome(errors.RayTaskError("label", "", KeyError("x")))
+    assert (found.key, found.state, found.error) == ("v0", "failed", "KeyError: 'x'")
+    found = outcome(errors.ActorDiedError())
+    assert found.state == "failed" and "died 5 times" in found.error
