@@ -17,6 +17,11 @@ COMMANDS = {
     "segment": ("robotseg_core.files.segment", "write the masks of an image, a video or a folder of frames"),
     "say": ("robotseg_core.instruct.command", "write the mask of what a request in words asks for"),
     "bag": ("robotseg_ros.tools.bag", "add mask topics to a recorded ROS 2 bag"),
+    "report": ("robotseg_core.report.command", "what the model makes of a video or bag, as one HTML page to look at"),
+    "augment": (
+        "robotseg_core.augment.command",
+        "videos with another background, another colour of the robot, no robot or another one",
+    ),
     "bench": (
         "robotseg_core.bench.command",
         "what a frame costs here, stage by stage; --node: in the ROS node",

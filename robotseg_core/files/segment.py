@@ -125,9 +125,11 @@ def _run_lerobot(arguments: argparse.Namespace, formats: list[str]) -> int:
     """A copy of a LeRobot data set with the masks as features."""
     if formats != ["lerobot"]:
         raise ValueError(f"{arguments.input} is a LeRobot data set: --format must be lerobot, and nothing else")
-    # Needs pyarrow and PyAV, which other inputs do not.
-    from robotseg_core.files.formats.lerobot import add_masks
-
+    try:
+        # Needs pyarrow and PyAV, which other inputs do not.
+        from robotseg_core.files.formats.lerobot import add_masks
+    except ImportError as error:
+        raise ValueError(f"LeRobot data sets need {error.name}: pip install pyarrow av") from error
     with_masks = add_masks(Path(arguments.input), arguments.out, arguments.camera, lambda: load_model(arguments))
     print(f"{with_masks.frames} pictures of {', '.join(with_masks.features)} -> {arguments.out}")
     if with_masks.failed:

@@ -151,7 +151,7 @@ def open_data_set(root: Path) -> DataSet:
     try:
         read = _episodes_2 if version == 2 else _episodes_3
         episodes = tuple(sorted(read(root, info, videos, *paths, rate), key=lambda episode: episode.index))
-    except (ValueError, KeyError, TypeError, IndexError, ArrowException) as error:
+    except (ValueError, KeyError, TypeError, IndexError, ArithmeticError, ArrowException) as error:
         raise DataSetError(f"{root / 'meta'} does not say which episodes there are: {error!r}") from error
     if not episodes:
         raise DataSetError(f"{root} has no episodes")

@@ -17,7 +17,6 @@ FORMATS = {
     "coco": "COCO JSON, masks as run-length code",
     "coco-gz": "the same, packed by gzip",
     "labels": "a lossless label video",
-    "probability": "a PNG a frame and part, 0 to 255 for a probability of 0 to 1",
 }
 """Names and what they are, for help texts."""
 
@@ -49,7 +48,6 @@ def make_writer(
 
 def outputs_of(out: Path, name: str) -> list[Path]:
     """Files that any format has left of a recording of that name."""
-    folders = [out / name, out / f"{name}_probability"]
-    masks = [f for folder in folders for part in FOLDERS.values() for f in sorted((folder / part).glob("*.png"))]
+    masks = [file for folder in FOLDERS.values() for file in sorted((out / name / folder).glob("*.png"))]
     others = [out / f"{name}{end}" for end in (".coco.json", ".coco.json.gz", "_labels.avi", "_labels.json")]
     return masks + [file for file in others if file.exists()]
