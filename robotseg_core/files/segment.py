@@ -18,7 +18,9 @@ from robotseg_core.files.formats.writer import MaskWriter
 from robotseg_core.files.frames import FrameError, Frames, list_images, open_frames
 from robotseg_core.files.mask_files import write_png
 from robotseg_core.files.overlay import contact_sheet, overlay
-from robotseg_core.model_arguments import add_model_arguments, load_model
+from robotseg_core.masks.nearest import Nearest, parse_region
+from robotseg_core.model_arguments import add_hygiene_argument, add_model_arguments, load_model
+from robotseg_core.storage.shown import shown
 from robotseg_core.stream.stream import Stream
 from robotseg_core.types import ModelFault, PartMasks
 
@@ -37,7 +39,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--overwrite", action="store_true", help="replace the masks that OUT has of an input of that name"
     )
     parser.add_argument("--no-video", action="store_true", help="do not write the overlay video")
+    parser.add_argument(
+        "--soft", action="store_true", help="write how likely each pixel is robot, too: --format probability besides"
+    )
+    parser.add_argument(
+        "--region",
+        type=parse_region,
+        default=(),
+        metavar="X0,Y0,X1,Y1,...",
+        help="corners of where the robot is that is meant, as shares of width and height, 0 to 1",
+    )
+    parser.add_argument("--max-depth", type=float, default=0.0, help="robots farther away than this, m, are not meant")
+    parser.add_argument(
+        "--depth", type=Path, help="folder of depth images, 16 bit PNG in mm, aligned with the frames and named as they"
+    )
     add_model_arguments(parser)
+    add_hygiene_argument(parser)
 
 
 def add_format_argument(parser: argparse.ArgumentParser, formats: dict[str, str]) -> None:
@@ -56,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         ValueError: the input cannot be segmented, or not in that format.
         OSError: files cannot be read or written, or are there already.
     """
-    formats = list(dict.fromkeys(arguments.format or ["png"]))
+    formats = list(dict.fromkeys([*(arguments.format or ["png"]), *["probability"] * arguments.soft]))
     if "lerobot" in formats or (Path(arguments.input) / "meta" / "info.json").is_file():
         return _run_lerobot(arguments, formats)
     if arguments.camera:
@@ -70,6 +87,11 @@ def run(arguments: argparse.Namespace) -> int:
     target: Path = arguments.out / name
     if not arguments.overwrite:
         check_free(target)
+    nearest = Nearest(arguments.region, arguments.max_depth)
+    if bool(nearest.max_depth) != (arguments.depth is not None):
+        raise ValueError("--max-depth and --depth go together: how far, and the depth images")
+    if arguments.depth is not None and not arguments.depth.is_dir():
+        raise ValueError(f"{arguments.depth} is no folder of depth images")
     robotseg = load_model(arguments)
     clear(target)
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -79,8 +101,10 @@ def run(arguments: argparse.Namespace) -> int:
         make_writer(kind, arguments.out, name, frames.rate_hz, lambda stem: files.get(stem, stem)) for kind in formats
     ]
     writer = _Writer(arguments.out, name, frames, writers, video=not arguments.no_video)
+    stream = robotseg.stream()
+    stream.nearest = nearest or None
     try:
-        _stream(robotseg.stream(), frames, writer)
+        _stream(stream, frames, writer, arguments.depth)
         made = [path for one in writers for path in one.close()]
     finally:
         for one in writers:
@@ -91,8 +115,8 @@ def run(arguments: argparse.Namespace) -> int:
     if frames.count is not None and read < frames.count and source.is_file():
         print(f"{source} says it has {frames.count} frames, {read} could be decoded", file=sys.stderr)
     if writer.unreadable:
-        stands = "masks of the frame before them" if formats == ["png"] else "not known"
-        print(f"not readable, {stands}: {', '.join(writer.unreadable)}", file=sys.stderr)
+        stands = "masks of the frame before them" if set(formats) <= {"png", "probability"} else "not known"
+        print(f"not readable, {stands}: {shown(', '.join(writer.unreadable))}", file=sys.stderr)
     if writer.failed:
         first = writer.failed[0]
         print(f"{len(writer.failed)} frames have no masks, the model failed; the first: {first}", file=sys.stderr)
@@ -138,7 +162,19 @@ def _run_lerobot(arguments: argparse.Namespace, formats: list[str]) -> int:
     return 1 if with_masks.failed else 0
 
 
-def _stream(stream: Stream, frames: Frames, writer: _Writer) -> None:
+def read_depth(file: Path) -> NDArray[np.uint16]:
+    """Depth [H, W] in mm of a PNG of 16 bits.
+
+    Raises:
+        ValueError: there is no such file, or it is another picture.
+    """
+    depth = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    if depth is None or depth.dtype != np.uint16 or depth.ndim != 2:
+        raise ValueError(f"{file} cannot be read as a depth image, a PNG of 16 bits and one channel")
+    return np.asarray(depth, np.uint16)
+
+
+def _stream(stream: Stream, frames: Frames, writer: _Writer, depth: Path | None) -> None:
     iterator = iter(frames.frames)
     with tqdm(total=frames.count, desc=writer.name, unit="frame") as bar:
         while True:
@@ -150,8 +186,10 @@ def _stream(stream: Stream, frames: Frames, writer: _Writer) -> None:
                 writer.skip(error.name)
             else:
                 rgb = np.ascontiguousarray(bgr[..., ::-1])
+                far = None if depth is None else read_depth(depth / f"{name}.png")
                 try:
-                    writer.write(name, rgb, stream.step(rgb, stamp=round(writer.done * 1e9 / frames.rate_hz)))
+                    stamp = round(writer.done * 1e9 / frames.rate_hz)
+                    writer.write(name, rgb, stream.step(rgb, stamp, depth=far))
                 except ModelFault as error:
                     writer.fail(name, error)
             bar.update()

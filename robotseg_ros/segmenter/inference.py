@@ -15,6 +15,7 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
+from robotseg_core.types import PartMasks
 from robotseg_ros.common.camera_log import CameraLog
 from robotseg_ros.common.image_codec import CodecError
 from robotseg_ros.common.mask_policy import apply_policy
@@ -25,6 +26,7 @@ from robotseg_ros.segmenter.counters import Counters
 from robotseg_ros.segmenter.decoding import Decoded, Sequence, decode
 from robotseg_ros.segmenter.hints import MAX_BYTES, Hint, PromptError, RecentImages
 from robotseg_ros.segmenter.instruct.instructions import Instructions
+from robotseg_ros.segmenter.nearest.limits import Restriction
 from robotseg_ros.segmenter.parameters import LiveOptions
 from robotseg_ros.segmenter.publishers import Answer, Publishers
 
@@ -63,6 +65,7 @@ class Inference:
         recent: the last images worked on, for late hints.
         info: the camera's parameters, if they have come.
         instructions: requests in words, and what they have found.
+        restriction: which of several robots is meant; None: all.
 
     Args:
         node: for its clock and log.
@@ -72,6 +75,7 @@ class Inference:
         replay: whether the images are a recording's: an answer is never too old.
         name: of the camera, for the log.
         instructions: its target, if a request in words has named one.
+        unfinished_jpeg: whether JPEGs without an end marker are taken.
     """
 
     def __init__(
@@ -84,8 +88,10 @@ class Inference:
         replay: bool,
         name: str,
         instructions: Instructions,
+        unfinished_jpeg: bool = False,
     ) -> None:
-        self._stream = stream
+        self._stream, self._unfinished_jpeg = stream, unfinished_jpeg
+        self.restriction: Restriction | None = None
         self.instructions = instructions
         self._live = live
         self._replay = replay
@@ -198,10 +204,11 @@ class Inference:
             self._apply_hints(stamp, era)
             if encoded is None and self.instructions.wants_features:
                 encoded = self.instructions.encode(rgb)
-            if encoded is None:
-                result = self._stream.step(rgb, stamp)
-            else:
-                result = self._stream.step_encoded(encoded, stamp)
+            restriction = self.restriction
+            more = restriction.apply(self._stream, stamp, rgb.shape[0], rgb.shape[1]) if restriction else {}
+            # Only a stream that means one of several robots is given more than an image.
+            step: Callable[..., PartMasks] = self._stream.step if encoded is None else self._stream.step_encoded
+            result = step(rgb if encoded is None else encoded, stamp, **more)
             check_result(result, rgb.shape[0], rgb.shape[1])
             followed = self.instructions.step(rgb, encoded, result)
             self.recent.add(stamp, rgb)
@@ -219,12 +226,12 @@ class Inference:
 
     def _decode(self, image: Any) -> Decoded | None:
         try:
-            return decode(image)
+            return decode(image, unfinished_jpeg=self._unfinished_jpeg)
         except CodecError as error:
-            self._refuse(error.reason.value, str(error))
+            self.refuse(error.reason.value, str(error))
         except Exception as error:
             # Nothing is known that gets here; memory may run out, and OpenCV has errors of its own.
-            self._refuse("decoding", f"{type(error).__name__}: {error}")
+            self.refuse("decoding", f"{type(error).__name__}: {error}")
         return None
 
     def _restart_if_new(self, header: Header, decoded: Decoded) -> None:
@@ -285,7 +292,8 @@ class Inference:
             )
         return True
 
-    def _refuse(self, reason: str, message: str) -> None:
+    def refuse(self, reason: str, message: str) -> None:
+        """Count an image that is not worked on, and say why."""
         self.counters.refused[reason] += 1
         # The throttled line may be about another reason than the one before it: the counts tell.
         counts = ", ".join(f"{count} for {name}" for name, count in self.counters.refused.most_common())

@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from robotseg_core.files.formats.choose import make_writer
-from robotseg_core.stream.robotseg import RobotSeg
+from robotseg_core.stream.stream import Stream
 from robotseg_core.types import ModelFault
 from robotseg_ros.tools.bag_files import Bag
 from robotseg_ros.tools.bag_messages import BagMessages
@@ -32,7 +32,7 @@ def write_mask_files(
     count: int,
     formats: list[str],
     out: Path,
-    robotseg: RobotSeg,
+    stream: Stream,
     messages: BagMessages,
 ) -> Written:
     """Write the masks of every image of a topic, in order.
@@ -43,7 +43,7 @@ def write_mask_files(
         count: of its images, for the bar.
         formats: of :data:`robotseg_core.files.formats.choose.FORMATS`.
         out: new folder; files in it are called by the bag.
-        robotseg: the model.
+        stream: of the model, new.
         messages: reads them.
 
     Raises:
@@ -54,7 +54,7 @@ def write_mask_files(
     out.mkdir(parents=True)
     name = bag.path.name.partition(".")[0] or bag.path.name
     writers = [make_writer(kind, out, name, rate_hz) for kind in formats]
-    stream, segmented = robotseg.stream(), 0
+    segmented = 0
     refused: list[str] = []
     faults: list[str] = []
     try:
