@@ -10,8 +10,8 @@ from __future__ import annotations
 import importlib
 import os
 
-# Nothing is told to anybody: read by ONNX Runtime, Ray and Hugging Face's packages when they are imported, and inherited
-# by every process that is started from here.  A value that the user has set stays.
+# Nothing is told to anybody: read by ONNX Runtime, Ray and the packages of Hugging Face when they are imported, and
+# inherited by every process that is started from here.  A value that the user has set stays.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
