@@ -18,6 +18,7 @@ ARGUMENTS = (
     Argument("device", "auto", "Where the model runs: auto, cpu or cuda."),
     Argument("backend", "auto", "What runs the encoder: auto, torch, onnxruntime or tensorrt."),
     Argument("weights", "", "Path of a weights file; empty: the shipped ones."),
+    Argument("robot", "", "Adapter of your robot: its name in the folder of adapters, or a path; empty: none."),
     Argument("image_size", 0, "Side of the model's input, pixels, a multiple of 32; 0: the preset's."),
     Argument("precision", "auto", "auto, fp32, bf16, fp16 or int8."),
     Argument("hygiene", "auto", "Specks far from the robot and small holes go: auto (nano does), on or off."),

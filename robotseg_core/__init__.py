@@ -10,11 +10,12 @@ from __future__ import annotations
 import importlib
 import os
 
-# Nothing is told to anybody: read by ONNX Runtime and Hugging Face's packages when they are imported, and inherited by
-# every process that is started from here.  A value that the user has set stays.
+# Nothing is told to anybody: read by ONNX Runtime, Ray and the packages of Hugging Face when they are imported, and
+# inherited by every process that is started from here.  A value that the user has set stays.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 # Of pictures that are decoded: a small file can claim to be a huge one.  Read by OpenCV when it is imported.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "89478485")

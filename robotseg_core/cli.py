@@ -42,6 +42,7 @@ COMMANDS = {
     "average": ("robotseg_core.weights.average", "the weighted mean of weight files of one architecture"),
     "train-policy": ("robotseg_core.train.language.command", "train the small policy that reads requests in words"),
     "finetune": ("robotseg_core.train.finetune", "adapt a model to videos of your own robot"),
+    "label-set": ("robotseg_core.label_set.command", "write the masks of a whole data set, also on a Ray cluster"),
     "label": ("robotseg_core.train.label_efficient.self_labels", "turn videos without labels into training videos"),
     "ablate": ("robotseg_core.train.ablation", "what label-efficient training and its terms are worth"),
     "eval-hints": ("robotseg_core.evaluation.hints.command", "what a model does with hints, and its memory's worth"),

@@ -22,6 +22,7 @@ def load_model(
         device=arguments.device,
         backend=arguments.backend,
         weights=arguments.weights,
+        adapter=arguments.adapter,
         image_size=arguments.image_size,
         precision=arguments.precision,
         memory_frames=memory_frames,
@@ -38,6 +39,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     parser.add_argument("--backend", default="auto", choices=BACKENDS, help="of the encoder (default auto)")
     parser.add_argument("--weights", default=None, help="weight file (default: the shipped weights of nano)")
+    parser.add_argument(
+        "--adapter",
+        metavar="NAME|FILE",
+        help="what `robotseg finetune --adapter` has learned of one robot: a name, or a file (default: none)",
+    )
     parser.add_argument(
         "--precision",
         default="auto",

@@ -47,7 +47,9 @@ def test_what_is_asked_for_has_a_hash():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
     asked = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
-    asked += [name for extra in ("dev", "synth", "train", "bag", "view", "docs", "lerobot") for name in extras[extra]]
+    asked += [
+        name for extra in ("dev", "synth", "train", "bag", "view", "docs", "lerobot", "ray") for name in extras[extra]
+    ]
     names = {normal(line.partition("==")[0]) for line in script("locked_requirements").locked(TEXT)}
     for requirement in asked:
         name = normal(re.match(r"[A-Za-z0-9._-]+", requirement)[0])

@@ -114,6 +114,7 @@ def _settings(arguments: argparse.Namespace, robotseg: RobotSeg, videos: int) ->
     except WeightsError:
         weights, digest = Path(robotseg.source), ""
     given = [f"--preset {robotseg.preset}"] + ([f"--weights {arguments.weights}"] if arguments.weights else [])
+    given += [f"--adapter {arguments.adapter}"] if arguments.adapter else []
     if arguments.protocol != ("stream",) and not arguments.robustness:
         given.append(f"--protocol {','.join(arguments.protocol)}")
     if arguments.parts != PARTS:

@@ -35,6 +35,7 @@ from robotseg_core.stream.preprocess import check_frame, frame_tensor, frame_to_
 from robotseg_core.stream.stage_clock import StageClock
 from robotseg_core.stream.stream import Stream
 from robotseg_core.types import PARTS
+from robotseg_core.weights.adapter import Adapter, apply_adapter, read_adapter
 from robotseg_core.weights.load import load_weights
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,8 @@ class RobotSeg:
         encoder_batch: int = 1,
         graphs: bool = False,
         loop: str = "auto",
+        adapter: Adapter | None = None,
+        threads: int | None = None,
         hygiene: bool | None = None,
     ) -> None:
         limit = model.config.memory_frames
@@ -75,7 +78,8 @@ class RobotSeg:
         check_precision(precision, device)
         self.model, self.encoder, self._device = model, encoder, device
         self.source, self.sha256, self.precision, self._graphs = source, sha256, precision, graphs
-        self._loop = loop
+        self._loop, self.adapter = loop, adapter
+        self._threads = chosen_threads(threads)
         self._hygiene = hygiene
         self.encoder_batch = encoder_batch
         self._loops: dict[tuple[int, ...], Loop] = {}
@@ -93,12 +97,14 @@ class RobotSeg:
         device: str = "auto",
         backend: str = "auto",
         weights: str | Path | None = None,
+        adapter: str | Path | None = None,
         image_size: int | None = None,
         precision: str = "auto",
         memory_frames: int | None = None,
         encoder_batch: int = 1,
         warm: bool = True,
         loop: str = "auto",
+        threads: int | None = None,
         hygiene: bool | None = None,
     ) -> RobotSeg:
         """Load a preset.
@@ -108,6 +114,8 @@ class RobotSeg:
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; auto takes CUDA where it works.
             backend: of the encoder: ``auto``, ``torch``, ``onnxruntime``, ``openvino`` or ``tensorrt``.
             weights: file to load; None takes the shipped weights of nano.
+            adapter: name or file of what one robot adds to these weights (:mod:`robotseg_core.weights.adapter`); None:
+                nothing.
             image_size: side of the model's square input, pixels, a multiple of 32; None takes the preset's.
             precision: of the memory attention, and on CUDA of the encoder (98 % of base's work): ``fp32``,
                 ``bf16``, or ``fp16`` where the device can; all else is float32.  ``int8``: nano's encoder in 8 bits
@@ -116,12 +124,13 @@ class RobotSeg:
             encoder_batch: frames at once that :meth:`encode_frames` must take, 1 to 8: one of each camera.
             warm: whether to :meth:`warm_up`; without it the first frames take longer.
             loop: how all but the encoder runs, see :meth:`of`.
+            threads: of ONNX Runtime and OpenVINO; None: one for each core that this process may use.
             hygiene: whether streams take specks and holes out of their masks (:mod:`robotseg_core.masks.hygiene`);
                 None: as the preset's policy has it, nano does, base does not.
 
         Raises:
             ValueError: unknown preset, loop, device, backend or precision; another argument out of its range.
-            WeightsError: absent, damaged or unfit weights; the message says what to do.
+            WeightsError: absent, damaged or unfit weights, or an adapter of others; the message says what to do.
         """
         if preset not in PRESETS:
             raise ValueError(f"preset is {preset!r}, must be one of {tuple(PRESETS)}")
@@ -142,8 +151,11 @@ class RobotSeg:
             if not 64 <= image_size <= 2048:
                 raise ValueError(f"image_size is {image_size}, must be 64 to 2048")
             config = dataclasses.replace(config, image_size=image_size)
+        added = None if adapter is None else read_adapter(adapter)
         model = RobotSegModel(config)
         loaded = load_weights(model, weights if weights is not None else preset)
+        if added is not None:
+            apply_adapter(model, added, loaded.sha256)
         robotseg = cls.of(
             model,
             device=place,
@@ -154,6 +166,8 @@ class RobotSeg:
             memory_frames=memory_frames,
             encoder_batch=encoder_batch,
             loop=loop,
+            adapter=added,
+            threads=threads,
             hygiene=hygiene,
         )
         if warm:
@@ -173,9 +187,11 @@ class RobotSeg:
         memory_frames: int | None = None,
         encoder_batch: int = 1,
         loop: str = "auto",
+        adapter: Adapter | None = None,
+        threads: int | None = None,
         hygiene: bool | None = None,
     ) -> RobotSeg:
-        """The same of a model that has its weights; ``source`` and ``sha256`` say which.
+        """The same of a model that has its weights; ``source``, ``sha256`` and ``adapter`` say which.
 
         ``loop``: how all but the encoder runs, one of :data:`LOOPS`.  ``auto``: as graphs where that is faster and
         works, ONNX Runtime's on a CPU, on CUDA those of CUDA (and the encoder as well); ``eager``: operator by
@@ -194,8 +210,7 @@ class RobotSeg:
         inside = precision if device.type == "cuda" and backend in ("auto", "tensorrt") else "fp32"
         if precision == "int8" or (precision == "bf16" and device.type == "cpu" and backend == "openvino"):
             inside = precision
-        threads = len(os.sched_getaffinity(0))
-        encoder = make_encoder(model, backend, device, threads, precision=inside, batch=encoder_batch)
+        encoder = make_encoder(model, backend, device, chosen_threads(threads), precision=inside, batch=encoder_batch)
         if device.type == "cuda" and encoder.name == TorchEncoder.name and loop != "eager":
             encoder = graphed_encoder(model, device, PRECISIONS[precision], loop)
         graphs = loop != "eager"
@@ -212,6 +227,8 @@ class RobotSeg:
             encoder_batch=encoder_batch,
             graphs=graphs,
             loop=loop,
+            adapter=adapter,
+            threads=threads,
             hygiene=hygiene,
         )
 
@@ -234,7 +251,13 @@ class RobotSeg:
     def loaded(self) -> str:
         """What was loaded and where it runs, in one line for people."""
         digest = f" (SHA-256 {self.sha256})" if self.sha256 else ""
-        return f"{self.preset} on {self.device}, encoder {self.backend}, weights {self.source}{digest}"
+        added = f", adapter {self.adapter.name} (SHA-256 {self.adapter.sha256})" if self.adapter else ""
+        return f"{self.preset} on {self.device}, encoder {self.backend}, weights {self.source}{digest}{added}"
+
+    @property
+    def robot(self) -> str:
+        """Name of the robot whose adapter was loaded; empty: none was."""
+        return self.adapter.name if self.adapter else ""
 
     @property
     def preset(self) -> str:
@@ -311,7 +334,7 @@ class RobotSeg:
             return graphed_loop(self.model, bank, PRECISIONS[self.precision], plain, self._loop)
         shape = tuple(bank.features.shape)
         if shape not in self._loops:
-            threads = len(os.sched_getaffinity(0))
+            threads = self._threads
             opened: Callable[[bytes], Graph] = functools.partial(OnnxGraph, threads=threads)
             if self.encoder.name == OpenVinoEncoder.name:
                 opened = functools.partial(OpenVinoSession, threads=threads, precision=loop_precision(self.precision))
@@ -344,6 +367,15 @@ class RobotSeg:
         """
         policy = dataclasses.replace(self.policy, lost_after=NEVER, refresh_after=0, hygiene=None)
         return Stream(self, policy, ("robot",), loop=TorchLoop(self.model, self.autocast))
+
+
+def chosen_threads(threads: int | None) -> int:
+    """Number of threads; None: the cores that this process may use."""
+    if threads is None:
+        return len(os.sched_getaffinity(0))
+    if not 1 <= threads <= 1024:
+        raise ValueError(f"threads is {threads}, must be 1 to 1024")
+    return threads
 
 
 def chosen_device(device: str) -> str:

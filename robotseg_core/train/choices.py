@@ -157,6 +157,7 @@ def train(config: TrainConfig, recipe: Recipe, arguments: argparse.Namespace, se
     trainer.run()
     trainer.net.load_state_dict(trainer.ema)
     shutil.rmtree(out)
+    assert isinstance(trainer.net, Objective)
     return trainer.net
 
 

@@ -18,6 +18,7 @@ from robotseg_core.config import ConvConfig, ModelConfig
 from robotseg_core.lifetime import work_for
 from robotseg_core.model.image_encoder_nano import ConvEncoder
 from robotseg_core.storage.whole import replacing
+from robotseg_core.train.adapted import AdaptedObjective, AdapterConfig
 from robotseg_core.train.curves import Curves, plot_curve
 from robotseg_core.train.data.batches import Batch, BatchStream, ClipSource
 from robotseg_core.train.data.sources import MixedClips
@@ -41,6 +42,7 @@ class Trainer:
         out: folder of the run.
         world: the processes that take part; default: this one, on the CPU.
         cache: folder for decoded videos, which runs may share; default ``out/cache``.
+        adapter: form of the adapter that learns while the model stays as it is; None: the model learns.
 
     Attributes:
         net: model and training head as they learn.
@@ -51,8 +53,16 @@ class Trainer:
     """
 
     def __init__(
-        self, model: ModelConfig, config: TrainConfig, out: Path, world: World | None = None, cache: Path | None = None
+        self,
+        model: ModelConfig,
+        config: TrainConfig,
+        out: Path,
+        world: World | None = None,
+        cache: Path | None = None,
+        *,
+        adapter: AdapterConfig | None = None,
     ) -> None:
+        self.adapter = adapter
         self.preset, self.config, self.out, self.cache = model, config, out, cache or out / "cache"
         self.world = world or World(torch.device("cpu"))
         self.device = self.world.device
@@ -88,11 +98,12 @@ class Trainer:
     def _build(self, size: int) -> None:
         """Network and optimiser for frames of ``size``: only tables without parameters depend on it."""
         self.size = size
-        net = Objective(dataclasses.replace(self.preset, image_size=size), self.config.let)
-        self.net: Objective = net.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        whole = Objective(dataclasses.replace(self.preset, image_size=size), self.config.let)
+        net = whole if self.adapter is None else AdaptedObjective(whole, self.adapter)
+        self.net: Objective | AdaptedObjective = net.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         groups = []
         for trunk in (False, True):
-            own = [p for n, p in self.net.named_parameters() if (".trunk." in n) == trunk]
+            own = [p for n, p in self.net.named_parameters() if (".trunk." in n) == trunk and p.requires_grad]
             groups.append({"params": [p for p in own if p.ndim > 1], "weight_decay": self.config.weight_decay})
             groups.append({"params": [p for p in own if p.ndim <= 1], "weight_decay": 0.0})
         self.optimizer = torch.optim.AdamW(groups, lr=1e-3)

@@ -104,11 +104,11 @@ def search_folders() -> list[Path]:
     prefixes = [Path(sysconfig.get_path("data")), *package.parents[:6]]
     installed = [prefix / "share" / "robotseg_ros" / "models" for prefix in prefixes]
     folders = [package.parent / "models", *(folder for folder in installed if folder.is_dir()), cache_folder()]
-    return [folder for folder in folders if folder is not None and not _anybodys(folder)]
+    return [folder for folder in folders if folder is not None and not anybodys(folder)]
 
 
-def _anybodys(folder: Path) -> bool:
-    """Whether anybody could put a file of any name there."""
+def anybodys(folder: Path) -> bool:
+    """Whether anybody could put a file of any name into a folder."""
     try:
         return bool(folder.stat().st_mode & stat.S_IWOTH)
     except OSError:

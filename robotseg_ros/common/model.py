@@ -26,6 +26,7 @@ class ModelOptions:
         device: ``auto``, ``cpu`` or ``cuda``.
         backend: encoder backend, ``auto``, ``torch``, ``onnxruntime``, ``openvino`` or ``tensorrt``.
         weights: weights file; None: the shipped ones of the preset.
+        robot: name or file of an adapter, what one robot adds to the weights; None: nothing.
         image_size: side of the model's square input, pixels, a multiple of 32; None: the preset's.
         precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``.
         memory_frames: frames the memory attention looks up, 1 to the preset's; None: the preset's.
@@ -39,6 +40,7 @@ class ModelOptions:
     device: str = "auto"
     backend: str = "auto"
     weights: Path | None = None
+    robot: str | Path | None = None
     image_size: int | None = None
     precision: str = "auto"
     memory_frames: int | None = None
@@ -97,6 +99,11 @@ class Model(Protocol):
     @property
     def sha256(self) -> str:
         """Its hash, in hex."""
+        ...
+
+    @property
+    def robot(self) -> str:
+        """Name of the adapter; empty: none."""
         ...
 
     @property
@@ -168,6 +175,7 @@ def load_robotseg(options: ModelOptions) -> Model:
         device=device,
         backend=options.backend,
         weights=options.weights,
+        adapter=options.robot,
         image_size=options.image_size,
         precision=options.precision,
         memory_frames=options.memory_frames,

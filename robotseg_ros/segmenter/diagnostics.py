@@ -72,6 +72,7 @@ class Diagnostics:
             "backend": model.backend,
             "weights": model.source,
             "weights_sha256": model.sha256,
+            "robot": model.robot,
             "device_memory_mib": _number(memory_mib(model.device)),
             "active": str(active).lower(),
             **{f"incompatible_qos {topic}": words for topic, words in problems.items()},

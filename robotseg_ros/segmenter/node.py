@@ -107,10 +107,11 @@ class Segmenter(LifecycleNode):
                 )
             self._diagnostics = Diagnostics(self, self._topics, model)
             self._watch = Watch(self._look, WATCH_PERIOD_S, "watch")
+            adapter = f"adapter {model.robot}, " if model.robot else ""
             self.get_logger().info(
                 f"{model.preset} on {model.device}, encoder on {model.backend}, weights {model.source} "
                 f"(SHA-256 {model.sha256}), requests read by {self._policy.name}, "
-                f"ready after {time.monotonic() - started:.1f} s"
+                f"{adapter}ready after {time.monotonic() - started:.1f} s"
             )
             return TransitionCallbackReturn.SUCCESS
 

@@ -229,6 +229,12 @@ class Parameters:
                     "backend", "auto", "What runs the encoder: auto, torch, onnxruntime, openvino or tensorrt."
                 ),
                 weights=_path(fixed("weights", "", "Path of a weights file; empty: the shipped ones of the preset.")),
+                robot=fixed(
+                    "robot",
+                    "",
+                    "Adapter of your robot: its name in the folder of adapters, or the path of its file; empty: none.",
+                )
+                or None,
                 image_size=fixed(
                     "image_size",
                     0,

@@ -97,7 +97,7 @@ class SteadyModel:
     def __init__(self, robotseg: RobotSeg) -> None:
         self._robotseg = robotseg
         self.preset, self.device, self.backend = robotseg.preset, robotseg.device, robotseg.backend
-        self.source, self.sha256 = robotseg.source, robotseg.sha256
+        self.source, self.sha256, self.robot = robotseg.source, robotseg.sha256, robotseg.robot
         self.encoder_batch = 1
         self.encode_frames = robotseg.encode_frames
         self.target_stream = robotseg.target_stream

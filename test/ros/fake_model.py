@@ -103,6 +103,7 @@ class FakeModel:
     preset: str = "nano"
     source: str = "/imaginary.safetensors"
     sha256: str = "f" * 64
+    robot: str = ""
     stamps: list[int] = field(default_factory=list)
     streams: list[FakeStream] = field(default_factory=list)
 

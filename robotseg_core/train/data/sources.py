@@ -33,6 +33,7 @@ class DataConfig:
         cutouts: folder of ``rgb_*.npy`` / ``alpha_*.npy`` / ``label_*.npy`` shards, or None.
         photos: folder of photographs without robots, or None.
         cutout_share, photo_share: shares of samples from these; the rest are video frames.
+        even: whether every root of ``videos`` is as likely as any other; else every video is.
     """
 
     videos: tuple[str, ...]
@@ -40,6 +41,7 @@ class DataConfig:
     photos: str | None = None
     cutout_share: float = 0.4
     photo_share: float = 0.08
+    even: bool = False
 
 
 class VideoStore:
@@ -205,7 +207,7 @@ class MixedClips:
             cut, label, covers = self.cutouts.sample(rng)
             base: NDArray[np.uint8]
             if rng.random() < 0.35 and self.stores:
-                frames, labels = any_store(self.stores, rng).clip(rng, 1)
+                frames, labels = any_store(self.stores, rng, even=self.data.even).clip(rng, 1)
                 base, base_label = np.asarray(frames[0]), np.asarray(labels[0])
             else:
                 base = self.background(rng)
@@ -213,7 +215,7 @@ class MixedClips:
             rgb = paste_over(base, cut, covers, rng)
             label = np.where(covers, label, base_label)
         else:
-            frames, labels = any_store(self.stores, rng).clip(rng, self.length)
+            frames, labels = any_store(self.stores, rng, even=self.data.even).clip(rng, self.length)
             return augment_clip(np.asarray(frames), np.asarray(labels), self.background, self.augment, self.size, rng)
         frames, labels = np.repeat(rgb[None], self.length, 0), np.repeat(label[None], self.length, 0)
         return augment_clip(frames, labels, self.background, self.augment, self.size, rng)
@@ -222,7 +224,7 @@ class MixedClips:
 Store = TypeVar("Store", bound=VideoStore)
 
 
-def any_store(stores: list[Store], rng: np.random.Generator) -> Store:
-    """A store, drawn by its number of videos: every video is as likely as any other."""
-    videos = np.array([len(store.names) for store in stores])
+def any_store(stores: list[Store], rng: np.random.Generator, *, even: bool = False) -> Store:
+    """A store, drawn by its number of videos: every video is as likely as any other; ``even``: every store is."""
+    videos = np.array([1 if even else len(store.names) for store in stores])
     return stores[int(rng.choice(len(videos), p=videos / videos.sum()))]

@@ -94,13 +94,13 @@ class FirstFrameClips:
         cache: Path,
     ) -> None:
         self.augment = dataclasses.replace(augment, background=0.0, recolour=0.0, absent=0.0)
-        self.kind, self.size, self.length = kind, size, length
+        self.kind, self.size, self.length, self.even = kind, size, length, data.even
         self.stores = [FirstFrameStore(Path(root), cache, extractor) for root in data.videos]
         self.photos = PhotoStore(Path(data.photos)) if data.photos else None
 
     def draw(self, rng: np.random.Generator) -> Clip:
         """One augmented clip."""
-        store = any_store(self.stores, rng)
+        store = any_store(self.stores, rng, even=self.even)
         frames, labels = (store.palindrome if self.kind == "let" else store.first)(rng, self.length)
         return augment_clip(
             np.asarray(frames),

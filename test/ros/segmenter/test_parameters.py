@@ -20,7 +20,7 @@ LIVE = {
 }
 READ_ONLY = {
     *("cameras", "camera", "camera_info", "click_topic", "transport", "preset", "device", "backend", "weights"),
-    *("image_size", "precision", "memory_frames", "encoder_batch", "replay", "autostart", "vision_msgs"),
+    *("robot", "image_size", "precision", "memory_frames", "encoder_batch", "replay", "autostart", "vision_msgs"),
     "jpeg_without_end",
     *("depth", "hygiene"),
 }
