@@ -17,6 +17,10 @@ COMMANDS = {
     "segment": ("robotseg_core.files.segment", "write the masks of an image, a video or a folder of frames"),
     "say": ("robotseg_core.instruct.command", "write the mask of what a request in words asks for"),
     "bag": ("robotseg_ros.tools.bag", "add mask topics to a recorded ROS 2 bag"),
+    "check-extrinsics": (
+        "robotseg_core.posed.check_command",
+        "compare a camera's pose with masks of a robot whose joints are known, and refine it",
+    ),
     "bench": (
         "robotseg_core.bench.command",
         "what a frame costs here, stage by stage; --node: in the ROS node",
