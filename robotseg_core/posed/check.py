@@ -16,7 +16,7 @@ from robotseg_core.posed.fit import COARSE, FINE, Fit, MaskEdges, difference, ed
 from robotseg_core.posed.robot import Pose, PosedRobot
 from robotseg_core.posed.silhouette import Silhouette, SilhouetteRenderer, scaled
 
-COARSE_WIDTH, FINE_WIDTH = 240, 640
+COARSE_WIDTH, FINE_WIDTH = 240, 480
 """Widths of the pictures of both rounds, pixels; masks that are smaller stay as they are."""
 TRUSTED = 0.35
 """Below this share of matched edges no verdict is given."""

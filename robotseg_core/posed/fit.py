@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from robotseg_core.posed.robot import Pose
 from robotseg_core.posed.silhouette import Silhouette, SilhouetteRenderer
 
-COARSE = (0.06, 0.06, 0.05, 0.05, 0.035, 0.035, 0.025, 0.025)
+COARSE = (0.06, 0.06, 0.05, 0.04, 0.03, 0.025)
 """Radii of the first round, shares of the picture's width: one step each."""
-FINE = (0.015, 0.015, 0.01, 0.01, 0.008, 0.008, 0.008, 0.008, 0.008, 0.008)
+FINE = (0.015, 0.012, 0.01, 0.008, 0.008, 0.008)
 """Radii of the last round."""
 FACING = 0.5
 """Cosine between the outward normals of silhouette and mask, from which on they are taken for the same edge."""

@@ -60,10 +60,10 @@ class Recording:
     rate_hz: float
 
 
-def add_robot_arguments(parser: argparse.ArgumentParser) -> None:
+def add_robot_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Arguments that name the robot."""
     group = parser.add_argument_group("the robot")
-    which = group.add_mutually_exclusive_group(required=True)
+    which = group.add_mutually_exclusive_group(required=required)
     which.add_argument("--urdf", type=Path, help="its URDF (xacro: expand it first)")
     which.add_argument("--mjcf", type=Path, help="its MJCF")
     group.add_argument("--package-path", type=Path, nargs="*", default=[], help="folders, for package:// in the URDF")

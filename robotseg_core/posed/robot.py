@@ -34,6 +34,7 @@ class PosedRobot:
         model, data: of MuJoCo, with a camera that :meth:`look` places.
         base: id of the body that camera poses are given in.
         follows: joints that follow another, as (follower, leader, factor, offset).
+        packages: folders of packages it was read with.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class PosedRobot:
     data: mujoco.MjData
     base: int
     follows: tuple[tuple[str, str, float, float], ...]
+    packages: tuple[Path, ...] = ()
 
     @classmethod
     def load(cls, path: Path, *, base: str | None = None, packages: Sequence[Path] = ()) -> PosedRobot:
@@ -56,14 +58,7 @@ class PosedRobot:
             ValueError: it is not what it should be, has no such link, or shows nothing.
         """
         path = Path(path)
-        follows: list[tuple[str, str, float, float]] = []
-        if path.suffix.lower() == ".urdf":
-            if not path.is_file():
-                raise FileNotFoundError(f"{path} does not exist")
-            spec, mimic = read_urdf(path, packages)
-            follows += [(name, *rule) for name, rule in mimic.items()]
-        else:
-            spec = read_own(OwnRobot(path, False, (), tuple(packages)))
+        spec, follows = read_spec(path, packages)
         spec.worldbody.add_camera(name=CAMERA)
         try:
             model = spec.compile()
@@ -79,7 +74,7 @@ class PosedRobot:
         if base is not None and base not in links:
             raise ValueError(f"{path} has no link {base!r}; it has {', '.join(links)}")
         number = 1 if base is None else int(model.body(base).id)
-        return cls(path, model, mujoco.MjData(model), number, tuple(follows))
+        return cls(path, model, mujoco.MjData(model), number, tuple(follows), tuple(packages))
 
     @property
     def joint_names(self) -> tuple[str, ...]:
@@ -133,6 +128,12 @@ class PosedRobot:
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_camlight(self.model, self.data)
 
+    def base_pose(self) -> Pose:
+        """Where the base link is in the world, with the joints as they were posed."""
+        out = np.eye(4)
+        out[:3, :3], out[:3, 3] = self.data.xmat[self.base].reshape(3, 3), self.data.xpos[self.base]
+        return out
+
     def below(self, links: Sequence[str]) -> NDArray[np.bool_]:
         """[ngeom] bool: geoms of these links and of all links that hang on them.
 
@@ -147,6 +148,20 @@ class PosedRobot:
         for b in range(1, self.model.nbody):
             inside[b] = inside[self.model.body_parentid[b]] or self.model.body(b).name in links
         return np.asarray(inside[self.model.geom_bodyid])
+
+
+def read_spec(path: Path, packages: Sequence[Path] = ()) -> tuple[mujoco.MjSpec, list[tuple[str, str, float, float]]]:
+    """The specification of a URDF or MJCF file, of what is seen alone, and its joints that follow others.
+
+    Raises:
+        FileNotFoundError, ValueError: see :meth:`PosedRobot.load`.
+    """
+    if path.suffix.lower() != ".urdf":
+        return read_own(OwnRobot(path, False, (), tuple(packages))), []
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    spec, mimic = read_urdf(path, packages)
+    return spec, [(name, *rule) for name, rule in mimic.items()]
 
 
 def set_intrinsics(model: mujoco.MjModel, camera: Camera) -> None:
