@@ -13,12 +13,14 @@ ARGUMENTS = (
     Argument("transport", "auto", "raw, compressed, or auto: compressed for a topic that ends with /compressed."),
     Argument("camera_info", "", "Topic of the calibration; empty: camera_info beside the images."),
     Argument("click_topic", "", "Topic of a viewer's clicks, e.g. /clicked_point."),
+    Argument("depth", "", "Topic of depth images aligned with the camera's, for max_depth."),
     Argument("preset", "nano", "Model preset."),
     Argument("device", "auto", "Where the model runs: auto, cpu or cuda."),
     Argument("backend", "auto", "What runs the encoder: auto, torch, onnxruntime or tensorrt."),
     Argument("weights", "", "Path of a weights file; empty: the shipped ones."),
     Argument("image_size", 0, "Side of the model's input, pixels, a multiple of 32; 0: the preset's."),
     Argument("precision", "auto", "auto, fp32, bf16, fp16 or int8."),
+    Argument("hygiene", "auto", "Specks far from the robot and small holes go: auto (nano does), on or off."),
     Argument("memory_frames", 0, "Frames that are looked up; 0: the preset's."),
     Argument("encoder_batch", 0, "Images of different cameras through the encoder at once; 0: as the device likes."),
     Argument("replay", False, "true: every image, in order, for recordings."),
@@ -30,6 +32,8 @@ ARGUMENTS = (
     Argument("mask_margin", 8, "Pixels."),
     Argument("masked_image", "keep", "keep: only the robot, remove: all but the robot."),
     Argument("click_part", "robot", "What clicks are on: arm, gripper or robot."),
+    Argument("region", "", "Corners x0,y0,x1,y1,... of where the robot is that is meant, 0 to 1; empty: everywhere."),
+    Argument("max_depth", 0.0, "Robots farther away are not meant, m; needs depth; 0: no limit."),
 )
 
 

@@ -37,6 +37,7 @@ COMMANDS = {
         "robotseg_core.train.hinted.run",
         "train with hints and memory, from packed pictures, for a given time",
     ),
+    "average": ("robotseg_core.weights.average", "the weighted mean of weight files of one architecture"),
     "finetune": ("robotseg_core.train.finetune", "adapt a model to videos of your own robot"),
     "label": ("robotseg_core.train.label_efficient.self_labels", "turn videos without labels into training videos"),
     "ablate": ("robotseg_core.train.ablation", "what label-efficient training and its terms are worth"),

@@ -27,6 +27,7 @@ def load_model(
         memory_frames=memory_frames,
         encoder_batch=encoder_batch,
         loop=loop,
+        hygiene={"auto": None, "on": True, "off": False}[getattr(arguments, "hygiene", "auto")],
         warm=False,
     )
 
@@ -44,3 +45,13 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help="auto (default): int8 for nano on CPUs that profit, else fp32",
     )
     parser.add_argument("--image-size", type=int, help="side of the model's input, pixels, a multiple of 32")
+
+
+def add_hygiene_argument(parser: argparse.ArgumentParser) -> None:
+    """The argument of commands whose masks are a stream's."""
+    parser.add_argument(
+        "--hygiene",
+        default="auto",
+        choices=("auto", "on", "off"),
+        help="take specks far from the robot and small holes out of the masks (default auto: nano does)",
+    )

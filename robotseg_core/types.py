@@ -142,12 +142,15 @@ class PartMasks:
         state: what the stream knows.
         parts: arm, gripper, robot, in this order.  Arm and gripper are disjoint, robot is their union.
         stage_ms: wall time of each stage.
+        robot_logits: [h, w] float32 on the model's grid, what the robot's mask was made of; None: not known.  See
+            :func:`robotseg_core.masks.soft.robot_probability`.
     """
 
     stamp: int
     state: State
     parts: tuple[PartMask, ...]
     stage_ms: StageTimes
+    robot_logits: NDArray[np.float32] | None = None
 
     def __getitem__(self, name: str) -> PartMask:
         for part in self.parts:

@@ -25,7 +25,7 @@ from robotseg_core.evaluation.report import (
 from robotseg_core.evaluation.robustness import DEFAULT_LIMIT, SWEPT, sweep
 from robotseg_core.evaluation.runner import Plan, run_video
 from robotseg_core.evaluation.scores import VideoScore
-from robotseg_core.model_arguments import add_model_arguments, load_model
+from robotseg_core.model_arguments import add_hygiene_argument, add_model_arguments, load_model
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import PARTS
 from robotseg_core.weights.files import WeightsError, find_weights, sha256_of
@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"sweep of worse frames, memory and prompts in place of the scores (default --limit {DEFAULT_LIMIT})",
     )
     add_model_arguments(parser)
+    add_hygiene_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -13,6 +13,8 @@ from robotseg_core.types import PARTS
 
 FOLDERS = dict(zip(PARTS, ("000", "001", "002"), strict=True))
 """Folder of each part in VRS layout (SPEC 10.1)."""
+SOFT = "soft"
+"""Folder beside them of the robot's probability, 0 to 255."""
 
 
 def write_png(path: Path, image: NDArray[np.uint8]) -> None:

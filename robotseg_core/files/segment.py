@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from robotseg_core.files.frames import FrameError, Frames, open_frames
-from robotseg_core.files.mask_files import FOLDERS, write_png
+from robotseg_core.files.mask_files import FOLDERS, SOFT, write_png
 from robotseg_core.files.overlay import contact_sheet, overlay
-from robotseg_core.model_arguments import add_model_arguments, load_model
+from robotseg_core.masks.nearest import Nearest, parse_region
+from robotseg_core.masks.soft import robot_probability
+from robotseg_core.model_arguments import add_hygiene_argument, add_model_arguments, load_model
 from robotseg_core.stream.stream import Stream
 from robotseg_core.types import ModelFault, PartMasks
 
@@ -29,7 +31,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--overwrite", action="store_true", help="replace the masks that OUT has of an input of that name"
     )
     parser.add_argument("--no-video", action="store_true", help="do not write the overlay video")
+    parser.add_argument(
+        "--soft", action="store_true", help="write how likely each pixel is robot, too: OUT/<name of input>/soft/*.png"
+    )
+    parser.add_argument(
+        "--region",
+        type=parse_region,
+        default=(),
+        metavar="X0,Y0,X1,Y1,...",
+        help="corners of where the robot is that is meant, as shares of width and height, 0 to 1",
+    )
+    parser.add_argument("--max-depth", type=float, default=0.0, help="robots farther away than this, m, are not meant")
+    parser.add_argument(
+        "--depth", type=Path, help="folder of depth images, 16 bit PNG in mm, aligned with the frames and named as they"
+    )
     add_model_arguments(parser)
+    add_hygiene_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -43,14 +60,21 @@ def run(arguments: argparse.Namespace) -> int:
     target: Path = arguments.out / name
     if not arguments.overwrite:
         check_free(target)
+    nearest = Nearest(arguments.region, arguments.max_depth)
+    if bool(nearest.max_depth) != (arguments.depth is not None):
+        raise ValueError("--max-depth and --depth go together: how far, and the depth images")
+    if arguments.depth is not None and not arguments.depth.is_dir():
+        raise ValueError(f"{arguments.depth} is no folder of depth images")
     robotseg = load_model(arguments)
     clear(target)
-    for folder in FOLDERS.values():
+    for folder in (*FOLDERS.values(), *[SOFT] * arguments.soft):
         (target / folder).mkdir(parents=True, exist_ok=True)
     print(robotseg.loaded)
-    writer = _Writer(arguments.out, name, frames, video=not arguments.no_video)
+    writer = _Writer(arguments.out, name, frames, video=not arguments.no_video, soft=arguments.soft)
+    stream = robotseg.stream()
+    stream.nearest = nearest or None
     try:
-        _stream(robotseg.stream(), frames, writer)
+        _stream(stream, frames, writer, arguments.depth)
     finally:
         writer.close()
     print(f"{writer.done} frames -> {target}")
@@ -67,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def outputs(target: Path) -> list[Path]:
     """What an input's masks, video and contact sheet are called, those that are there."""
-    masks = [file for folder in FOLDERS.values() for file in sorted((target / folder).glob("*.png"))]
+    masks = [file for folder in (*FOLDERS.values(), SOFT) for file in sorted((target / folder).glob("*.png"))]
     others = [target.with_name(f"{target.name}{end}") for end in ("_overlay.mp4", "_contact_sheet.png")]
     return masks + [file for file in others if file.exists()]
 
@@ -88,7 +112,19 @@ def clear(target: Path) -> None:
         file.unlink()
 
 
-def _stream(stream: Stream, frames: Frames, writer: _Writer) -> None:
+def read_depth(file: Path) -> NDArray[np.uint16]:
+    """Depth [H, W] in mm of a PNG of 16 bits.
+
+    Raises:
+        ValueError: there is no such file, or it is another picture.
+    """
+    depth = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    if depth is None or depth.dtype != np.uint16 or depth.ndim != 2:
+        raise ValueError(f"{file} cannot be read as a depth image, a PNG of 16 bits and one channel")
+    return np.asarray(depth, np.uint16)
+
+
+def _stream(stream: Stream, frames: Frames, writer: _Writer, depth: Path | None) -> None:
     iterator = iter(frames.frames)
     with tqdm(total=frames.count, desc=writer.name, unit="frame") as bar:
         while True:
@@ -100,8 +136,10 @@ def _stream(stream: Stream, frames: Frames, writer: _Writer) -> None:
                 writer.skip(error.name)
             else:
                 rgb = np.ascontiguousarray(bgr[..., ::-1])
+                far = None if depth is None else read_depth(depth / f"{name}.png")
                 try:
-                    writer.write(name, rgb, stream.step(rgb, stamp=round(writer.done * 1e9 / frames.rate_hz)))
+                    stamp = round(writer.done * 1e9 / frames.rate_hz)
+                    writer.write(name, rgb, stream.step(rgb, stamp, depth=far))
                 except ModelFault as error:
                     # An empty mask would say that no robot was seen.
                     writer.failed.append(f"{name}: {error}")
@@ -111,8 +149,8 @@ def _stream(stream: Stream, frames: Frames, writer: _Writer) -> None:
 class _Writer:
     """Masks, overlay video and contact sheet of one input."""
 
-    def __init__(self, out: Path, name: str, frames: Frames, *, video: bool) -> None:
-        self.out, self.name, self.rate_hz, self._video = out, name, frames.rate_hz, video
+    def __init__(self, out: Path, name: str, frames: Frames, *, video: bool, soft: bool) -> None:
+        self.out, self.name, self.rate_hz, self._video, self._soft = out, name, frames.rate_hz, video, soft
         self.done = 0
         self.unreadable: list[str] = []
         self.failed: list[str] = []
@@ -127,9 +165,9 @@ class _Writer:
         if self._last is None:
             # Frames that could not be read before the first answer: there is nothing to repeat for them.
             for earlier in self.unreadable:
-                self._masks(earlier, {part: np.zeros(rgb.shape[:2], np.uint8) for part in FOLDERS})
+                self._write(earlier, dict.fromkeys(self._folders, np.zeros(rgb.shape[:2], np.uint8)))
         self._last = result
-        self._masks(name, {part: result[part].mask for part in FOLDERS})
+        self._write(name, self._pictures(result))
         drawn = overlay(rgb, result)
         if self._video:
             self._frame(drawn)
@@ -141,7 +179,7 @@ class _Writer:
         """A frame that cannot be read: the last answer stands for it, and its name is reported at the end."""
         self.unreadable.append(name)
         if self._last is not None:
-            self._masks(name, {part: self._last[part].mask for part in FOLDERS})
+            self._write(name, self._pictures(self._last))
 
     def close(self) -> None:
         """Finish the video and write the contact sheet."""
@@ -150,9 +188,18 @@ class _Writer:
         if self._sheet:
             write_png(self.out / f"{self.name}_contact_sheet.png", contact_sheet(self._sheet)[..., ::-1])
 
-    def _masks(self, name: str, masks: dict[str, NDArray[np.uint8]]) -> None:
-        for part, mask in masks.items():
-            write_png(self.out / self.name / FOLDERS[part] / f"{name}.png", mask)
+    @property
+    def _folders(self) -> tuple[str, ...]:
+        return (*FOLDERS.values(), *[SOFT] * self._soft)
+
+    def _pictures(self, result: PartMasks) -> dict[str, NDArray[np.uint8]]:
+        """What is written of an answer, by folder."""
+        masks = {folder: result[part].mask for part, folder in FOLDERS.items()}
+        return masks | {SOFT: robot_probability(result)} if self._soft else masks
+
+    def _write(self, name: str, pictures: dict[str, NDArray[np.uint8]]) -> None:
+        for folder, picture in pictures.items():
+            write_png(self.out / self.name / folder / f"{name}.png", picture)
 
     def _frame(self, drawn: NDArray[np.uint8]) -> None:
         if self._writer is None:

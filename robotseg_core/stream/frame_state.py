@@ -58,7 +58,8 @@ class Answer:
 class LastFrame:
     """What corrections of the last frame need.
 
-    ``tracked`` [parts]: which parts were found with their memory; the others were looked for without.
+    ``tracked`` [parts]: which parts were found with their memory; the others were looked for without.  ``metres``
+    [h, w]: depth on the grid of the answer, if it was given.
     """
 
     index: int
@@ -68,3 +69,4 @@ class LastFrame:
     conditioned: Conditioned
     answer: Answer
     tracked: NDArray[np.bool_]
+    metres: NDArray[np.float32] | None = None

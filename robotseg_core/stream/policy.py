@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from robotseg_core.masks.hygiene import Hygiene
 from robotseg_core.stream.session import Compat
 
 NEVER = 1 << 40
@@ -38,6 +39,7 @@ class StreamPolicy:
             answers in between cost no memory encoder, and the memory reaches further back.
         conditioning_frames: prompted frames that a part remembers, the latest ones; the reference keeps all of
             them.  1: a prompt starts the part's memory anew.
+        hygiene: takes specks and holes out of what is answered, not out of what is remembered; None: they stay.
     """
 
     compat: Compat = "fixed"
@@ -50,6 +52,7 @@ class StreamPolicy:
     refresh_after: int = 300
     conditioning_frames: int = 1
     remember_every: int = 1
+    hygiene: Hygiene | None = None
 
     def __post_init__(self) -> None:
         if self.conditioning_frames < 1:
@@ -78,7 +81,7 @@ REFERENCE = StreamPolicy(
 """What the reference does, which remembers every prompted frame, however many there are."""
 
 POLICIES: dict[str, StreamPolicy] = {
-    "nano": StreamPolicy(min_presence=0.1, remember_every=2),
+    "nano": StreamPolicy(min_presence=0.1, remember_every=2, hygiene=Hygiene()),
     "base": StreamPolicy(conditioning_frames=2),
 }
 """Policies of presets that need another one than the default."""

@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from robotseg_core.masks.hygiene import Hygiene, tidy, without
+from robotseg_core.masks.nearest import Nearest, not_meant
 from robotseg_core.types import PARTS, PartMask
 
 OUTSIDE = -32.0
@@ -46,6 +48,27 @@ def part_mask(name: str, mask: NDArray[np.bool_], score: float) -> PartMask:
         return PartMask(name, pixels, 0.0, False, 0, (0, 0, 0, 0), (float("nan"), float("nan")))
     centroid = (x + moments["m10"] / area, y + moments["m01"] / area)
     return PartMask(name, pixels, score, True, area, (int(x), int(y), int(w), int(h)), centroid)
+
+
+def refined(
+    logits: NDArray[np.float32],
+    hygiene: Hygiene | None,
+    nearest: Nearest | None = None,
+    metres: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """Logits [n, h, w] of all parts, the robot last, of the robot that is meant, tidied up.
+
+    Args:
+        logits: as the model gives them; left unchanged.
+        hygiene: None: specks and holes stay.
+        nearest: None: all robots are meant.
+        metres: depth on the grid of the logits, for ``nearest``.
+    """
+    if nearest:
+        away = not_meant(logits.max(0) > 0, nearest, metres)
+        if away.any():
+            logits = without(logits, away)
+    return logits if hygiene is None else tidy(logits, hygiene)
 
 
 def part_masks(

@@ -23,6 +23,7 @@ from robotseg_core.backends.onnxruntime_encoder import OnnxGraph
 from robotseg_core.backends.openvino_encoder import OpenVinoEncoder, OpenVinoSession, loop_precision
 from robotseg_core.backends.torch_encoder import TorchEncoder
 from robotseg_core.config import MAX_BATCH, PRESETS
+from robotseg_core.masks.hygiene import Hygiene
 from robotseg_core.model.robotseg_model import Features, RobotSegModel
 from robotseg_core.stream.frame_state import EncodedFrame
 from robotseg_core.stream.loop_cuda import graphed_or_plain as graphed_loop
@@ -65,6 +66,7 @@ class RobotSeg:
         encoder_batch: int = 1,
         graphs: bool = False,
         loop: str = "auto",
+        hygiene: bool | None = None,
     ) -> None:
         limit = model.config.memory_frames
         self.memory_frames = limit if memory_frames is None else memory_frames
@@ -74,6 +76,7 @@ class RobotSeg:
         self.model, self.encoder, self._device = model, encoder, device
         self.source, self.sha256, self.precision, self._graphs = source, sha256, precision, graphs
         self._loop = loop
+        self._hygiene = hygiene
         self.encoder_batch = encoder_batch
         self._loops: dict[tuple[int, ...], Loop] = {}
         # Constant for all frames: computed once.
@@ -96,6 +99,7 @@ class RobotSeg:
         encoder_batch: int = 1,
         warm: bool = True,
         loop: str = "auto",
+        hygiene: bool | None = None,
     ) -> RobotSeg:
         """Load a preset.
 
@@ -112,6 +116,8 @@ class RobotSeg:
             encoder_batch: frames at once that :meth:`encode_frames` must take, 1 to 8: one of each camera.
             warm: whether to :meth:`warm_up`; without it the first frames take longer.
             loop: how all but the encoder runs, see :meth:`of`.
+            hygiene: whether streams take specks and holes out of their masks (:mod:`robotseg_core.masks.hygiene`);
+                None: as the preset's policy has it, nano does, base does not.
 
         Raises:
             ValueError: unknown preset, loop, device, backend or precision; another argument out of its range.
@@ -148,6 +154,7 @@ class RobotSeg:
             memory_frames=memory_frames,
             encoder_batch=encoder_batch,
             loop=loop,
+            hygiene=hygiene,
         )
         if warm:
             robotseg.warm_up()
@@ -166,6 +173,7 @@ class RobotSeg:
         memory_frames: int | None = None,
         encoder_batch: int = 1,
         loop: str = "auto",
+        hygiene: bool | None = None,
     ) -> RobotSeg:
         """The same of a model that has its weights; ``source`` and ``sha256`` say which.
 
@@ -204,6 +212,7 @@ class RobotSeg:
             encoder_batch=encoder_batch,
             graphs=graphs,
             loop=loop,
+            hygiene=hygiene,
         )
 
     @torch.inference_mode()
@@ -316,16 +325,24 @@ class RobotSeg:
             policy: None takes the preset's.
             parts: the parts wanted, in the order of :data:`PARTS`, the robot among them; fewer cost less.
         """
-        return Stream(self, policy or POLICIES.get(self.preset, StreamPolicy()), parts)
+        return Stream(self, policy or self.policy, parts)
+
+    @property
+    def policy(self) -> StreamPolicy:
+        """What a stream does where no other policy is given: the preset's, with or without hygiene as asked for."""
+        policy = POLICIES.get(self.preset, StreamPolicy())
+        if self._hygiene is None:
+            return policy
+        return dataclasses.replace(policy, hygiene=Hygiene() if self._hygiene else None)
 
     def target_stream(self) -> Stream:
         """Open a stream with a memory of one target, to be prompted before its first step; its part is "robot".
 
         Its memory is neither dropped nor rebuilt from what is found without it: that would be the robot, not the
-        target.  Targets come and go, so nothing is exported or recorded for it: it runs operator by operator.
+        target.  Specks stay: several small things may have been asked for.  Targets come and go, so nothing is
+        exported or recorded for it: it runs operator by operator.
         """
-        policy = POLICIES.get(self.preset, StreamPolicy())
-        policy = dataclasses.replace(policy, lost_after=NEVER, refresh_after=0)
+        policy = dataclasses.replace(self.policy, lost_after=NEVER, refresh_after=0, hygiene=None)
         return Stream(self, policy, ("robot",), loop=TorchLoop(self.model, self.autocast))
 
 

@@ -8,7 +8,7 @@ A frame goes one way: preprocess, encoder, memory attention, prompt generator, d
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robotseg_core.cuda.transfer import OnTheWay
+from robotseg_core.masks.nearest import Depth, Nearest, check_depth, on_grid
 from robotseg_core.model.mask_decoder import ABSENT_LOGIT
 from robotseg_core.model.robotseg_model import Conditioned, Features, RobotSegModel
 from robotseg_core.stream.frame_state import Answer, EncodedFrame, LastFrame
@@ -24,7 +25,7 @@ from robotseg_core.stream.loop_torch import Loop, TorchLoop
 from robotseg_core.stream.memory_bank import Entry, MemoryBank
 from robotseg_core.stream.pending_prompts import PartPrompt, gather
 from robotseg_core.stream.policy import StreamPolicy
-from robotseg_core.stream.postprocess import part_masks
+from robotseg_core.stream.postprocess import part_masks, refined
 from robotseg_core.stream.prompting import decode, decode_mask, fed_back
 from robotseg_core.stream.stage_clock import StageClock
 from robotseg_core.types import PARTS, MaskPrompt, ModelFault, PartMask, PartMasks, Prompt, PromptKind, State
@@ -69,8 +70,17 @@ class LoadedModel(Protocol):
         ...
 
 
+DepthSource = Depth | Callable[[], Depth | None]
+"""A depth image, or what gives it, or None, once the model has worked on its frame: depth often comes later."""
+
+
 class Stream:
-    """One camera's frames in order.  Not thread-safe: one thread steps a stream."""
+    """One camera's frames in order.  Not thread-safe: one thread steps a stream.
+
+    Attributes:
+        nearest: which of several robots is meant; None: all.  May be set between steps.  The memory knows of no such
+            limit, so that a change of it acts at once.
+    """
 
     def __init__(
         self,
@@ -94,6 +104,7 @@ class Stream:
         self._classes = torch.tensor([PARTS.index(part) for part in parts], device=self._device)
         self._loop = loop or robotseg.loop(self.bank)
         self._prompts: list[Prompt | MaskPrompt] = []
+        self.nearest: Nearest | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -149,26 +160,30 @@ class Stream:
         for index in (0, *range(self._frame - held + 1, self._frame)):
             bank.store(index, entry, np.full(len(self.parts), index == 0))
 
-    def step(self, frame: NDArray[np.uint8], stamp: int = 0) -> PartMasks:
+    def step(self, frame: NDArray[np.uint8], stamp: int = 0, *, depth: DepthSource | None = None) -> PartMasks:
         """Segment one frame.
 
         Args:
             frame: [H, W, 3] uint8 RGB.
             stamp: nanoseconds, returned unchanged.
+            depth: aligned with the frame, or what gives it, for ``nearest.max_depth``, else unused.  Without it all
+                robots are marked, and the state of a robot in view is DEGRADED: which is meant is not known.
 
         Raises:
             ValueError: shape, type or size of the frame is off; the stream is as it was before.
             ModelFault: the model gives numbers that are not finite; the stream is as after :meth:`reset`.
         """
         (encoded,) = self.robotseg.encode_frames([frame])
-        return self.step_encoded(encoded, stamp)
+        return self.step_encoded(encoded, stamp, depth=depth)
 
     @torch.inference_mode()
-    def step_encoded(self, encoded: EncodedFrame, stamp: int = 0) -> PartMasks:
+    def step_encoded(self, encoded: EncodedFrame, stamp: int = 0, *, depth: DepthSource | None = None) -> PartMasks:
         """The same from :meth:`RobotSeg.encode_frames` on, which encodes frames of several streams at once."""
         image, features, clock = encoded.image, encoded.features, encoded.clock
         config = self.robotseg.model.config
         height, width = encoded.size
+        if depth is not None and not callable(depth):
+            check_depth(depth, height, width)
         clock.skip()
         self._commit()
         if self.policy.refresh_after and self._since_refresh >= self.policy.refresh_after:
@@ -194,18 +209,19 @@ class Stream:
         if settled and due:
             self._remember(features, answer, started, clock)
         present, scores, logits = self._received(coming)
-        masks = part_masks(logits, scores, height, width, self.parts)
+        metres = self._metres(depth, (height, width), logits.shape[1:])
+        shown = refined(logits, self.policy.hygiene, self.nearest, metres)
+        masks = part_masks(shown, scores, height, width, self.parts)
         clock.lap("postprocess")
         if not settled:
             started = self._newly_started(present, prompted, logits)
             if started.any() or (tracked.any() and due):
                 self._remember(features, answer, started, clock)
-        self._last = LastFrame(
-            self._frame, stamp, (height, width), features, conditioned, answer, tracked & ~started & self.bank.started
-        )
+        followed = tracked & ~started & self.bank.started
+        self._last = LastFrame(self._frame, stamp, (height, width), features, conditioned, answer, followed, metres)
         self._count(present)
-        state = self._state(masks[ROBOT], float(scores[ROBOT]))
-        return PartMasks(stamp=stamp, state=state, parts=masks, stage_ms=clock.times())
+        state = self._state(masks[ROBOT], float(scores[ROBOT]), metres)
+        return PartMasks(stamp, state, masks, clock.times(), robot_logits=shown.max(0))
 
     # ------------------------------------------------------------------------------------ corrections
     @torch.inference_mode()
@@ -245,10 +261,11 @@ class Stream:
             answer.put(row, one)
         clock.lap("decoder")
         _, scores, all_logits = self._received(self._send(answer, health))
-        masks = part_masks(all_logits, scores, height, width, self.parts)
+        shown = refined(all_logits, self.policy.hygiene, self.nearest, last.metres)
+        masks = part_masks(shown, scores, height, width, self.parts)
         clock.lap("postprocess")
-        state = self._state(masks[ROBOT], float(scores[ROBOT]))
-        return PartMasks(stamp=last.stamp, state=state, parts=masks, stage_ms=clock.times())
+        state = self._state(masks[ROBOT], float(scores[ROBOT]), last.metres)
+        return PartMasks(last.stamp, state, masks, clock.times(), robot_logits=shown.max(0))
 
     def discard(self) -> None:
         """Take back the corrections of the last frame; under ``compat="reference"`` they stay (SPEC 8)."""
@@ -356,11 +373,26 @@ class Stream:
         for row in np.flatnonzero((self._absent >= self.policy.lost_after) & self.bank.started):
             self.bank.reset(int(row))
 
-    def _state(self, robot: PartMask, score: float) -> State:
-        self._seen_robot |= robot.present
+    def _metres(
+        self, depth: DepthSource | None, size: tuple[int, int], grid: tuple[int, ...]
+    ) -> NDArray[np.float32] | None:
+        """Depth on the grid of the logits, where it is needed and there is one."""
+        if self.nearest is None or not self.nearest.max_depth or depth is None:
+            return None
+        image = depth() if callable(depth) else depth
+        if image is None:
+            return None
+        check_depth(image, *size)
+        return on_grid(image, grid)
+
+    def _state(self, robot: PartMask, score: float, metres: NDArray[np.float32] | None) -> State:
         if not robot.present:
             return State.LOST if self._seen_robot else State.SEARCHING
         trusted = score >= self.policy.min_score and self.policy.plausible(robot.mask)
+        if self.nearest is not None and self.nearest.max_depth and metres is None:
+            # Which robot this is, nobody knows: it is not yet one that has been seen.
+            return State.DEGRADED
+        self._seen_robot = True
         return State.TRACKING if trusted else State.DEGRADED
 
 

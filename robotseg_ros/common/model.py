@@ -29,6 +29,7 @@ class ModelOptions:
         image_size: side of the model's square input, pixels, a multiple of 32; None: the preset's.
         precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``.
         memory_frames: frames the memory attention looks up, 1 to the preset's; None: the preset's.
+        hygiene: whether specks and small holes go; None: as the preset has it.
         cameras: how many there are.
         encoder_batch: images of different cameras that go through the encoder at once at most, 1 to 8; None: one on
             a CPU, which gains nothing by more, and one of each camera on CUDA.
@@ -41,12 +42,17 @@ class ModelOptions:
     image_size: int | None = None
     precision: str = "auto"
     memory_frames: int | None = None
+    hygiene: bool | None = None
     cameras: int = 1
     encoder_batch: int | None = None
 
 
 class Stream(Protocol):
-    """One camera's stream through a model.  Used by one thread at a time."""
+    """One camera's stream through a model.  Used by one thread at a time.
+
+    Where a camera means one of several robots, its attribute ``nearest`` is set, and with ``max_depth`` each step is
+    given ``depth``, as :class:`robotseg_core.stream.stream.Stream` has them.
+    """
 
     def step(self, frame: NDArray[np.uint8], stamp: int) -> PartMasks:
         """Segment one frame: [H, W, 3] uint8 RGB, contiguous; stamp in nanoseconds."""
@@ -165,6 +171,7 @@ def load_robotseg(options: ModelOptions) -> Model:
         image_size=options.image_size,
         precision=options.precision,
         memory_frames=options.memory_frames,
+        hygiene=options.hygiene,
         encoder_batch=min(batch, options.cameras),
     )
     return model

@@ -58,6 +58,12 @@ def info_qos() -> QoSProfile:
     return QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
+def depth_qos(replay: bool) -> QoSProfile:
+    """Of depth images beside a camera's: some wait, as they come before or after the image of their stamp."""
+    reliability = ReliabilityPolicy.RELIABLE if replay else ReliabilityPolicy.BEST_EFFORT
+    return QoSProfile(depth=8, reliability=reliability)
+
+
 def output_qos(replay: bool) -> QoSProfile:
     """Of what is published.
 

@@ -19,6 +19,7 @@ from robotseg_ros.common import qos
 from robotseg_ros.common.camera_log import cut
 from robotseg_ros.common.graph import Senders, why_silent
 from robotseg_ros.common.messages import to_instance, to_prompt, to_time
+from robotseg_ros.companions.aligned_depth import COMPRESSED_DEPTH
 from robotseg_ros.segmenter.hints import Hint, check_inside, click_prompt, click_stamp
 from robotseg_ros.segmenter.inference import Inference, LastImage
 from robotseg_ros.segmenter.parameters import CameraOptions, LiveOptions
@@ -110,6 +111,12 @@ class Camera:
         if options.click_topic:
             self._subscriptions.append(
                 self._topics.subscribe(PointStamped, options.click_topic, self._on_click, command)
+            )
+        restriction = self.inference.restriction
+        if options.depth and restriction is not None:
+            kind = CompressedImage if options.depth.endswith(COMPRESSED_DEPTH) else Image
+            self._subscriptions.append(
+                self._topics.subscribe(kind, options.depth, restriction.depth.add, qos.depth_qos(self._replay))
             )
         self._rivals.watch()
         self._listen()

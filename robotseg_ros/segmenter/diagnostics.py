@@ -100,6 +100,8 @@ class Diagnostics:
             level = DiagnosticStatus.ERROR
             message = f"{message}; {contested} publishes on these topics, too: answers are withheld"
         age, work = counters.age.percentiles, counters.work.percentiles
+        restriction = camera.inference.restriction
+        without_depth = 0 if restriction is None else restriction.without_depth
         values = {
             "state": "none" if state is None else state.name,
             "enabled": str(camera.enabled).lower(),
@@ -124,6 +126,7 @@ class Diagnostics:
             "faults": str(counters.faults),
             "unpublished": str(counters.unpublished),
             "prompts_refused": str(counters.prompts_refused),
+            "without_depth": str(without_depth),
             "refused": str(counters.refused.total()),
             "restarts": str(counters.restarts.total()),
             **{f"refused {reason}": str(count) for reason, count in sorted(counters.refused.items())},

@@ -15,6 +15,7 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
+from robotseg_core.types import PartMasks
 from robotseg_ros.common.camera_log import CameraLog
 from robotseg_ros.common.image_codec import CodecError
 from robotseg_ros.common.mask_policy import apply_policy
@@ -25,6 +26,7 @@ from robotseg_ros.segmenter.counters import Counters
 from robotseg_ros.segmenter.decoding import Decoded, Sequence, decode
 from robotseg_ros.segmenter.hints import MAX_BYTES, Hint, PromptError, RecentImages
 from robotseg_ros.segmenter.instruct.instructions import Instructions
+from robotseg_ros.segmenter.nearest.limits import Restriction
 from robotseg_ros.segmenter.parameters import LiveOptions
 from robotseg_ros.segmenter.publishers import Answer, Publishers
 
@@ -63,6 +65,7 @@ class Inference:
         recent: the last images worked on, for late hints.
         info: the camera's parameters, if they have come.
         instructions: requests in words, and what they have found.
+        restriction: which of several robots is meant; None: all.
 
     Args:
         node: for its clock and log.
@@ -86,6 +89,7 @@ class Inference:
         instructions: Instructions,
     ) -> None:
         self._stream = stream
+        self.restriction: Restriction | None = None
         self.instructions = instructions
         self._live = live
         self._replay = replay
@@ -198,10 +202,11 @@ class Inference:
             self._apply_hints(stamp, era)
             if encoded is None and self.instructions.wants_features:
                 encoded = self.instructions.encode(rgb)
-            if encoded is None:
-                result = self._stream.step(rgb, stamp)
-            else:
-                result = self._stream.step_encoded(encoded, stamp)
+            restriction = self.restriction
+            more = restriction.apply(self._stream, stamp, rgb.shape[0], rgb.shape[1]) if restriction else {}
+            # Only a stream that means one of several robots is given more than an image.
+            step: Callable[..., PartMasks] = self._stream.step if encoded is None else self._stream.step_encoded
+            result = step(rgb if encoded is None else encoded, stamp, **more)
             check_result(result, rgb.shape[0], rgb.shape[1])
             followed = self.instructions.step(rgb, encoded, result)
             self.recent.add(stamp, rgb)

@@ -19,6 +19,8 @@ from robotseg_ros.segmenter.diagnostics import Diagnostics
 from robotseg_ros.segmenter.encoder_batch import EncoderBatch
 from robotseg_ros.segmenter.inference import Inference
 from robotseg_ros.segmenter.instruct.instructions import Instructions
+from robotseg_ros.segmenter.nearest.depth_images import LIVE_PATIENCE_S, REPLAY_PATIENCE_S, DepthImages
+from robotseg_ros.segmenter.nearest.limits import Restriction
 from robotseg_ros.segmenter.parameters import CameraOptions, LiveOptions, Parameters, SegmenterOptions
 from robotseg_ros.segmenter.publishers import Publishers
 from robotseg_ros.segmenter.vision_messages import VisionMessages
@@ -213,6 +215,9 @@ class Segmenter(LifecycleNode):
             name=options.name,
             instructions=Instructions(self._model),
         )
+        depth = DepthImages(REPLAY_PATIENCE_S if replay else LIVE_PATIENCE_S)
+        limits = self._settings.limits
+        inference.restriction = Restriction(lambda: limits.of(options.name), depth, inference.log)
         return Camera(self, self._topics, options, publishers, inference, self._worker, self.live, replay=replay)
 
     def _look(self) -> None:

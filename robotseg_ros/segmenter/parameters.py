@@ -22,6 +22,7 @@ from robotseg_core.config import MAX_BATCH
 from robotseg_core.types import PARTS
 from robotseg_ros.common.mask_policy import BALANCED, POLICIES
 from robotseg_ros.common.model import ModelOptions
+from robotseg_ros.segmenter.nearest.limits import Limits
 
 KEEP = "keep"
 REMOVE = "remove"
@@ -41,6 +42,7 @@ class CameraOptions:
         compressed: whether CompressedImage is subscribed to.
         info: topic of its camera_info.
         click_topic: of PointStamped clicks of a viewer; empty: none.
+        depth: topic of depth images aligned with its images; empty: none.
     """
 
     name: str
@@ -48,6 +50,7 @@ class CameraOptions:
     compressed: bool
     info: str
     click_topic: str
+    depth: str = ""
 
     def output(self, topic: str) -> str:
         """Name of an output, e.g. ``~/arm_mask``, or ``~/wrist/arm_mask`` among several cameras."""
@@ -107,6 +110,7 @@ def _one_of(values: Sequence[str]) -> dict[str, Any]:
     return {"additional_constraints": f"one of {', '.join(values)}"}
 
 
+_HYGIENE = {"auto": None, "on": True, "off": False}
 _CHOICES = {"mask_policy": POLICIES, "masked_image": (KEEP, REMOVE), "click_part": PARTS}
 _LIVE: dict[str, tuple[str, dict[str, Any]]] = {
     "max_age": (
@@ -137,6 +141,7 @@ class Parameters:
     Attributes:
         options: the read-only ones.
         live: the others, as they are now; replaced as a whole, so a reader sees no half of a change.
+        limits: which robot each camera means, likewise.
 
     Raises:
         ValueError: a start value is out of its range.
@@ -147,15 +152,22 @@ class Parameters:
         self._node = node
         self.options = self._declare_options()
         self.live = defaults = LiveOptions()
+        self.limits = Limits({camera.name: bool(camera.depth) for camera in self.options.cameras})
         # Registered first: declaring a parameter checks its start value with the callbacks that are there.
         node.add_on_set_parameters_callback(self._on_set)
         for name, (description, limits) in _LIVE.items():
             descriptor = ParameterDescriptor(description=f"{description} Can be changed at any time.", **limits)
             node.declare_parameter(name, getattr(defaults, name), descriptor)
+        self.limits.declare(node)
 
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
         result = _check(parameters)
+        try:
+            limits = self.limits.changed(parameters)
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
         if result.successful:
+            self.limits.set(limits)
             # rclpy has looked at types, ranges and read_only before: nothing refuses them after this.
             self.live = _updated(self.live, [parameter for parameter in parameters if parameter.name in _LIVE])
         return result
@@ -182,15 +194,20 @@ class Parameters:
         names = _camera_names(
             fixed("cameras", [""], "Names of several cameras that share the model; none: a single one without a name.")
         )
-        transport = fixed(
+
+        def one_of(name: str, default: str, description: str, values: tuple[str, ...]) -> str:
+            value = str(fixed(name, default, description, **_one_of(values)))
+            if value not in values:
+                raise ValueError(f"{name} is {value!r}, must be one of {', '.join(values)}")
+            return value
+
+        transport = one_of(
             "transport",
             "auto",
             "raw: sensor_msgs/Image; compressed: CompressedImage on <camera>/compressed; auto: compressed for a camera "
             "topic that ends with /compressed.",
-            **_one_of(TRANSPORTS),
+            TRANSPORTS,
         )
-        if transport not in TRANSPORTS:
-            raise ValueError(f"transport is {transport!r}, must be one of {', '.join(TRANSPORTS)}")
         replay = fixed(
             "replay", False, "Work on every image, in order, with reliable QoS and without max_age: for recordings."
         )
@@ -223,6 +240,14 @@ class Parameters:
                     "Of the arithmetic; auto: int8 for nano's encoder on a CPU that profits, else fp32.",
                     **_one_of(("auto", "fp32", "bf16", "fp16", "int8")),
                 ),
+                hygiene=_HYGIENE[
+                    one_of(
+                        "hygiene",
+                        "auto",
+                        "Takes specks far from the robot and small holes out of the masks; auto: nano does, base not.",
+                        tuple(_HYGIENE),
+                    )
+                ],
                 memory_frames=fixed(
                     "memory_frames",
                     0,
@@ -257,13 +282,21 @@ def _declare_camera(
     click_topic = fixed(
         f"{prefix}click_topic", "", "Topic of clicks on the image (geometry_msgs/PointStamped); empty: none."
     )
+    depth = fixed(
+        f"{prefix}depth",
+        "",
+        "Topic of depth images aligned with the camera's, for max_depth (sensor_msgs/Image, or CompressedImage on a "
+        "topic that ends with /compressedDepth); empty: none.",
+    )
     base = image if transport == "raw" else image.removesuffix(COMPRESSED_SUFFIX)
     compressed = transport == "compressed" or (transport == "auto" and base != image)
     # What is derived follows a remapping, as with image_transport.
     base = remapped(base)
     beside = f"{base.rpartition('/')[0]}/camera_info" if "/" in base else "camera_info"
     topic = base + COMPRESSED_SUFFIX if compressed else image
-    return CameraOptions(name, image=topic, compressed=compressed, info=info or beside, click_topic=click_topic)
+    return CameraOptions(
+        name, image=topic, compressed=compressed, info=info or beside, click_topic=click_topic, depth=depth
+    )
 
 
 def _camera_names(given: Sequence[str] | None) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from std_msgs.msg import Header
 
 from robotseg_core.files import overlay as pictures
 from robotseg_core.instruct.follow import FollowedTarget
+from robotseg_core.masks.soft import robot_probability
 from robotseg_core.types import PARTS, PartMasks, State
 from robotseg_ros import msg as ros_msg
 from robotseg_ros.common import compressed_codec as compressed
@@ -113,6 +114,7 @@ class Publishers:
             self._labels = PictureTopic(advertise, camera.output("labels"), "mono8")
             self._masked_image = PictureTopic(advertise, camera.output("masked_image"), "rgb8")
             self._overlay = PictureTopic(advertise, camera.output("overlay"), "rgb8")
+            self._probability = PictureTopic(advertise, camera.output("robot_probability"), "mono8")
             self._target_mask = PictureTopic(advertise, camera.output("target_mask"), "mono8")
             self._target = advertise(ros_msg.Target, camera.output("target"))
             self._info = advertise(CameraInfo, camera.output("camera_info"))
@@ -163,6 +165,7 @@ class Publishers:
         if self._vision is not None and self._detections.get_subscription_count():
             self._detections.publish(self._vision.detections(header, result))
         self._labels.publish(header, lambda: messages.label_image(result))
+        self._probability.publish(header, lambda: robot_probability(result))
         mask = pictures.keep_robot if live.masked_image == KEEP else pictures.remove_robot
         self._masked_image.publish(header, lambda: mask(rgb, result["robot"].mask))
         self._overlay.publish(header, lambda: pictures.overlay(rgb, result))

@@ -17,7 +17,8 @@ from tempfile import TemporaryDirectory
 from mcap.records import Attachment, Metadata
 from tqdm import tqdm
 
-from robotseg_core.model_arguments import add_model_arguments, load_model
+from robotseg_core.masks.nearest import Nearest, parse_region
+from robotseg_core.model_arguments import add_hygiene_argument, add_model_arguments, load_model
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.stream.stream import Stream
 from robotseg_core.types import PARTS, ModelFault
@@ -40,7 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-message", type=int, default=256, metavar="MIB", help="largest message that is unpacked (default 256)"
     )
     parser.add_argument("--jpeg-without-end", action="store_true", help="take JPEGs that have no end marker")
+    parser.add_argument(
+        "--region",
+        type=parse_region,
+        default=(),
+        metavar="X0,Y0,X1,Y1,...",
+        help="corners of where the robot is that is meant, as shares of width and height, 0 to 1",
+    )
     add_model_arguments(parser)
+    add_hygiene_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -60,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     out: Path = arguments.out
     if out.exists():
         raise FileExistsError(f"{out} exists; it is not overwritten")
+    nearest = Nearest(arguments.region)
     if arguments.max_message < 1:
         raise ValueError(f"--max-message is {arguments.max_message}, must be at least 1 (MiB)")
     bag = Bag(arguments.input, arguments.max_message * 2**20)
@@ -74,7 +84,9 @@ def run(arguments: argparse.Namespace) -> int:
     print(robotseg.loaded)
     out.parent.mkdir(parents=True, exist_ok=True)
     messages = BagMessages(unfinished_jpeg=arguments.jpeg_without_end)
-    copier = _Copier(bag, camera, topics[camera], prefix, robotseg, messages)
+    stream = robotseg.stream()
+    stream.nearest = nearest or None
+    copier = _Copier(bag, camera, topics[camera], prefix, robotseg, stream, messages)
     # Complete or not there at all: moved to its place at the end.
     with TemporaryDirectory(prefix=".robotseg-bag-", dir=out.parent) as folder:
         # The file of a bag bears the name of its folder, and says so inside.
@@ -110,9 +122,17 @@ class _Copier:
     """Copies a bag and puts masks behind the images of one topic."""
 
     def __init__(
-        self, bag: Bag, camera: Topic, count: int, prefix: str, robotseg: RobotSeg, messages: BagMessages
+        self,
+        bag: Bag,
+        camera: Topic,
+        count: int,
+        prefix: str,
+        robotseg: RobotSeg,
+        stream: Stream,
+        messages: BagMessages,
     ) -> None:
         self._bag, self._camera, self._count, self._robotseg, self._messages = bag, camera, count, robotseg, messages
+        self._stream = stream
         self._camera_key = (camera.name, ros_type(camera.kind))
         image, parts = self._messages.IMAGE, self._messages.PART_MASKS
         kinds = {topic: image for topic in TOPICS} | {"parts": parts}
@@ -137,7 +157,6 @@ class _Copier:
 
     def copy(self, folder: Path) -> None:
         """Write the new bag, a folder."""
-        stream = self._robotseg.stream()
         with BagWriter(folder, self._bag.compression, self._bag.profile, self._messages.hash_of) as writer:
             with tqdm(total=self._count, desc=self._camera.name, unit="frame") as bar:
                 for record in self._bag.records():
@@ -152,9 +171,9 @@ class _Copier:
                         writer.write(replace(record, topic=self._messages.described(topic)))
                         if (topic.name, ros_type(topic.kind)) == self._camera_key and topic.encoding == "cdr":
                             bar.update()
-                            self._segment(stream, record, writer)
+                            self._segment(record, writer)
 
-    def _segment(self, stream: Stream, image: Message, writer: BagWriter) -> None:
+    def _segment(self, image: Message, writer: BagWriter) -> None:
         """Write the masks of one image behind it."""
         number = self.segmented + len(self._refused) + len(self._faults)
         self._back += image.log_time < self._newest
@@ -165,7 +184,7 @@ class _Copier:
             self._refused.append(f"number {number}: {error}")
             return
         try:
-            result = stream.step(rgb, stamp)
+            result = self._stream.step(rgb, stamp)
         except ModelFault as error:
             # An empty mask would say that no robot was seen.
             self._faults.append(f"number {number}: {error}")

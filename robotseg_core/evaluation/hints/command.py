@@ -20,7 +20,7 @@ from robotseg_core.evaluation.hints.without import BOXES, without
 from robotseg_core.evaluation.runner import Plan, run_video
 from robotseg_core.evaluation.scores import summarise
 from robotseg_core.files.frames import IMAGE_SUFFIXES
-from robotseg_core.model_arguments import add_model_arguments, load_model
+from robotseg_core.model_arguments import add_hygiene_argument, add_model_arguments, load_model
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import PARTS
 
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, help="take so many videos, of as many robots as possible")
     parser.add_argument("--without", choices=BOXES, help="run the model without one of its boxes, in PyTorch")
     add_model_arguments(parser)
+    add_hygiene_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

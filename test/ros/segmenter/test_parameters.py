@@ -15,10 +15,13 @@ from robotseg_ros.common.messages import to_image
 from robotseg_ros.msg import PartMasks
 
 SECOND = 1_000_000_000
-LIVE = {"max_age", "stale_after", "mask_policy", "mask_margin", "masked_image", "click_part"}
+LIVE = {
+    *("max_age", "stale_after", "mask_policy", "mask_margin", "masked_image", "click_part", "region", "max_depth"),
+}
 READ_ONLY = {
     *("cameras", "camera", "camera_info", "click_topic", "transport", "preset", "device", "backend", "weights"),
     *("image_size", "precision", "memory_frames", "encoder_batch", "replay", "autostart", "vision_msgs"),
+    *("depth", "hygiene"),
 }
 STANDARD = ("use_sim_time", "start_type_description_service")
 
@@ -38,7 +41,7 @@ def test_every_parameter_has_a_description_and_is_read_only_or_live(client, star
         assert len(descriptor.description) > 10
         assert descriptor.read_only or "any time" in descriptor.description
     ranged = {d.name for d in descriptors if d.floating_point_range or d.integer_range or d.additional_constraints}
-    assert ranged == LIVE | {"transport", "image_size", "precision", "memory_frames", "encoder_batch"}
+    assert ranged == LIVE | {"transport", "image_size", "precision", "memory_frames", "encoder_batch", "hygiene"}
 
 
 def test_size_precision_and_memory_reach_the_model(start_segmenter):

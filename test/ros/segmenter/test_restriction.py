@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node means one of several robots: region and max_depth as parameters, depth images by stamp, soft masks."""
+
+import threading
+
+import numpy as np
+import pytest
+from fake_model import FakeModel, robot_picture
+from rclpy.parameter import Parameter
+from ros_client import pixels, wait_until
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from robotseg_core.masks.nearest import Nearest
+from robotseg_ros.common.messages import to_time
+from robotseg_ros.companions.depth_codec import to_depth_image
+from robotseg_ros.segmenter.nearest.depth_images import DepthImages, NoDepth
+
+SECOND = 1_000_000_000
+T0 = 5 * SECOND
+LEFT = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
+
+
+def header(stamp):
+    return Header(frame_id="eye", stamp=to_time(stamp))
+
+
+def far(metres, stamp, height=120, width=160):
+    return to_depth_image(header(stamp), np.full((height, width), round(metres * 1000), np.uint16))
+
+
+class RestrictedModel(FakeModel):
+    """Its streams note what they mean, and the depth that they are given."""
+
+    def stream(self):
+        stream = super().stream()
+        stream.nearest, stream.seen = None, []
+        step = stream.step
+
+        def restricted(frame, stamp, *, depth=None):
+            stream.seen.append((stamp, stream.nearest, None if depth is None else depth()))
+            return step(frame, stamp)
+
+        stream.step = restricted
+        return stream
+
+
+def seen(model):
+    return model.streams[-1].seen
+
+
+def send_until(client, condition, what, stamp=T0):
+    """Publish images with rising stamps until the condition holds."""
+    client.wait_for_camera_subscriber()
+    stamps = iter(range(stamp, stamp + 100_000))
+    wait_until(lambda: client.send(robot_picture(), next(stamps)) and condition(), what)
+
+
+def test_region_reaches_the_stream_and_can_be_changed(client, start_segmenter):
+    model = RestrictedModel()
+    node = start_segmenter(model, region="0,0, 0.5,0, 0.5,1, 0,1")
+    send_until(client, lambda: seen(model), "a step")
+    assert seen(model)[0][1] == Nearest(LEFT)
+    assert node.set_parameters([Parameter("region", value="")])[0].successful
+    send_until(client, lambda: seen(model)[-1][1] is None, "a step without a region", T0 + 200_000)
+
+
+def test_the_depth_image_of_an_images_stamp_reaches_the_stream(client, start_segmenter):
+    model = RestrictedModel()
+    start_segmenter(model, depth="/camera/depth", max_depth=1.5)
+    depths = client.advertise(Image, "/camera/depth")
+
+    def found():
+        for i in range(3):
+            depths.publish(far(1.0 + i, T0 + i * SECOND))
+        return any(depth is not None for _, _, depth in seen(model))
+
+    send_until(client, found, "a step with depth", T0 + SECOND)
+    depth = next(depth for _, _, depth in seen(model) if depth is not None)
+    assert depth.dtype == np.uint16 and (depth == 2000).all()
+
+
+def test_without_depth_the_stream_is_given_none_and_it_is_counted(client, start_segmenter):
+    model = RestrictedModel()
+    node = start_segmenter(model, depth="/camera/depth", max_depth=1.5)
+    send_until(client, lambda: seen(model), "a step")
+    assert seen(model)[0][1].max_depth == 1.5 and seen(model)[0][2] is None
+    assert node.cameras[0].inference.restriction.without_depth
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("region", "0,0,1,1", "region has 2 corners, must have at least 3"),
+        ("region", "0,0,640,0,640,480", "must be shares of the image's width and height"),
+        ("region", "left", "must be numbers"),
+        ("max_depth", 1.5, "max_depth is 1.5, which needs depth, the topic of depth images"),
+        ("max_depth", float("nan"), "out of range"),
+    ],
+)
+def test_limits_that_cannot_be_are_refused_with_the_reason(start_segmenter, name, value, words):
+    node = start_segmenter(FakeModel(), activate=False)
+    result = node.set_parameters([Parameter(name, value=value)])[0]
+    assert not result.successful and words in result.reason
+    assert not node._settings.limits.of("")
+
+
+def test_each_of_several_cameras_has_limits_of_its_own(start_segmenter):
+    node = start_segmenter(
+        FakeModel(),
+        activate=False,
+        cameras=["wrist", "front"],
+        **{"front.depth": "/front/depth", "front.max_depth": 2.0, "wrist.region": "0,0,1,0,1,1"},
+    )
+    limits = node._settings.limits
+    assert limits.of("front") == Nearest(max_depth=2.0)
+    assert limits.of("wrist") == Nearest(((0.0, 0.0), (1.0, 0.0), (1.0, 1.0)))
+    result = node.set_parameters([Parameter("wrist.max_depth", value=1.0)])[0]
+    assert not result.successful and result.reason.startswith("wrist.max_depth is 1, which needs depth")
+
+
+@pytest.mark.parametrize(("given", "expected"), [("auto", None), ("on", True), ("off", False)])
+def test_hygiene_reaches_the_model(start_segmenter, given, expected):
+    assert start_segmenter(FakeModel(), activate=False, hygiene=given).options.model.hygiene is expected
+
+
+def test_a_hygiene_that_nobody_knows_ends_the_start(start_segmenter):
+    with pytest.raises(ValueError, match="hygiene is 'maybe', must be one of auto, on, off"):
+        start_segmenter(FakeModel(), activate=False, hygiene="maybe")
+
+
+def test_soft_masks_are_published_to_who_subscribes(client, start_segmenter):
+    start_segmenter(FakeModel())
+    client.listen("robot_probability")
+    client.send_until(robot_picture(), T0, "robot_probability", 1)
+    image = client.heard["robot_probability"][0]
+    assert image.encoding == "mono8" and image.header.frame_id == "wrist_camera"
+    soft = pixels(image)
+    assert soft.shape == (120, 160) and (soft[40:60, 10:100] == 255).all() and soft[0, 0] == 0
+
+
+# ------------------------------------------------------------------------------------ depth images by stamp
+def test_the_nearest_depth_image_within_the_slop_is_taken():
+    images = DepthImages(patience=0.0)
+    for ms in (0, 30, 60):
+        images.add(far(1.0 + ms / 1000, T0 + ms * 1_000_000))
+    assert images.at(T0 + 29_000_000, 120, 160)[0, 0] == 1030
+    assert images.at(T0, 120, 160)[0, 0] == 1000
+    with pytest.raises(NoDepth, match=r"nearest depth image is -0.140 s off .*, must be within 0.05 s"):
+        images.at(T0 + 200_000_000, 120, 160)
+
+
+def test_a_depth_image_that_comes_late_is_waited_for():
+    images = DepthImages(patience=30.0)
+    images.add(far(1.0, T0 - 33_000_000))
+    found = []
+    waiting = threading.Thread(target=lambda: found.append(images.at(T0, 120, 160)[0, 0]))
+    waiting.start()
+    images.add(far(2.0, T0))
+    waiting.join(30)
+    assert found == [2000]
+
+
+def test_depth_that_cannot_be_used_is_none_and_says_why():
+    images = DepthImages(patience=0.0)
+    with pytest.raises(NoDepth, match="no depth image has come"):
+        images.at(T0, 120, 160)
+    images.add(Image(header=header(T0), encoding="rgb8", height=1, width=1, step=3, data=[0, 0, 0]))
+    with pytest.raises(NoDepth, match="encoding 'rgb8' is not one of"):
+        images.at(T0, 120, 160)
+    images.add(far(1.0, T0 + 1, height=90, width=160))
+    with pytest.raises(NoDepth, match="depth is of 160 x 90 pixels, the image of 160 x 120"):
+        images.at(T0 + 1, 120, 160)
+    images.clear()
+    images.add(CompressedImage(header=header(T0), format="16UC1; compressedDepth png", data=[0]))
+    with pytest.raises(NoDepth, match="cannot be used"):
+        images.at(T0, 120, 160)
