@@ -45,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--depth", type=Path, help="folder of depth images, 16 bit PNG in mm, aligned with the frames and named as they"
     )
+    parser.add_argument(
+        "--depth-border", action="store_true", help="let --depth decide where the border of the masks is doubtful"
+    )
     add_model_arguments(parser)
     add_hygiene_argument(parser)
 
@@ -61,8 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.overwrite:
         check_free(target)
     nearest = Nearest(arguments.region, arguments.max_depth)
-    if bool(nearest.max_depth) != (arguments.depth is not None):
-        raise ValueError("--max-depth and --depth go together: how far, and the depth images")
+    if (nearest.max_depth > 0 or arguments.depth_border) != (arguments.depth is not None):
+        raise ValueError("--depth goes with --max-depth or --depth-border, and they with it: what for, and the images")
     if arguments.depth is not None and not arguments.depth.is_dir():
         raise ValueError(f"{arguments.depth} is no folder of depth images")
     robotseg = load_model(arguments)
@@ -72,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(robotseg.loaded)
     writer = _Writer(arguments.out, name, frames, video=not arguments.no_video, soft=arguments.soft)
     stream = robotseg.stream()
-    stream.nearest = nearest or None
+    stream.nearest, stream.depth_border = nearest or None, arguments.depth_border
     try:
         _stream(stream, frames, writer, arguments.depth)
     finally:
