@@ -287,8 +287,8 @@ def _declare_camera(
     depth = fixed(
         f"{prefix}depth",
         "",
-        "Topic of depth images aligned with the camera's, for max_depth and depth_border (sensor_msgs/Image, or CompressedImage on a "
-        "topic that ends with /compressedDepth); empty: none.",
+        "Topic of depth images aligned with the camera's, for max_depth and depth_border (sensor_msgs/Image, or "
+        "CompressedImage on a topic that ends with /compressedDepth); empty: none.",
     )
     depth_border = fixed(
         f"{prefix}depth_border", False, "Let depth decide where the border of the masks is doubtful; needs depth."
