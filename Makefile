@@ -6,6 +6,7 @@
 # make test: linters, types and all tests.  make parity [REFERENCE=folder]: the base model against golden data.
 # make fuzz [INPUTS=1000000]: damaged messages against codec and handlers.  make soak [FRAMES=100000]: many frames
 # through the node; memory, threads and latency have to stay as they are.  Figures and plot in out/soak/.
+# make kills [TIMES=2]: signals in the middle of node, demo, bag, training and rendering; nothing may be left.
 # make soak PRESET=cell [SECONDS=3600]: three cameras at 30 Hz, hints, slow readers, damaged images; out/soak_cell/.
 # make witness: the SAM 2 parts against those of the package transformers, downloaded (275 MB unpacked).
 # make trt-conformance: our TensorRT calls against NVIDIA's bindings, downloaded; no GPU needed.
@@ -17,6 +18,7 @@ INPUT ?= demo/clip.mp4
 REFERENCE ?= ../shared/reference
 INPUTS ?= 1000000
 FRAMES ?= 100000
+TIMES ?= 2
 SECONDS ?= 3600
 
 # The ROS wheels search the libraries of one environment only and remember it in these variables.
@@ -28,7 +30,7 @@ export ORT_DISABLE_TELEMETRY := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: setup demo train-demo test docs tables parity witness fuzz soak trt-conformance lint clean
+.PHONY: setup demo train-demo test docs tables parity witness fuzz kills soak trt-conformance lint clean
 setup: $(VENV)/installed
 
 $(VENV)/requirements: constraints.txt pyproject.toml
@@ -83,6 +85,9 @@ parity: setup
 
 fuzz: setup
 	$(BIN)/python test/ros/fuzz.py --inputs $(INPUTS)
+
+kills: setup
+	PYTHONPATH=test/ros:test/core $(BIN)/python test/ros/kills.py --times $(TIMES)
 
 soak: setup
 	$(BIN)/python -m robotseg_ros.tools.soak --frames $(FRAMES) $(if $(PRESET),--preset $(PRESET) --seconds $(SECONDS)) \

@@ -127,6 +127,7 @@ setup(
         include=["robotseg_core", "robotseg_core.*", PACKAGE, f"{PACKAGE}.*"],
         exclude=[f"{PACKAGE}.{kind}*" for kind in INTERFACES],
     ),
+    package_data={"robotseg_core.train.fast": ["*.cpp"]},
     distclass=PlatformDistribution,
     cmdclass={"build": BuildWithMessages, "build_messages": BuildMessages},
 )

@@ -25,6 +25,7 @@ ARGUMENTS = (
     Argument("encoder_batch", 0, "Images of different cameras through the encoder at once; 0: as the device likes."),
     Argument("replay", False, "true: every image, in order, for recordings."),
     Argument("autostart", False, "true: configure and activate the node by itself.", otherwise=True),
+    Argument("jpeg_without_end", False, "true: take JPEGs that have no end marker."),
     Argument("vision_msgs", False, "true: ~/detections and ~/vision_label_info, if vision_msgs is installed."),
     Argument("max_age", 0.2, "Seconds; an older result is STALE; 0: no limit."),
     Argument("stale_after", 1.0, "Seconds without a usable image until STALE."),

@@ -16,6 +16,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
+# Of pictures that are decoded: a small file can claim to be a huge one.  Read by OpenCV when it is imported.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "89478485")
+
 __version__ = "0.1.0"
 
 _WHERE = {

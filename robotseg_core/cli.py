@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ import cv2
 import yaml
 
 from robotseg_core.lifetime import end_in_order
+from robotseg_core.storage.shown import ShownFormatter, shown
 
 COMMANDS = {
     "segment": ("robotseg_core.files.segment", "write the masks of an image, a video or a folder of frames"),
@@ -38,11 +40,16 @@ COMMANDS = {
         "train with hints and memory, from packed pictures, for a given time",
     ),
     "average": ("robotseg_core.weights.average", "the weighted mean of weight files of one architecture"),
+    "train-policy": ("robotseg_core.train.language.command", "train the small policy that reads requests in words"),
     "finetune": ("robotseg_core.train.finetune", "adapt a model to videos of your own robot"),
     "label": ("robotseg_core.train.label_efficient.self_labels", "turn videos without labels into training videos"),
     "ablate": ("robotseg_core.train.ablation", "what label-efficient training and its terms are worth"),
     "eval-hints": ("robotseg_core.evaluation.hints.command", "what a model does with hints, and its memory's worth"),
     "eval-language": ("robotseg_core.evaluation.language.command", "masks for requests in words on rendered scenes"),
+    "eval-public": (
+        "robotseg_core.evaluation.language.public.command",
+        "masks for requests on published sets: RefCOCO, ReasonSeg, COD10K, CAMO, DUTS, DIS5K",
+    ),
     "eval": ("robotseg_core.evaluation.command", "J&F and robustness of masks against ground truth in VRS layout"),
 }
 """Commands with ``add_arguments`` and ``run``; modules are imported only when they are used."""
@@ -62,6 +69,8 @@ FORWARDED = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; user errors end with one line on standard error and exit status 2."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(ShownFormatter())
     # Temporary folders and child processes are ours to take down, whichever signal it is.
     end_in_order()
     if argv and argv[0] in FORWARDED:
@@ -90,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except (ValueError, OSError, RuntimeError, cv2.error, yaml.YAMLError) as error:
-        print(f"robotseg {argv[0]}: {error}", file=sys.stderr)
+        print(f"robotseg {argv[0]}: {shown(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -4,14 +4,25 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from multiprocessing.pool import Pool
 from types import FrameType
+from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, the usual request to end, and the terminal being closed."""
+
+SAME_S = 1.0
+"""A second Ctrl-C within so many seconds is the first one, sent on: by a terminal to all, and by a launcher to each."""
 
 # From sys/prctl.h.
 _PR_SET_PDEATHSIG = 1
@@ -23,8 +34,8 @@ def end_in_order() -> None:
     """Have :data:`SIGNALS` raise KeyboardInterrupt in the main thread, so that ``finally`` clauses run.
 
     The first one counts: while a process takes its things down, a closing terminal or a supervisor sends more, which
-    would break that off.  Ctrl-C does break it off.  SIGHUP stays ignored where it was, as under ``nohup``.  Does
-    nothing in another thread, to which signals never come.
+    would break that off.  Ctrl-C does break it off, :data:`SAME_S` after the first.  SIGHUP stays ignored where it was,
+    as under ``nohup``.  Does nothing in another thread, to which signals never come.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -36,7 +47,29 @@ def end_in_order() -> None:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     for other in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(other, signal.SIG_IGN)
+    first = time.monotonic()
+
+    def again(number: int, frame: FrameType | None) -> None:
+        if time.monotonic() - first > SAME_S:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, again)
     raise KeyboardInterrupt
+
+
+def end_at_once(status: int) -> NoReturn:
+    """End this process with what it has said, and nothing else.
+
+    For where threads go on that nobody can end, in a model or a decoder: Python's own way out takes the libraries down
+    under them, which ends in ``terminate called without an active exception`` and SIGABRT.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            # Nobody reads it any more.
+            pass
+    os._exit(status)
 
 
 def end_with(parent: int) -> None:
@@ -53,23 +86,105 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
 
-def hangup_ends() -> None:
-    """Have SIGHUP end this process as SIGTERM does, where something else than Python handles that one, as rclpy does.
+def work_for(parent: int, *_: object) -> None:
+    """Make this process a worker of ``parent``: that one hears Ctrl-C and the terminal for both, and this one ends.
 
-    Ignored where it was ignored at the start, as under ``nohup``.
+    For ``initializer`` of a pool and ``worker_init_fn`` of a loader, whose number of the worker is not looked at.
     """
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        return
-    # Python's own handlers run between two lines of Python, and a node waits in C. A byte comes at once.
-    receiver, sender = socket.socketpair()
-    sender.setblocking(False)
-    signal.signal(signal.SIGHUP, lambda number, frame: None)
-    signal.set_wakeup_fd(sender.detach(), warn_on_full_buffer=False)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Started by a server for processes it is that one's child: then torch looks after its workers.
+    if os.getppid() == parent:
+        end_with(parent)
 
-    def wait() -> None:
+
+@contextmanager
+def worker_pool(jobs: int) -> Iterator[Pool]:
+    """Processes that work for this one, started anew; they end with the block, and with this process."""
+    deaf = {signal.SIGINT, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, deaf)
+    try:
+        # Blocked before their first line runs. The tracker first: starting it takes Ctrl-C out of the mask.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, deaf)
+        pool = multiprocessing.get_context("spawn").Pool(jobs, work_for, (os.getpid(),))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with pool:
+        yield pool
+
+
+class Ending:
+    """What :data:`SIGNALS` ask for, in a process that an exception at any moment would leave half done.
+
+    For one that runs rclpy, which is Python in good part: a KeyboardInterrupt in the middle of it is lost, or leaves
+    objects behind that fail later.  So nothing is raised: who waits is woken, and who works asks :attr:`wanted` now and
+    then.  A second Ctrl-C, :data:`SAME_S` after the first signal, is a KeyboardInterrupt.  SIGHUP stays ignored where
+    it was, as under ``nohup``.  To be made in the main thread; in another one it hears of no signal.
+    """
+
+    def __init__(self) -> None:
+        self._early, self._lock = True, threading.Lock()
+        self._asked = threading.Event()
+        self._first: float | None = None
+        self._wakes: list[Callable[[], object]] = []
+        if threading.current_thread() is not threading.main_thread():
+            return
+        # Python's own handlers run between two lines of Python, and a node waits in C. A byte comes at once.
+        receiver, sender = socket.socketpair()
+        sender.setblocking(False)
+        for number in SIGNALS:
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._hear)
+        signal.set_wakeup_fd(sender.detach(), warn_on_full_buffer=False)
+        threading.Thread(target=self._wait, args=(receiver,), name="signals", daemon=True).start()
+
+    def begin(self) -> None:
+        """From here on there is something to take down; before, a signal ends the process at once, with status 0.
+
+        What comes before, importing, takes seconds, and on a busy machine many.
+        """
+        with self._lock:
+            self._early = False
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a signal has come."""
+        return self._asked.is_set()
+
+    def check(self) -> None:
+        """Give up what is under way, if a signal has come.
+
+        Raises:
+            KeyboardInterrupt: one has.
+        """
+        if self.wanted:
+            raise KeyboardInterrupt
+
+    def wakes(self, wake: Callable[[], object]) -> None:
+        """Have a function called, in another thread, when a signal comes; at once, where one has come already."""
+        self._wakes.append(wake)
+        if self.wanted:
+            wake()
+
+    def _ask(self) -> None:
+        with self._lock:
+            if self._early:
+                end_at_once(0)
+            self._asked.set()
+        for wake in tuple(self._wakes):
+            wake()
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now
+        elif number == signal.SIGINT and now - self._first > SAME_S:
+            raise KeyboardInterrupt
+
+    def _wait(self, receiver: socket.socket) -> None:
         while True:
             for number in receiver.recv(64):
-                if number == signal.SIGHUP:
-                    os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=wait, name="hangup", daemon=True).start()
+                if number in SIGNALS:
+                    self._ask()

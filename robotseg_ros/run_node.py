@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from robotseg_core.lifetime import end_in_order, hangup_ends
+from robotseg_core.lifetime import Ending, end_at_once
 from robotseg_ros.common.allocator import keep_image_memory
 from robotseg_ros.common.fastdds import prepare
 
@@ -45,8 +45,7 @@ def run(name: str) -> int:
     Returns:
         Exit status: 0, or 1 when a parameter is wrong.
     """
-    # rclpy's handlers wake its executor and nothing else: until that spins, a signal must end what is being set up.
-    end_in_order()
+    ending = Ending()
     keep_image_memory()
     trouble = prepare(os.environ)
     # Only now: profile and allocator must be set before rclpy is loaded.
@@ -56,7 +55,7 @@ def run(name: str) -> int:
         return 1
     import rclpy
     from rclpy.executors import ExternalShutdownException
-    from rclpy.signals import SignalHandlerOptions, install_signal_handlers
+    from rclpy.signals import SignalHandlerOptions
 
     from robotseg_ros.common.camera_log import in_a_line
     from robotseg_ros.common.executor import SteadyExecutor
@@ -66,6 +65,8 @@ def run(name: str) -> int:
     node = None
     try:
         try:
+            # Ours stay: rclpy's raise KeyboardInterrupt in the middle of rclpy.
+            ending.begin()
             rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
             node = getattr(importlib.import_module(module), kind)()
         # Whatever a parameter file or the file of the zones holds: one line, which names what is wrong.
@@ -75,17 +76,20 @@ def run(name: str) -> int:
         for words in (trouble, *unknown_parameters(node)):
             if words:
                 node.get_logger().warning(words)
-        install_signal_handlers()
-        hangup_ends()
         executor = SteadyExecutor()
         executor.add_node(node)
+        ending.wakes(executor.stop)
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
+        try:
+            if node is not None:
+                node.destroy_node()
+            rclpy.try_shutdown()
+        except KeyboardInterrupt:
+            # Somebody does not want to wait.
+            end_at_once(130)
     return 0
 
 

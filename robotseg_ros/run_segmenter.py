@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 
-from robotseg_core.lifetime import end_in_order, hangup_ends
+from robotseg_core.lifetime import Ending, end_at_once
 from robotseg_ros.common.allocator import keep_image_memory, keep_out_of_collections
 from robotseg_ros.common.fastdds import prepare
 from robotseg_ros.common.model import ModelLoader, load_robotseg
@@ -22,8 +22,7 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
     Returns:
         Exit status: 0, or 1 when a parameter is wrong, or when ``autostart`` is set and the node cannot start.
     """
-    # rclpy's handlers wake its executor and nothing else: until that spins, a signal must break off a model's loading.
-    end_in_order()
+    ending = Ending()
     keep_image_memory()
     trouble = prepare(os.environ)
     # Only now: profile and allocator must be set before rclpy is loaded.
@@ -33,7 +32,7 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
         return 1
     import rclpy
     from rclpy.executors import ExternalShutdownException
-    from rclpy.signals import SignalHandlerOptions, install_signal_handlers
+    from rclpy.signals import SignalHandlerOptions
 
     from robotseg_ros.common.camera_log import in_a_line
     from robotseg_ros.common.executor import SteadyExecutor
@@ -43,8 +42,10 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
     segmenter = executor = None
     try:
         try:
+            # Ours stay: rclpy's raise KeyboardInterrupt in the middle of rclpy.
+            ending.begin()
             rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-            segmenter = Segmenter(load_model)
+            segmenter = Segmenter(load_model, give_up=ending.check)
         # Whatever a parameter file holds: one line, which names what is wrong.
         except Exception as error:
             rclpy.logging.get_logger(NODE_NAME).fatal(f"cannot start: {in_a_line(error)}")
@@ -55,26 +56,26 @@ def main(load_model: ModelLoader = load_robotseg) -> int:
         if segmenter.options.autostart and not segmenter.autostart():
             return 1
         keep_out_of_collections()
-        install_signal_handlers()
-        hangup_ends()
         executor = SteadyExecutor()
         executor.add_node(segmenter)
+        ending.wakes(executor.stop)
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
-        ended = segmenter is None or segmenter.stop()
-        if executor is not None:
-            # It holds what it waited for, and that the node.
-            executor.shutdown()
-        if segmenter is not None:
-            segmenter.destroy_node()
-        rclpy.try_shutdown()
+        try:
+            ended = segmenter is None or segmenter.stop()
+            if executor is not None:
+                # It holds what it waited for, and that the node.
+                executor.shutdown()
+            if segmenter is not None:
+                segmenter.destroy_node()
+            rclpy.try_shutdown()
+        except KeyboardInterrupt:
+            # Somebody does not want to wait.
+            end_at_once(130)
         if not ended:
-            # Python would wait for nothing, but take down the libraries under a model that hangs in them.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(0)
+            end_at_once(0)
     return 0
 
 

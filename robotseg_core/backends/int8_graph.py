@@ -90,7 +90,9 @@ def convolutions(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 
 
 def result(graph: onnx.GraphProto, node: onnx.NodeProto) -> str:
-    """Name of a node's output behind its activation, if one follows."""
+    """Name of a node's output behind its activation, if one follows and the output is not the graph's own."""
+    if any(put.name == node.output[0] for put in graph.output):
+        return str(node.output[0])
     users = [other for other in graph.node if node.output[0] in other.input]
     if len(users) == 1 and users[0].op_type in ACTIVATIONS:
         return str(users[0].output[0])

@@ -24,7 +24,7 @@ from robotseg_core.model.robotseg_model import RobotSegModel
 from robotseg_core.storage.user_cache import cache_folder, kept
 from robotseg_core.storage.whole import replacing
 
-GRAPH_VERSION = 5
+GRAPH_VERSION = 8
 """Raised when the export changes, so that no graph or engine of before is taken from the cache."""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from robotseg_core.bench import gpu_report
+from robotseg_core.bench.ahead import ahead
 from robotseg_core.bench.knobs import batches, early_and_late, knobs, random_base
 from robotseg_core.bench.measure import STAGES, full, hardware, measure, pictures, rate, versions
 from robotseg_core.config import MAX_BATCH, PRESETS
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory-frames", type=int, help="frames looked up, 1 to the preset's (default)")
     parser.add_argument("--knobs", action="store_true", help="also measure what each knob saves")
     parser.add_argument("--batch", type=int, default=1, help="also encode so many images at once, 2 to 8")
+    parser.add_argument("--ahead", action="store_true", help="also encode the next frame in a second thread")
     parser.add_argument("--long", action="store_true", help="also compare frame 1,000 with frame 20")
     parser.add_argument(
         "--loop",
@@ -99,6 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
         tenth = max(1, len(times.rows) // 10)
         ratio = np.median(times.rows[-tenth:, -1]) / np.median(times.rows[:tenth, -1])
         print(f"last tenth over first tenth of the frames: {ratio:.3f}")
+    if arguments.ahead:
+        ahead(robotseg, frames, count)
     if arguments.long or arguments.knobs or arguments.batch > 1:
         if arguments.batch > 1:
             batches(robotseg, frames, arguments.batch, max(10, count // 2))

@@ -181,11 +181,13 @@ def stage_gflop(config: ModelConfig, parts: int = len(PARTS)) -> dict[str, float
             offsets=torch.empty(1, pointers),
             object_tokens=torch.empty(parts, slots, config.rpg_regions, d),
         )
-        conditioned = model.condition(features, torch.empty(1, 1, g, g), memory)
-        count("memory_attention", lambda: model.condition(features, torch.empty(1, 1, g, g), memory))
+        edge = torch.empty(1, 1, g, g)
+        # Without the last layer's structure branch, as a stream computes it.
+        conditioned = model.condition(features, edge, memory, last_gate=False)
+        count("memory_attention", lambda: model.condition(features, edge, memory, last_gate=False))
         # Keys made anew in this call, which a stream has ready.
-        per_frame = 2e-9 * len(model.memory_attention.lookups) * parts * cells * config.mem_dim * config.attention_dim
-        counted["memory_attention"] -= slots * per_frame
+        lookups = len(model.memory_attention.lookups) - 1
+        counted["memory_attention"] -= 2e-9 * slots * lookups * parts * cells * config.mem_dim * config.attention_dim
         classes = torch.empty(parts, dtype=torch.long)
         decoded = decode(model, features, conditioned, classes)
         count("decoder", lambda: decode(model, features, conditioned, classes))

@@ -35,3 +35,15 @@ def read_depth(path: Path) -> Depth:
     if image.ndim != 2 or image.dtype not in (np.uint16, np.float32):
         raise ValueError(f"{path} is {image.dtype} {image.shape}, must be uint16 (mm) or float32 (m) [H, W]")
     return np.asarray(image)
+
+
+def depth_of(folder: Path, name: str) -> Depth:
+    """The depth image of a frame.
+
+    Raises:
+        ValueError: there is none, or it cannot be read.
+    """
+    path = find_depth(folder, name)
+    if path is None:
+        raise ValueError(f"{folder / name}.png cannot be read as a depth image (it does not exist)")
+    return read_depth(path)

@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from robotseg_core.files.depth_files import depth_of
 from robotseg_core.files.frames import FrameError, Frames, open_frames
 from robotseg_core.files.mask_files import FOLDERS, SOFT, write_png
 from robotseg_core.files.overlay import contact_sheet, overlay
 from robotseg_core.masks.nearest import Nearest, parse_region
 from robotseg_core.masks.soft import robot_probability
 from robotseg_core.model_arguments import add_hygiene_argument, add_model_arguments, load_model
+from robotseg_core.storage.shown import shown
 from robotseg_core.stream.stream import Stream
 from robotseg_core.types import ModelFault, PartMasks
 
@@ -43,7 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-depth", type=float, default=0.0, help="robots farther away than this, m, are not meant")
     parser.add_argument(
-        "--depth", type=Path, help="folder of depth images, 16 bit PNG in mm, aligned with the frames and named as they"
+        "--depth",
+        type=Path,
+        help="folder of depth images aligned with the frames and named as they: PNG or TIFF of 16 bits in mm, TIFF or "
+        ".npy of float32 in m",
     )
     parser.add_argument(
         "--depth-border", action="store_true", help="let --depth decide where the border of the masks is doubtful"
@@ -85,7 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
     if frames.count is not None and read < frames.count and source.is_file():
         print(f"{source} says it has {frames.count} frames, {read} could be decoded", file=sys.stderr)
     if writer.unreadable:
-        print(f"not readable, masks of the frame before them: {', '.join(writer.unreadable)}", file=sys.stderr)
+        listed = shown(", ".join(writer.unreadable))
+        print(f"not readable, masks of the frame before them: {listed}", file=sys.stderr)
     if writer.failed:
         first = writer.failed[0]
         print(f"{len(writer.failed)} frames have no masks, the model failed; the first: {first}", file=sys.stderr)
@@ -115,18 +121,6 @@ def clear(target: Path) -> None:
         file.unlink()
 
 
-def read_depth(file: Path) -> NDArray[np.uint16]:
-    """Depth [H, W] in mm of a PNG of 16 bits.
-
-    Raises:
-        ValueError: there is no such file, or it is another picture.
-    """
-    depth = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-    if depth is None or depth.dtype != np.uint16 or depth.ndim != 2:
-        raise ValueError(f"{file} cannot be read as a depth image, a PNG of 16 bits and one channel")
-    return np.asarray(depth, np.uint16)
-
-
 def _stream(stream: Stream, frames: Frames, writer: _Writer, depth: Path | None) -> None:
     iterator = iter(frames.frames)
     with tqdm(total=frames.count, desc=writer.name, unit="frame") as bar:
@@ -139,7 +133,7 @@ def _stream(stream: Stream, frames: Frames, writer: _Writer, depth: Path | None)
                 writer.skip(error.name)
             else:
                 rgb = np.ascontiguousarray(bgr[..., ::-1])
-                far = None if depth is None else read_depth(depth / f"{name}.png")
+                far = None if depth is None else depth_of(depth, name)
                 try:
                     stamp = round(writer.done * 1e9 / frames.rate_hz)
                     writer.write(name, rgb, stream.step(rgb, stamp, depth=far))

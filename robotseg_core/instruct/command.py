@@ -45,10 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
     frames = open_frames(arguments.input)
     if frames.live:
         raise ValueError(f"{arguments.input} is a camera; `robotseg say` takes files")
-    policy = make_policy(arguments)
     source = Path(arguments.input)
     name = Path(os.path.abspath(source)).name if source.is_dir() else source.stem
     robotseg = load_model(arguments)
+    policy = make_policy(arguments, robotseg)
     print(f"{robotseg.preset} on {robotseg.device}, weights {robotseg.source}, policy {policy.name}")
     writer = _Writer(arguments.out, name, frames.rate_hz, video=not arguments.no_video, count=frames.count or 1)
     try:

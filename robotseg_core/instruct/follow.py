@@ -163,7 +163,7 @@ def solve(
     Returns:
         The answer, and the target in this frame where it was found.  A FOUND whose mask is empty becomes NONE.
     """
-    prompts = policy.answer(request, View(rgb, parts))
+    prompts = policy.answer(request, View(rgb, parts, policy.look(encoded, parts)))
     mask = follower.follow(request, prompts, encoded, parts.stamp)
     if not follower.following:
         if prompts.answer is Answer.FOUND:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,10 +101,12 @@ class View:
     Attributes:
         rgb: [H, W, 3] uint8.
         parts: the automatic masks of the same frame.
+        features: what :meth:`Policy.look` has made of the encoded frame; None: the policy reads none.
     """
 
     rgb: NDArray[np.uint8]
     parts: PartMasks
+    features: Any = None
 
 
 class Policy(Protocol):
@@ -113,6 +115,20 @@ class Policy(Protocol):
     @property
     def name(self) -> str:
         """For logs and messages."""
+        ...
+
+    @property
+    def reads_features(self) -> bool:
+        """Whether :meth:`look` makes anything of a frame, so that frames must come encoded."""
+        ...
+
+    def look(self, encoded: Any, parts: PartMasks) -> Any:
+        """What is to be kept of a frame for requests that come later, in memory of its own; None: nothing.
+
+        Args:
+            encoded: the frame through the encoder (:class:`~robotseg_core.stream.frame_state.EncodedFrame`).
+            parts: its automatic masks.
+        """
         ...
 
     def answer(self, request: Request, view: View) -> PromptSet:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from robotseg_core.instruct.grammar import MAX_ANSWER, to_prompts
 from robotseg_core.instruct.prompt_set import MAX_INSTANCES, Answer, Instance, PromptSet, View
 from robotseg_core.instruct.request import Request
+from robotseg_core.types import PartMasks
 
 STYLES = ("seg-r1", "qwen2.5-vl")
 SEGR1_SIDE = 768
@@ -72,6 +73,14 @@ class QwenPolicy:
     def name(self) -> str:
         """The style."""
         return self.style
+
+    @property
+    def reads_features(self) -> bool:
+        """False: it looks at the picture."""
+        return False
+
+    def look(self, encoded: Any, parts: PartMasks) -> None:
+        """Nothing."""
 
     def answer(self, request: Request, view: View) -> PromptSet:
         """Ask the model; an answer that cannot be read is NOT_UNDERSTOOD."""

@@ -7,6 +7,8 @@ own, so nothing is segmented again.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,7 @@ from robotseg_core.instruct.candidates import Candidate, candidates, colour_shar
 from robotseg_core.instruct.prompt_set import MAX_INSTANCES, Answer, Instance, PromptSet, View
 from robotseg_core.instruct.request import Request
 from robotseg_core.instruct.words import Query, UnknownWords, query_of
+from robotseg_core.types import PartMasks
 
 MIDDLE = 0.05
 """Of the frame's width or height: who stands alone and is no further from the middle is on either side."""
@@ -31,6 +34,10 @@ class RulesPolicy:
     """See the module."""
 
     name = "rules"
+    reads_features = False
+
+    def look(self, encoded: Any, parts: PartMasks) -> None:
+        """Nothing: the masks are enough."""
 
     def answer(self, request: Request, view: View) -> PromptSet:
         """Find what is asked for; never raises for what is asked."""

@@ -16,13 +16,29 @@ from robotseg_core.stream.prompting import decode
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import PARTS
 
+BOX_SLACK = 0.04
+"""Share of a box's sides by which its mask may reach beyond it."""
+
+
+def cut_to_box(mask: NDArray[np.bool_], box: tuple[float, float, float, float]) -> None:
+    """Clear a mask [H, W], in place, outside a box in its pixels, the box widened by :data:`BOX_SLACK`.
+
+    A segmenter that knows robots goes on to the second robot that reaches into a box; a box says where it ends.
+    """
+    x0, y0, x1, y1 = box
+    slack_x, slack_y = BOX_SLACK * (x1 - x0), BOX_SLACK * (y1 - y0)
+    mask[: max(0, int(np.floor(y0 - slack_y)))] = False
+    mask[max(0, int(np.ceil(y1 + slack_y + 1))) :] = False
+    mask[:, : max(0, int(np.floor(x0 - slack_x)))] = False
+    mask[:, max(0, int(np.ceil(x1 + slack_x + 1))) :] = False
+
 
 @torch.inference_mode()
 def segment(model: Any, encoded: Any, prompts: PromptSet) -> NDArray[np.bool_]:
     """The union of the instances' masks, [H, W], before any inversion; empty unless something was found.
 
-    Each box is one decoding with the points of its instance, as on a first frame; an instance that has its mask
-    already is taken as it is.
+    Each box is one decoding with the points of its instance, as on a first frame, and cut to the box
+    (:func:`cut_to_box`); an instance that has its mask already is taken as it is.
 
     Args:
         model: a :class:`~robotseg_core.stream.robotseg.RobotSeg`; any other one where all masks are there already.
@@ -55,4 +71,7 @@ def _decoded(robotseg: RobotSeg, encoded: EncodedFrame, instance: Instance, part
     conditioned = model.initial(encoded.features, 1)
     decoded = decode(model, encoded.features, conditioned, row, points=(coords, kinds))
     logits = np.maximum(decoded.logits[0].float().cpu().numpy(), -32.0)
-    return np.asarray(cv2.resize(logits, (width, height), interpolation=cv2.INTER_LINEAR)) > 0
+    mask = np.asarray(cv2.resize(logits, (width, height), interpolation=cv2.INTER_LINEAR)) > 0
+    if instance.box is not None:
+        cut_to_box(mask, instance.box)
+    return mask

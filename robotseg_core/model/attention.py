@@ -51,6 +51,8 @@ class LayerNorm2d(nn.Module):
         return F.layer_norm(channels_last, self.weight.shape, self.weight, self.bias, 1e-6).permute(0, 3, 1, 2)
 
 
+NO_WEIGHT = -1e4
+"""In graphs, added to the score of what must not count; finite, so that half types and differences can hold it."""
 SCORES_AT_ONCE = 1 << 24
 """Attention scores held at once, bytes: they stay in the processor's cache between the two products."""
 
@@ -102,6 +104,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         found: Tensor = on_cuda.attend(q.to(dtype), k.to(dtype), v.to(dtype), mask)
         return found
     q = q * q.shape[-1] ** -0.5
+    if torch.onnx.is_in_onnx_export():
+        if mask is not None:
+            # What is added to all scores of a key is one more channel of it: no pass over the scores.
+            q = torch.cat([q, torch.ones_like(q[..., :1])], -1)
+            k = torch.cat([k, mask.transpose(1, 2).clamp(min=NO_WEIGHT)], -1)
+        return torch.matmul(torch.matmul(q, k.transpose(1, 2)).softmax(-1), v)
     if dtype is not None:
         q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
     batch, queries, keys = k.shape[0], q.shape[1], k.shape[1]
@@ -177,7 +185,8 @@ class RoPEAttention(nn.Module):
     """One-head attention with axial rotary code (SPEC 5.2), over the frame itself or over the memory.
 
     Values stay ``d_kv`` wide in the attention and are projected after it: rows of the softmax sum to one, so
-    ``A (M W + b) = (A M) W + b`` exactly, and memory values are narrower than the model.  Keys come from
+    ``A (M W + b) = (A M) W + b`` exactly, and memory values are narrower than the model.  (Where they are wider than
+    ``d_internal``, they are projected before.)  Keys come from
     :meth:`keys`, so that those of a memory frame can be made once.
     """
 
@@ -196,5 +205,14 @@ class RoPEAttention(nn.Module):
         self, q: Tensor, keys: Tensor, v: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None = None
     ) -> Tensor:
         """q [1 or B, N, d], keys [B, L, e], v [B, L, d_kv] -> [B, N, d]; ``mask`` [B, 1, L] is added."""
+        wide = v.shape[-1] > self.v_proj.out_features
+        if wide:
+            v = linear(self.v_proj, v)
         looked_up = attend(turned(linear(self.q_proj, q), rope), keys, v, mask)
+        if wide:
+            return linear(self.out_proj, looked_up)
+        if torch.onnx.is_in_onnx_export():
+            # Constants of the graph: one product instead of two.
+            out = self.out_proj
+            return F.linear(looked_up, out.weight @ self.v_proj.weight, out.weight @ self.v_proj.bias + out.bias)
         return linear(self.out_proj, linear(self.v_proj, looked_up))

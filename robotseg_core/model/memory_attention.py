@@ -46,16 +46,21 @@ class MemoryAttentionLayer(nn.Module):
         edge: Tensor,
         rope: tuple[Tensor, Tensor],
         mask: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
+        *,
+        gated: bool = True,
+    ) -> tuple[Tensor, Tensor | None]:
         """Tokens y [1 or B, N, d], keys of the two cross attentions, values [B, L, m]
         -> (new tokens [B, N, d], structure logits [B, 1, g, g]).
 
-        While all parts have the same tokens (first layer), what can be computed once is computed once.
+        While all parts have the same tokens (first layer), what can be computed once is computed once.  Without
+        ``gated`` the structure branch is left out, and None takes the place of its logits.
         """
         q = self.norm1(y)
         y = y + self.self_attn(q, self.self_attn.keys(q, rope), q, rope)
         y2 = y + self.cross_attn_image(self.norm2(y), keys[0](), values, rope, mask)
         z = y2 + linear(self.linear2, linear(self.linear1, self.norm3(y2), relu=True))
+        if not gated:
+            return z, None
         # The structure branch reads the tokens before the MLP and un-normalised (SPEC 5.3, step 4).
         a = y2.transpose(1, 2).unflatten(2, (self.grid, self.grid)) * (1 + edge)
         pyramid = self.ms_pyramid(a).flatten(2).transpose(1, 2)
@@ -119,9 +124,27 @@ class MemoryAttention(nn.Module):
         shares = [F.linear(codes, lookup.k_proj.weight)[:, None].expand(-1, cells, -1) for lookup in self.lookups]
         return rotate(torch.stack(shares), self.memory_cos, self.memory_sin)
 
+    @property
+    def last_gate_cancels(self) -> bool:
+        """Whether the last layer's gate changes nothing but its own logits.
+
+        It multiplies each token by a number, which the norm behind it divides out again where it is positive: the
+        structure branch works through the layers that follow, and none follows.  Reads a weight, and so waits for
+        it; False where there is none to read (device "meta").
+        """
+        strength = self.layers[-1].get_parameter("structure_strength")
+        return not strength.is_meta and float(strength) > -1
+
     def forward(
-        self, frame: Tensor, values: Tensor, keys: Sequence[Keys], edge: Tensor, mask: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        frame: Tensor,
+        values: Tensor,
+        keys: Sequence[Keys],
+        edge: Tensor,
+        mask: Tensor | None = None,
+        *,
+        last_gate: bool = True,
+    ) -> tuple[Tensor, Tensor | None]:
         """Look up the memory.
 
         Args:
@@ -130,13 +153,18 @@ class MemoryAttention(nn.Module):
             keys: of each of :attr:`lookups`, [B, L, e].
             edge: [B or 1, 1, g, g] edge strength.
             mask: [B, 1, L] added to the attention logits (-inf for empty slots), or None.
+            last_gate: False leaves the last layer's structure branch out, see :attr:`last_gate_cancels`.
 
         Returns:
-            tokens [B, N, d] and structure logits [B, layers, g, g] at the grid.
+            tokens [B, N, d] and structure logits [B, layers, g, g] at the grid of those layers that made
+            them, None where none did.
         """
         y = frame + 0.1 * self.position
         structures = []
         for i, layer in enumerate(self.layers):
-            y, structure = layer(y, (keys[2 * i], keys[2 * i + 1]), values, edge, (self.cos, self.sin), mask)
-            structures.append(structure)
-        return self.norm(y), torch.cat(structures, 1)
+            gated = last_gate or i + 1 < len(self.layers)
+            rope, own = (self.cos, self.sin), (keys[2 * i], keys[2 * i + 1])
+            y, structure = layer(y, own, values, edge, rope, mask, gated=gated)
+            if structure is not None:
+                structures.append(structure)
+        return self.norm(y), torch.cat(structures, 1) if structures else None

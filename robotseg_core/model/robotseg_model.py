@@ -96,6 +96,15 @@ class Conditioned:
     structure: Tensor | None
 
 
+def _chosen(first: Tensor, one: Tensor, others: Tensor) -> Tensor:
+    """``one`` [1 or B, N, d] for the rows in ``first`` [B], else their own of ``others`` [B, N, d]."""
+    if torch.onnx.is_in_onnx_export() and len(one) == 1:
+        # Whole maps are copied; runtimes choose number by number otherwise, which takes three times as long.
+        rows = torch.arange(len(others), device=others.device) + 1
+        return torch.cat([one, others])[torch.where(first, torch.zeros_like(rows), rows)]
+    return torch.where(first[:, None, None], one, others)
+
+
 class RobotSegModel(nn.Module):
     """All weights of RobotSeg; state-dict names are those of the official checkpoint for the base preset."""
 
@@ -198,8 +207,13 @@ class RobotSegModel(nn.Module):
 
         return [functools.partial(together, i, lookup) for i, lookup in enumerate(attention.lookups)]
 
-    def condition(self, features: Features, edge: Tensor, memory: Memory) -> Conditioned:
-        """A frame that looks up the memory (SPEC 5, 7.2).  ``edge`` [1 or B, 1, g, g]."""
+    def condition(self, features: Features, edge: Tensor, memory: Memory, *, last_gate: bool = True) -> Conditioned:
+        """A frame that looks up the memory (SPEC 5, 7.2).
+
+        Args:
+            edge: [1 or B, 1, g, g].
+            last_gate: whether the last layer's structure branch is computed, see ``MemoryAttention.last_gate_cancels``.
+        """
         batch, _, cells, width = memory.features.shape
         split = self.config.pointer_tokens
         pointers = memory.pointers.unflatten(-1, (split, width)).flatten(1, 2).to(memory.features.dtype)
@@ -225,12 +239,13 @@ class RobotSegModel(nn.Module):
             mask = share.expand(batch, -1, -1) if mask is None else mask + share
 
         frame = features.f16.flatten(2).transpose(1, 2)
-        image, structure = self.memory_attention(frame, values, self._keys(memory, pointers), edge, mask)
+        keys = self._keys(memory, pointers)
+        image, structure = self.memory_attention(frame, values, keys, edge, mask, last_gate=last_gate)
         object_tokens = memory.object_tokens.flatten(1, 2)
         if nothing is not None:
             assert token_mask is not None
             regions = self.config.rpg_regions
-            image = torch.where(nothing[:, None, None], frame + self.no_mem_embed, image)
+            image = _chosen(nothing, frame + self.no_mem_embed, image)
             learned = self.robot_prompt_generator.no_memory(batch)
             first = torch.where(nothing[:, None, None], learned, object_tokens[:, :regions])
             object_tokens = torch.cat([first, object_tokens[:, regions:]], 1)

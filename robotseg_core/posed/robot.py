@@ -69,7 +69,7 @@ class PosedRobot:
         for k in np.flatnonzero(model.eq_type == mujoco.mjtEq.mjEQ_JOINT):
             if model.eq_obj2id[k] >= 0:
                 names = (model.joint(int(ids[k])).name for ids in (model.eq_obj1id, model.eq_obj2id))
-                follows.append((*names, float(model.eq_data[k, 1]), float(model.eq_data[k, 0])))  # type: ignore[arg-type]
+                follows.append((*names, float(model.eq_data[k, 1]), float(model.eq_data[k, 0])))
         links = [model.body(b).name for b in range(1, model.nbody)]
         if base is not None and base not in links:
             raise ValueError(f"{path} has no link {base!r}; it has {', '.join(links)}")

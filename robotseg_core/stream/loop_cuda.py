@@ -60,6 +60,7 @@ class GraphedLoop:
             raise RuntimeError("a loop is recorded before its memory holds anything")
         self._device, self._dtype, self._bank = bank.features.device, dtype, bank
         self._plain = TorchLoop(model, lambda: autocast(self._device, dtype))
+        self._last_gate = not model.memory_attention.last_gate_cancels
         self._model = copy.copy(model)
         # Shares everything with the model but the memory attention, whose weights are cast once instead of each time.
         self._model._modules = dict(model._modules)
@@ -92,7 +93,7 @@ class GraphedLoop:
     def _look_up(self, memory: Memory) -> tuple[Tensor, ...]:
         edge = edges(self._image, self._model.config)
         with autocast(self._device, self._dtype):
-            conditioned = self._model.condition(self._features, edge, memory)
+            conditioned = self._model.condition(self._features, edge, memory, last_gate=self._last_gate)
         assert conditioned.token_mask is not None
         return conditioned.image.float(), conditioned.object_tokens, conditioned.token_mask
 

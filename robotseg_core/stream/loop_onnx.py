@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from robotseg_core.backends.encoder import Graph
 from robotseg_core.backends.onnx_files import model_hash, write_onnx
 from robotseg_core.backends.stage_shares import kept_shares
+from robotseg_core.model.folded_decoder import FoldedDecoder
 from robotseg_core.model.robotseg_model import Conditioned, Features, Memory, ProjectedKeys, RobotSegModel
 from robotseg_core.storage.user_cache import kept
 from robotseg_core.stream.frame_state import Answer
 from robotseg_core.stream.loop_torch import Loop, TorchLoop
 from robotseg_core.stream.memory_bank import Entry, MemoryBank
 from robotseg_core.stream.preprocess import cell_edges
-from robotseg_core.stream.prompting import decode
 from robotseg_core.stream.stage_clock import StageClock
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,8 @@ class Find(nn.Module):
     def __init__(self, model: RobotSegModel, time_keys: Tensor) -> None:
         super().__init__()
         self.model, self.time_keys = model, nn.Parameter(time_keys.clone(), requires_grad=False)
+        self.last_gate = not model.memory_attention.last_gate_cancels
+        self.sam_mask_decoder = FoldedDecoder(model.sam_mask_decoder)
 
     def forward(
         self,
@@ -79,14 +81,23 @@ class Find(nn.Module):
             keys=ProjectedKeys(keys, self.time_keys, None),
         )
         frame = Features(h4, h8, f16)
-        conditioned = self.model.condition(frame, edge, memory)
-        decoded = decode(self.model, frame, conditioned, classes)
+        conditioned = self.model.condition(frame, edge, memory, last_gate=self.last_gate)
         assert conditioned.token_mask is not None
+        prompts, parts = self.model.sam_prompt_encoder, len(classes)
+        choice, object_logit = self.sam_mask_decoder(
+            conditioned.image + prompts.dense(parts, None),
+            prompts.dense_pe(),
+            prompts.no_points(parts)[:, :1],
+            (h4, h8),
+            part=classes,
+            object_tokens=conditioned.object_tokens,
+            token_mask=conditioned.token_mask,
+        )
         return (
-            decoded.logits,
-            decoded.iou,
-            decoded.object_logit,
-            decoded.pointer,
+            choice.logits,
+            choice.iou,
+            object_logit,
+            self.model.pointer(choice, object_logit),
             conditioned.image,
             conditioned.object_tokens,
             conditioned.token_mask,
@@ -161,7 +172,9 @@ class OnnxLoop:
         self, image: Tensor, features: Features, bank: MemoryBank, frame: int, classes: Tensor, clock: StageClock
     ) -> tuple[Conditioned, Answer]:
         """See :class:`robotseg_core.stream.loop_torch.Loop`; without a memory all slots are empty ones."""
-        values = (cell_edges(image), features.h4, features.h8, features.f16, *memory_inputs(bank.whole(frame)), classes)
+        # Where the gate of a single layer cancels, nothing reads the edges.
+        edge = cell_edges(image) if "edge" in self._find.inputs else torch.zeros(1, 1, 1, 1)
+        values = (edge, features.h4, features.h8, features.f16, *memory_inputs(bank.whole(frame)), classes)
         out = run(self._find, dict(zip(_FIND_INPUTS, values, strict=True)))
         clock.lap_shared(self._find_shares)
         return Conditioned(out[4], out[5], out[6], None), Answer(*out[:4])

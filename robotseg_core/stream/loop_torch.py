@@ -47,6 +47,7 @@ class TorchLoop:
         autocast: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
     ) -> None:
         self.model, self._autocast = model, autocast
+        self._last_gate = not model.memory_attention.last_gate_cancels
 
     def find(
         self, image: Tensor, features: Features, bank: MemoryBank, frame: int, classes: Tensor, clock: StageClock
@@ -58,7 +59,7 @@ class TorchLoop:
         else:
             edge = edges(image, self.model.config)
             with self._autocast():
-                conditioned = self.model.condition(features, edge, memory)
+                conditioned = self.model.condition(features, edge, memory, last_gate=self._last_gate)
             # The bank's own storage changes with this frame, which corrections of it must not see.
             tokens = conditioned.object_tokens.clone()
             conditioned = replace(conditioned, image=conditioned.image.float(), object_tokens=tokens)

@@ -55,6 +55,8 @@ def refined(
     hygiene: Hygiene | None,
     nearest: Nearest | None = None,
     metres: NDArray[np.float32] | None = None,
+    *,
+    confined: bool = False,
 ) -> NDArray[np.float32]:
     """Logits [n, h, w] of all parts, the robot last, of the robot that is meant, tidied up.
 
@@ -63,7 +65,10 @@ def refined(
         hygiene: None: specks and holes stay.
         nearest: None: all robots are meant.
         metres: depth on the grid of the logits, for ``nearest``.
+        confined: arm and gripper are those of the robot that was pointed at: none of them where it is not.
     """
+    if confined:
+        logits = np.minimum(logits, logits[-1])
     if nearest:
         away = not_meant(logits.max(0) > 0, nearest, metres)
         if away.any():

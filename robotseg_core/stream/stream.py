@@ -104,6 +104,7 @@ class Stream:
             conditioning=policy.conditioning_frames,
         )
         self._device = torch.device(robotseg.device)
+        self._robot = len(parts) - 1
         self._classes = torch.tensor([PARTS.index(part) for part in parts], device=self._device)
         self._loop = loop or robotseg.loop(self.bank)
         self._prompts: list[Prompt | MaskPrompt] = []
@@ -119,6 +120,8 @@ class Stream:
         self._since_refresh = 0
         self._absent = np.zeros(len(self.parts), np.int64)
         self._seen_robot = False
+        # Whether the robot's memory begins with a user's hint: then it is that robot and no other.
+        self._told = False
         self._last: LastFrame | None = None
         self._corrected: dict[int, Answer] = {}
         # Of what the memory keeps of the last frame; see _health.
@@ -143,6 +146,7 @@ class Stream:
             self._corrected.pop(row, None)
             self.bank.reset(row)
             self._absent[row] = 0
+            self._told = self._told and row != self._robot
         else:
             self._prompts.append(prompt)
 
@@ -194,6 +198,7 @@ class Stream:
         if self.policy.refresh_after and self._since_refresh >= self.policy.refresh_after:
             self.bank.reset()
             self._since_refresh = 0
+            self._told = False
         tracked = self.bank.started
         conditioned, answer = self._loop.find(image, features, self.bank, self._frame, self._classes, clock)
         health = self._kept + _health(features, answer)
@@ -204,6 +209,7 @@ class Stream:
             health = health + _health(None, one)
             answer.put(asked.row, one)
             prompted[asked.row] = True
+            self._told |= asked.row == self._robot
         self._prompts.clear()
         clock.lap("decoder")
         coming = self._send(answer, health)
@@ -215,7 +221,7 @@ class Stream:
             self._remember(features, answer, started, clock)
         present, scores, logits = self._received(coming)
         far = self._depth(depth, (height, width))
-        shown = self._shown(logits, far)
+        shown = self._shown(logits, far, confined=self._told)
         masks = part_masks(shown, scores, height, width, self.parts)
         clock.lap("postprocess")
         if not settled:
@@ -266,7 +272,8 @@ class Stream:
             answer.put(row, one)
         clock.lap("decoder")
         _, scores, all_logits = self._received(self._send(answer, health))
-        shown = self._shown(all_logits, last.depth)
+        told = self._told or self._robot in self._corrected
+        shown = self._shown(all_logits, last.depth, confined=told)
         masks = part_masks(shown, scores, height, width, self.parts)
         clock.lap("postprocess")
         state = self._state(masks[ROBOT], float(scores[ROBOT]), last.depth)
@@ -290,6 +297,7 @@ class Stream:
             )
             self._kept = self._kept + _health(None, entry)
             self.bank.amend(row, last.index, entry)
+            self._told |= row == self._robot
         self._corrected.clear()
 
     # ------------------------------------------------------------------------------------ parts of a step
@@ -377,6 +385,7 @@ class Stream:
         self._absent = np.where(present, 0, self._absent + 1)
         for row in np.flatnonzero((self._absent >= self.policy.lost_after) & self.bank.started):
             self.bank.reset(int(row))
+            self._told = self._told and int(row) != self._robot
 
     def _depth(self, depth: DepthSource | None, size: tuple[int, int]) -> Depth | None:
         """The depth image, where it is needed and there is one."""
@@ -387,11 +396,10 @@ class Stream:
         check_depth(image, *size)
         return image
 
-    def _shown(self, logits: NDArray[np.float32], depth: Depth | None) -> NDArray[np.float32]:
-        """What is shown of the model's logits [parts, h, w]."""
-        shown = refined(
-            logits, self.policy.hygiene, self.nearest, None if depth is None else on_grid(depth, logits.shape[1:])
-        )
+    def _shown(self, logits: NDArray[np.float32], depth: Depth | None, *, confined: bool) -> NDArray[np.float32]:
+        """What is shown of the model's logits [parts, h, w]; ``confined``: see :func:`refined`."""
+        metres = None if depth is None else on_grid(depth, logits.shape[1:])
+        shown = refined(logits, self.policy.hygiene, self.nearest, metres, confined=confined)
         return sharpen(shown, depth) if self.depth_border and depth is not None else shown
 
     def _state(self, robot: PartMask, score: float, depth: Depth | None) -> State:

@@ -12,8 +12,6 @@ complete, ``mask_gt/`` last, so that a reader may look while the set grows; an i
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -26,7 +24,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from robotseg_core.files.natural import in_order
-from robotseg_core.lifetime import end_with
+from robotseg_core.lifetime import worker_pool
 from robotseg_core.synth.instances.files import read_ids, tint_ids, write_ids, write_ids_meta
 from robotseg_core.synth.instances.records import SCHEMA, FrameRecord
 from robotseg_core.synth.rendering.render import Renderer
@@ -124,7 +122,7 @@ def render_set(options: VideoOptions, out: Path, count: int, seed: int, jobs: in
                 make_video(task)
                 bar.update()
         else:
-            with multiprocessing.get_context("spawn").Pool(jobs, end_with, (os.getpid(),)) as pool:
+            with worker_pool(jobs) as pool:
                 for _ in pool.imap_unordered(make_video, todo):
                     bar.update()
     if (out / PART_FOLDER).is_dir():

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from robotseg_core.lifetime import end_in_order, end_with
+from robotseg_core.lifetime import end_in_order, worker_pool
 from robotseg_core.synth.rendering.render import Picture, Renderer
 from robotseg_core.synth.robots.catalog import RobotChoice, list_choices
 from robotseg_core.synth.robots.own_robot import add_arguments, choice_from
@@ -265,7 +264,7 @@ def render_shards(options: CutoutOptions, count: int, shard: int, jobs: int) -> 
             for task in todo:
                 make_shard(task, bar.update)
         else:
-            with multiprocessing.get_context("spawn").Pool(jobs, end_with, (os.getpid(),)) as pool:
+            with worker_pool(jobs) as pool:
                 for done in pool.imap_unordered(make_shard, todo):
                     bar.update(done)
     write_sheet(options.out / "sheet.png", shard_tiles(options.out, 0))

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from robotseg_core.config import ConvConfig, ModelConfig
+from robotseg_core.lifetime import work_for
 from robotseg_core.model.image_encoder_nano import ConvEncoder
 from robotseg_core.storage.whole import replacing
 from robotseg_core.train.curves import Curves, plot_curve
@@ -179,7 +182,11 @@ class Trainer:
         )
         workers = self.config.workers
         loader = torch.utils.data.DataLoader(
-            stream, batch_size=None, num_workers=workers, persistent_workers=workers > 0
+            stream,
+            batch_size=None,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            worker_init_fn=partial(work_for, os.getpid()) if workers else None,
         )
         self.net.train()
         self.net.set_phase(phase.kind, phase.frozen, phase.auto)

@@ -29,6 +29,10 @@ ADDED_TO_SAM2 = re.compile(
 )
 
 
+MAX_REPEATED = 2
+"""Bytes of all tensors, over those of their file: some models give a tensor two names."""
+
+
 @dataclass(frozen=True)
 class LoadReport:
     """What :func:`load_weights` did.
@@ -138,13 +142,24 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def check_tensors(path: Path, tensors: Mapping[Any, Tensor]) -> None:
-    """Raise WeightsError for names that are no text and for tensors that no weight can be; the first is named."""
+    """Raise WeightsError for names that are no text and for tensors that no weight can be; the first is named.
+
+    A pickle's tensor is a view of what the file holds: of few numbers many can be made, by repeating each, or by giving
+    the same ones many names.
+    """
+    left = MAX_REPEATED * path.stat().st_size
     for key, value in tensors.items():
         if not isinstance(key, str):
-            raise WeightsError(f"{path} has a tensor named {key!r}, names must be text")
+            # Not shown: tuples of tuples may be endless on paper.
+            raise WeightsError(f"{path} has a tensor whose name is a {type(key).__name__}, names must be text")
         if value.layout != torch.strided or value.is_quantized or value.is_complex() or value.device.type == "meta":
             kind = f"{value.dtype}, {value.layout}"
             raise WeightsError(f"{path}: {key[:80]} is {kind}; weights must be plain real numbers")
+        size, held = value.numel() * value.element_size(), value.untyped_storage().nbytes()
+        left -= size
+        if size > held or left < 0:
+            what = f"has {size} bytes, of which the file holds {held}" if size > held else "repeats others of the file"
+            raise WeightsError(f"{path}: {key[:80]} {what}")
         if value.is_floating_point() and not bool(value.float().isfinite().all()):
             raise WeightsError(f"{path}: {key[:80]} has values that are not finite")
 

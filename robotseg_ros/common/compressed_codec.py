@@ -163,7 +163,11 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
                 )
             # Nor can the end marker: libjpeg would fill what is missing with grey.
             if data.find(_END_OF_JPEG, position) < 0:
-                raise CodecError(Refusal.DATA, f"jpeg is cut off: no end marker in {len(data)} bytes")
+                raise CodecError(
+                    Refusal.DATA,
+                    f"jpeg is cut off: no end marker in {len(data)} bytes (from a camera that never sends one, "
+                    "jpeg_without_end takes them)",
+                )
             return size
         if length < 2:
             break

@@ -8,9 +8,11 @@ worse: its entity, and the group that it is in, are never served again.
 
 from __future__ import annotations
 
+import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from lifecycle_msgs.srv import ChangeState, GetAvailableTransitions, GetState
@@ -39,6 +41,7 @@ class SteadyExecutor(SingleThreadedExecutor):
         super().__init__(context=context)
         self.failures = 0
         self._logs: dict[Node, CameraLog] = {}
+        self._stopping = threading.Event()
 
     def add_node(self, node: Node) -> bool:
         """Serve a node; its parameter services then answer also what rclpy fails on."""
@@ -51,6 +54,19 @@ class SteadyExecutor(SingleThreadedExecutor):
         """Serve a node no more."""
         self._logs.pop(node, None)
         super().remove_node(node)
+
+    def spin(self) -> None:
+        """Run callbacks until :meth:`stop` is called or ROS is shut down."""
+        while self.context.ok() and not self._stopping.is_set():
+            self.spin_once()
+
+    def stop(self) -> None:
+        """Have :meth:`spin` return after the callback that it is in; from any thread, also before it begins."""
+        self._stopping.set()
+        # It may be taken down just now.
+        with suppress(Exception):
+            # Something to do: woken up alone, rclpy goes on waiting.
+            self.create_task(lambda: None)
 
     def spin_once(self, timeout_sec: float | None = None) -> None:
         """Wait for one callback and run it.

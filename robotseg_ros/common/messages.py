@@ -19,6 +19,7 @@ from robotseg_ros import msg as messages
 from robotseg_ros.common.model import Model
 
 MAX_UINT32 = 2**32 - 1
+MAX_FRAME_ID = 256
 LABELS = {"background": 0, "arm": 1, "gripper": 2}
 """Pixels of the label image."""
 
@@ -26,6 +27,12 @@ LABELS = {"background": 0, "arm": 1, "gripper": 2}
 def stamp_ns(header: Header) -> int:
     """Stamp of a header in nanoseconds."""
     return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
+
+
+def too_long(header: Header) -> str:
+    """Why a header is refused for its frame_id, which goes out with all that is made of its message; or empty."""
+    length = len(header.frame_id)
+    return f"frame_id has {length} characters, must have at most {MAX_FRAME_ID}" if length > MAX_FRAME_ID else ""
 
 
 def to_image(header: Header, pixels: NDArray[np.uint8], encoding: str) -> Image:

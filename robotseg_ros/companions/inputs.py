@@ -15,6 +15,7 @@ from rclpy.qos import QoSProfile
 
 from robotseg_ros.common.camera_log import CameraLog, cut
 from robotseg_ros.common.graph import Senders, why_silent
+from robotseg_ros.common.messages import too_long
 from robotseg_ros.common.qos import PublisherEventCallbacks, Topics
 
 SILENCE_S = 2.0
@@ -110,6 +111,10 @@ class Inputs:
             entry.since = time.monotonic()
             entry.count += 1
             heard(entry.topic, info)
+            long = too_long(message.header)
+            if long:
+                self.refuse(entry, long)
+                return
             senders = entry.senders.hear(info, message.header.frame_id)
             if one_sender and senders > 1:
                 self.refuse(entry, f"{senders} publishers send it on {entry.topic}, which cannot be told apart")

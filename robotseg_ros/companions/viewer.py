@@ -39,8 +39,10 @@ ORIGINS = "https://app.foxglove.dev https://studio.foxglove.dev file://"
 PICTURES = ("overlay", *(f"{part}_mask" for part in PARTS))
 LOOK_PERIOD_S = 0.1
 """How often it is seen who looks at what."""
-BACKLOG = 64
+BACKLOG = 16
 """Messages kept for a slow viewer; then the oldest ones are lost to it."""
+MAX_PICTURE = 32 * 2**20
+"""Bytes of a picture that is passed on, so that what is kept is bounded; one of 3840 x 2160 has 24 MiB."""
 PARTS_QOS = QoSProfile(depth=10)
 PART_SCHEMA = {
     "type": "object",
@@ -192,6 +194,12 @@ class Viewer(Node):
             stamp = stamp_ns(message.header)
             if stamp < 0:
                 self._inputs.refuse(self._listening[topic], f"stamp is {stamp / 1e9} s, must be 0 or more")
+                return
+            if len(message.data) > MAX_PICTURE:
+                size = f"{message.width} x {message.height}"
+                self._inputs.refuse(
+                    self._listening[topic], f"{size} has {len(message.data)} bytes, at most {MAX_PICTURE} are passed on"
+                )
                 return
             picture = RawImage(
                 timestamp=Timestamp(message.header.stamp.sec, message.header.stamp.nanosec),

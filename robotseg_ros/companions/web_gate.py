@@ -11,11 +11,13 @@ from __future__ import annotations
 import random
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 MAX_HEAD = 16 * 1024
 """Bytes of a request before its empty line."""
 HEAD_TIMEOUT_S = 5.0
+ACCEPT_PAUSE_S = 0.1
 MAX_CLIENTS = 16
 CHUNK = 256 * 1024
 _REFUSED = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -52,6 +54,7 @@ class WebGate:
         self._free = threading.Semaphore(MAX_CLIENTS)
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
+        self._closing = threading.Event()
         self._listener = socket.create_server((host, port), family=_family(host), backlog=MAX_CLIENTS)
         self.port = int(self._listener.getsockname()[1])
 
@@ -62,6 +65,7 @@ class WebGate:
 
     def close(self) -> None:
         """Listen no more, and end all connections."""
+        self._closing.set()
         # Shut down as well: closing alone does not wake who waits in accept().
         _shut(self._listener)
         self._listener.close()
@@ -74,7 +78,10 @@ class WebGate:
             try:
                 client, _ = self._listener.accept()
             except OSError:
-                return
+                if self._closing.wait(ACCEPT_PAUSE_S):
+                    return
+                # No descriptor is free, or who knocked is gone: the next one is not to suffer for it.
+                continue
             if not self._free.acquire(blocking=False):
                 _answer(client, _FULL)
                 continue
@@ -120,9 +127,10 @@ def _family(host: str) -> socket.AddressFamily:
 
 def _read_head(client: socket.socket) -> bytes | None:
     """The request up to its empty line and what has come behind it; None where it is none."""
-    client.settimeout(HEAD_TIMEOUT_S)
-    head = b""
+    head, deadline = b"", time.monotonic() + HEAD_TIMEOUT_S
     while b"\r\n\r\n" not in head:
+        # In all: a byte now and then would hold the place for ever.
+        client.settimeout(max(0.01, deadline - time.monotonic()))
         more = client.recv(4096)
         head += more
         if not more or len(head) > MAX_HEAD:

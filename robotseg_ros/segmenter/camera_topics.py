@@ -18,7 +18,7 @@ from robotseg_ros import msg as ros_msg
 from robotseg_ros.common import qos
 from robotseg_ros.common.camera_log import cut
 from robotseg_ros.common.graph import Senders, why_silent
-from robotseg_ros.common.messages import to_instance, to_prompt, to_time
+from robotseg_ros.common.messages import to_instance, to_prompt, to_time, too_long
 from robotseg_ros.companions.aligned_depth import COMPRESSED_DEPTH
 from robotseg_ros.segmenter.hints import Hint, check_inside, click_prompt, click_stamp
 from robotseg_ros.segmenter.inference import Inference, LastImage
@@ -31,6 +31,8 @@ from robotseg_ros.srv import Instruct
 
 HINT_WORDS = 300
 """Characters of what is said of a refused hint, which may hold any text of its sender."""
+MAX_COEFFICIENTS = 64
+"""Coefficients of a lens, or characters of its model's name, in a camera_info that is passed on; OpenCV has 14."""
 NOTHING_KNOWN: Mapping[str, Any] = {}
 """Of a message."""
 REPLAY_DEPTH = 8
@@ -122,17 +124,21 @@ class Camera:
         self._listen()
         self.inference.log.info("listening", f"listening to {self.topic}")
 
-    def close(self) -> None:
-        """Take all of it down; the answer to an image still worked on is not published."""
+    def close(self) -> bool:
+        """Take all of it down; the answer to an image still worked on is not published.
+
+        Returns:
+            False when an image is still being decoded: its thread is left behind.
+        """
         self.inference.answers.stop()
         self._ignore()
         self._rivals.close()
-        if self._unpacking is not None:
-            self._unpacking.close()
+        ended = self._unpacking is None or self._unpacking.close()
         while self._subscriptions:
             self._topics.unsubscribe(self._subscriptions.pop())
         while self._services:
             self._node.destroy_service(self._services.pop())
+        return ended
 
     def watch(self) -> None:
         """Say STALE once when no image was read for a while, or when the model is not done with one.
@@ -196,6 +202,10 @@ class Camera:
         counters = self.inference.counters
         counters.received += 1
         counters.images_in.count()
+        long = too_long(image.header)
+        if long:
+            self.inference.refuse("frame_id", long)
+            return
         senders = self._senders.hear(info, image.header.frame_id)
         if senders > 1:
             self._refuse_mixture(senders, image.header.frame_id)
@@ -221,6 +231,14 @@ class Camera:
         )
 
     def _on_info(self, info: CameraInfo) -> None:
+        long = too_long(info.header)
+        for what, count in (("coefficients", len(info.d)), ("characters of its model", len(info.distortion_model))):
+            if count > MAX_COEFFICIENTS:
+                long = f"it has {count} {what}, must have at most {MAX_COEFFICIENTS}"
+        if long:
+            # It would go out with every answer.
+            self.inference.log.warning("long info", f"camera_info is left out: {long}")
+            return
         self.inference.info = info
 
     def _on_prompt(self, message: ros_msg.Prompt) -> None:
@@ -264,9 +282,11 @@ class Camera:
             if not self.enabled:
                 raise RequestError("the camera is disabled")
             reply = self.inference.instructions.ask(request.request)
-        except RequestError as error:
-            response.answer, response.message = Instruct.Response.REFUSED, str(error)
-            self._node.get_logger().warning(f"request refused: {error}")
+        except Exception as error:
+            # Whatever a policy makes of a text of anybody: who asks is answered.
+            said = str(error) if isinstance(error, RequestError) else f"{type(error).__name__}: {error}"
+            response.answer, response.message = Instruct.Response.REFUSED, cut(said, HINT_WORDS)
+            self.inference.log.warning("request", f"request refused: {response.message}")
             return response
         prompts = reply.prompts
         if reply.forgotten:

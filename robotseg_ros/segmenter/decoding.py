@@ -29,15 +29,19 @@ class Decoded:
     ms: float
 
 
-def decode(image: Any) -> Decoded:
+def decode(image: Any, *, unfinished_jpeg: bool = False) -> Decoded:
     """Decode an Image or a CompressedImage.
+
+    Args:
+        image: the message.
+        unfinished_jpeg: take JPEGs without an end marker.
 
     Raises:
         CodecError: the image is refused.
     """
     start = time.perf_counter()
     if isinstance(image, CompressedImage):
-        picture = decode_compressed(image)
+        picture = decode_compressed(image, unfinished_jpeg=unfinished_jpeg)
         rgb, encoding = picture.rgb, picture.kind
     else:
         rgb, encoding = decode_rgb(image), image.encoding

@@ -75,6 +75,7 @@ class Inference:
         replay: whether the images are a recording's: an answer is never too old.
         name: of the camera, for the log.
         instructions: its target, if a request in words has named one.
+        unfinished_jpeg: whether JPEGs without an end marker are taken.
     """
 
     def __init__(
@@ -87,8 +88,9 @@ class Inference:
         replay: bool,
         name: str,
         instructions: Instructions,
+        unfinished_jpeg: bool = False,
     ) -> None:
-        self._stream = stream
+        self._stream, self._unfinished_jpeg = stream, unfinished_jpeg
         self.restriction: Restriction | None = None
         self.instructions = instructions
         self._live = live
@@ -224,12 +226,12 @@ class Inference:
 
     def _decode(self, image: Any) -> Decoded | None:
         try:
-            return decode(image)
+            return decode(image, unfinished_jpeg=self._unfinished_jpeg)
         except CodecError as error:
-            self._refuse(error.reason.value, str(error))
+            self.refuse(error.reason.value, str(error))
         except Exception as error:
             # Nothing is known that gets here; memory may run out, and OpenCV has errors of its own.
-            self._refuse("decoding", f"{type(error).__name__}: {error}")
+            self.refuse("decoding", f"{type(error).__name__}: {error}")
         return None
 
     def _restart_if_new(self, header: Header, decoded: Decoded) -> None:
@@ -290,7 +292,8 @@ class Inference:
             )
         return True
 
-    def _refuse(self, reason: str, message: str) -> None:
+    def refuse(self, reason: str, message: str) -> None:
+        """Count an image that is not worked on, and say why."""
         self.counters.refused[reason] += 1
         # The throttled line may be about another reason than the one before it: the counts tell.
         counts = ", ".join(f"{count} for {name}" for name, count in self.counters.refused.most_common())

@@ -11,6 +11,9 @@ from typing import Any
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.validate_topic_name import validate_topic_name
 
+from robotseg_core.instruct.policies import default_policy
+from robotseg_core.instruct.prompt_set import Policy
+from robotseg_ros.common.camera_log import cut
 from robotseg_ros.common.executor import answer_states
 from robotseg_ros.common.model import Model, ModelLoader, load_robotseg
 from robotseg_ros.common.qos import Topics
@@ -47,15 +50,23 @@ class Segmenter(LifecycleNode):
 
     Args:
         load_model: makes the model when the node is configured, ready for its first image.
+        give_up: called again and again while the model loads; what it raises breaks that off.
         **node_arguments: passed to ``rclpy.lifecycle.LifecycleNode``, e.g. ``context``, ``parameter_overrides``.
     """
 
-    def __init__(self, load_model: ModelLoader = load_robotseg, **node_arguments: Any) -> None:
+    def __init__(
+        self,
+        load_model: ModelLoader = load_robotseg,
+        *,
+        give_up: Callable[[], None] = lambda: None,
+        **node_arguments: Any,
+    ) -> None:
         super().__init__(NODE_NAME, **node_arguments)
         self._settings = Parameters(self)
         self._topics = Topics(self)
-        self._load_model = load_model
+        self._load_model, self._give_up = load_model, give_up
         self._model: Model | None = None
+        self._policy: Policy | None = None
         self._outputs: list[Publishers] = []
         self._diagnostics: Diagnostics | None = None
         self._worker: FairWorker | None = None
@@ -89,7 +100,7 @@ class Segmenter(LifecycleNode):
             vision = VisionMessages() if self.options.vision_msgs else None
             started = time.monotonic()
             model = self._load()
-            self._model = model
+            self._model, self._policy = model, default_policy(model)
             for camera in self.options.cameras:
                 self._outputs.append(
                     Publishers(self, self._topics, camera, model, replay=self.options.replay, vision=vision)
@@ -98,7 +109,8 @@ class Segmenter(LifecycleNode):
             self._watch = Watch(self._look, WATCH_PERIOD_S, "watch")
             self.get_logger().info(
                 f"{model.preset} on {model.device}, encoder on {model.backend}, weights {model.source} "
-                f"(SHA-256 {model.sha256}), ready after {time.monotonic() - started:.1f} s"
+                f"(SHA-256 {model.sha256}), requests read by {self._policy.name}, "
+                f"ready after {time.monotonic() - started:.1f} s"
             )
             return TransitionCallbackReturn.SUCCESS
 
@@ -151,24 +163,22 @@ class Segmenter(LifecycleNode):
         """Stop listening and end the inference thread, if they are there.
 
         Returns:
-            False when the model still works on an image: its thread is left behind.
+            False when the model still works on an image, or an image is still being decoded: the thread is left behind.
         """
         cameras, self.cameras = self.cameras, ()
-        for camera in cameras:
-            camera.close()
+        ended = all([camera.close() for camera in cameras])
         worker, self._worker = self._worker, None
         if worker is None or worker.stop(STOP_TIMEOUT_S):
-            return True
+            return ended
         self.get_logger().error(f"the model still works on an image after {STOP_TIMEOUT_S} s; left behind")
         return False
 
     def stop(self) -> bool:
-        """End all threads.  Returns what :meth:`stop_inference` returns."""
+        """End all threads.  Returns whether they have ended; those that have not are left behind."""
         watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.stop(STOP_TIMEOUT_S)
+        ended = [watch is None or watch.stop(STOP_TIMEOUT_S), self.stop_inference()]
         loading = self._loading is not None and self._loading.is_alive()
-        return self.stop_inference() and not loading
+        return all(ended) and not loading
 
     def _load(self) -> Model:
         """Load the model in a thread: who asks for the state meanwhile, as nav2's lifecycle manager, is answered."""
@@ -185,6 +195,7 @@ class Segmenter(LifecycleNode):
         self._loading.start()
         while self._loading.is_alive():
             self._loading.join(ASK_PERIOD_S)
+            self._give_up()
             answer_states(self)
         if failed:
             raise failed[0]
@@ -213,7 +224,8 @@ class Segmenter(LifecycleNode):
             self.live,
             replay=replay,
             name=options.name,
-            instructions=Instructions(self._model),
+            instructions=Instructions(self._model, self._policy),
+            unfinished_jpeg=self.options.jpeg_without_end,
         )
         depth = DepthImages(REPLAY_PATIENCE_S if replay else LIVE_PATIENCE_S)
         limits = self._settings.limits
@@ -241,7 +253,7 @@ class Segmenter(LifecycleNode):
         self._outputs = []
         if self._diagnostics is not None:
             self._diagnostics.destroy()
-        self._diagnostics = self._model = None
+        self._diagnostics = self._model = self._policy = None
         return TransitionCallbackReturn.SUCCESS
 
     def _guarded(
@@ -251,6 +263,7 @@ class Segmenter(LifecycleNode):
         try:
             return transition()
         except Exception as error:
-            self.get_logger().error(f"cannot {name}: {type(error).__name__}: {error}")
+            # A file of weights may have named things that are in there.
+            self.get_logger().error(f"cannot {name}: {type(error).__name__}: {cut(str(error), 2000)}")
             undo()
             return TransitionCallbackReturn.FAILURE

@@ -68,6 +68,7 @@ class SegmenterOptions:
         model: what to load.
         replay: whether every image is worked on, in order, instead of the newest.
         autostart: whether the executable configures and activates the node by itself.
+        jpeg_without_end: whether JPEGs without an end marker are taken.
         vision_msgs: whether messages of vision_msgs are published, too.
     """
 
@@ -75,6 +76,7 @@ class SegmenterOptions:
     model: ModelOptions
     replay: bool
     autostart: bool
+    jpeg_without_end: bool = False
     vision_msgs: bool = False
 
 
@@ -263,6 +265,12 @@ class Parameters:
             ),
             replay=replay,
             autostart=fixed("autostart", False, "Configure and activate the node by itself."),
+            jpeg_without_end=fixed(
+                "jpeg_without_end",
+                False,
+                "Take JPEGs that have no end marker, as some cameras send all of theirs. Then one that was cut off on "
+                "its way is taken, too, and what it lacks is grey.",
+            ),
             vision_msgs=fixed(
                 "vision_msgs",
                 False,

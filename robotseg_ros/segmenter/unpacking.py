@@ -55,10 +55,10 @@ class Unpacking:
         self._entry.clear()
         self._lane.clear()
 
-    def close(self) -> None:
-        """End the thread."""
+    def close(self) -> bool:
+        """End the thread; returns whether it has ended."""
         self.clear()
-        self._worker.stop(CLOSE_TIMEOUT_S)
+        return self._worker.stop(CLOSE_TIMEOUT_S)
 
     # ------------------------------------------------------------------------------------ in the thread
     def process(self, item: Any, dropped: int) -> None:

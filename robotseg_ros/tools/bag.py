@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from robotseg_core.masks.nearest import Nearest, parse_region
 from robotseg_core.model_arguments import add_hygiene_argument, add_model_arguments, load_model
+from robotseg_core.storage.shown import shown
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.stream.stream import Stream
 from robotseg_core.types import PARTS, ModelFault
@@ -95,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
         (made / f"{made.name}.mcap" if out.suffix == ".mcap" else made).rename(out)
     print(f"{copier.segmented} images of {camera.name} -> {out}")
     for line in copier.said():
-        print(line, file=sys.stderr)
+        print(shown(line), file=sys.stderr)
     return 1 if copier.said() else 0
 
 

@@ -6,6 +6,7 @@ Read are folders with or without ``metadata.yaml`` and single files, .mcap and .
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ from robotseg_ros.tools.bag_records import MAX_UNPACKED, BagError, McapFile, Mes
 
 SUFFIXES = (".mcap", ".db3")
 PACKED = (".zst", ".zstd")
-MAX_YAML = 64 * 2**20
+MAX_YAML = 8 * 2**20
 """Largest metadata.yaml that is read, bytes."""
 
 
@@ -160,18 +161,18 @@ class Bag:
             key=lambda file: natural(file.name),
         )
         try:
-            with (self.path / "metadata.yaml").open("rb") as stream:
-                text = stream.read(MAX_YAML + 1)
+            with open(os.open(self.path / "metadata.yaml", os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
+                text = stream.read(MAX_YAML + 1) or b""
             if len(text) > MAX_YAML:
                 raise ValueError(f"it has more than {MAX_YAML} bytes")
             content: Any = yaml.safe_load(text)["rosbag2_bagfile_information"]
             # Names alone: a bag does not reach outside its folder.
-            listed = [self.path / Path(str(name)).name for name in content["relative_file_paths"]]
-            mode = str(content.get("compression_mode") or "").lower()
-            packing = str(content.get("compression_format") or "")
+            listed = [self.path / Path(_text(name)).name for name in content["relative_file_paths"]]
+            mode = _text(content.get("compression_mode") or "").lower()
+            packing = _text(content.get("compression_format") or "")
         except FileNotFoundError:
             return self._without_metadata(there, "there is no metadata.yaml")
-        except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (yaml.YAMLError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             return self._without_metadata(there, f"metadata.yaml is damaged: {error}".splitlines()[0])
         if mode in ("message", "file") and packing != "zstd":
             raise BagError(f"{self.path} is packed by {packing!r}, must be zstd")
@@ -197,7 +198,8 @@ class Bag:
     @property
     def compression(self) -> str:
         """Of the files, known after :meth:`topics`: ``lz4``, ``zstd`` or empty."""
-        return next((file.compression for file in self._files if file.compression), "")
+        # A damaged place may name any other.
+        return next((file.compression for file in self._files if file.compression in ("lz4", "zstd")), "")
 
     @property
     def profile(self) -> str:
@@ -256,6 +258,13 @@ def _indexed(file: McapFile | SqliteFile) -> dict[Topic, int] | None:
         file.indexed[number] = topic
         found[topic] = found.get(topic, 0) + summary.statistics.channel_message_counts.get(number, 0)
     return found
+
+
+def _text(value: Any) -> str:
+    """A value that is a text. Any other is not turned into one: YAML's aliases make endless ones of a few lines."""
+    if not isinstance(value, str):
+        raise TypeError(f"it has a {type(value).__name__} where a text is expected")
+    return value
 
 
 def _names(files: list[Path]) -> str:

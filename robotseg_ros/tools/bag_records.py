@@ -241,8 +241,8 @@ class McapFile:
     def _chunk(self, number: int, body: bytes) -> Iterator[Record]:
         try:
             chunk = mcap.Chunk.read(_Body(body))
-            self.compression = self.compression or chunk.compression
             raw = unpacked(chunk.data, chunk.compression, chunk.uncompressed_size, self._limit)
+            self.compression = self.compression or chunk.compression
             if chunk.uncompressed_crc and zlib.crc32(raw) != chunk.uncompressed_crc:
                 raise ValueError("its checksum is wrong")
         except Exception as error:  # Whatever a damaged record makes of the parser.

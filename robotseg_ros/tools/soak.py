@@ -152,7 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"{last.frames} frames of {options.size} in {last.seconds:.0f} s, {last.given_up} given up\nmemory "
             f"{last.rss_mib:.0f} MiB, {growth:+.0f} bytes a frame; {cpu_ms:.1f} ms CPU a frame; {last.threads} threads"
         )
-        draw(rows, options.out / "soak.png", text)
+        draw(rows, options.out / "soak.png", text, over_time=options.preset == "cell")
         print(text)
     for words in wrong:
         print(f"soak: {words}", file=sys.stderr)

@@ -114,7 +114,7 @@ def test_errors_are_one_line_that_names_the_value(tmp_path, capsys):
 
 
 def test_bench_prints_hardware_versions_median_and_p95(capsys):
-    assert cli.main(["bench", "--frames", "20", "--size", "80x60"]) == 0
+    assert cli.main(["bench", "--frames", "20", "--size", "80x60", "--ahead"]) == 0
     text = capsys.readouterr().out
     for word in (
         "cores",

@@ -2,6 +2,7 @@
 """Processes end in order by every usual signal, and none outlives the one that started it."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -77,3 +78,98 @@ def test_a_child_goes_with_its_parent_also_by_sigkill():
     process.kill()
     process.wait(60)
     assert gone(child)
+
+
+ASKED = """
+import signal, sys, threading, time
+from robotseg_core.lifetime import SAME_S, Ending
+ending, woken = Ending(), threading.Event()
+ending.begin()
+ending.wakes(woken.set)
+print("up", flush=True)
+while not ending.wanted:
+    # An exception would come at some moment in here.
+    sum(i * i for i in range(100))
+assert woken.wait(60)
+late = []
+ending.wakes(lambda: late.append(1))
+assert late == [1]
+print("asked", flush=True)
+if {again}:
+    try:
+        time.sleep(600)
+    except KeyboardInterrupt:
+        print("broken off", flush=True)
+try:
+    ending.check()
+except KeyboardInterrupt:
+    print("given up", flush=True)
+"""
+
+
+def ask(again=False, **more):
+    code = ASKED.format(again=again)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, **more)
+    assert process.stdout.readline() == "up\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_who_cannot_be_interrupted_is_asked_to_end(number):
+    process = ask()
+    # A terminal sends it to all, and a launcher to each.
+    for _ in range(3):
+        process.send_signal(number)
+    assert process.stdout.read() == "asked\ngiven up\n" and process.wait(60) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_who_has_not_begun_ends_at_once_whatever_it_is_in(number):
+    code = (
+        "import time; from robotseg_core.lifetime import Ending; ending = Ending(); print('up', flush=True)\n"
+        "try: time.sleep(600)\n"
+        "finally: print('not this way', flush=True)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "up\n"
+    process.send_signal(number)
+    assert process.stdout.read() == "" and process.wait(60) == 0
+
+
+def test_a_second_ctrl_c_breaks_off_who_was_asked():
+    process = ask(again=True)
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "asked\n"
+    # Until it is late enough; not one more, which would find Python on its way out.
+    while not select.select([process.stdout], [], [], 0.2)[0]:
+        process.send_signal(signal.SIGINT)
+    assert process.stdout.read() == "broken off\ngiven up\n" and process.wait(60) == 0
+
+
+def test_who_is_asked_does_not_hear_of_a_hangup_under_nohup():
+    process = ask(preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.2)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.read() == "asked\ngiven up\n" and process.wait(60) == 0
+
+
+def test_two_interrupts_at_once_are_one():
+    process, child = start("print('ending', flush=True); time.sleep(0.5)")
+    process.send_signal(signal.SIGINT)
+    assert [process.stdout.readline() for _ in range(2)] == ["interrupted\n", "ending\n"]
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.read() == "done\n"
+    assert process.wait(60) == 0 and gone(child)
+
+
+def test_the_way_out_past_threads_that_go_on():
+    """Python's own would end in SIGABRT, where the thread is in a library that gives Python's lock away."""
+    code = (
+        "import sys, threading\nimport numpy as np\nfrom robotseg_core.lifetime import end_at_once\n"
+        "threading.Thread(target=lambda: [np.linalg.svd(np.eye(300)) for _ in iter(int, 1)], daemon=True).start()\n"
+        "sys.stdout.write('said')\nend_at_once(3)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3, "said", "")

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a hint changes on the frame it is given for, what is left of it on later frames, and what the memory is worth.
+"""What a hint changes on its frame and later, and what the memory is worth; all of it streamed, as the node runs.
 
-Sessions (one part, SPEC 8) measure prompts; the stream, as the node runs it, measures what a user sees: negative
-clicks, the memory on frames that need it, pictures without robots, and a robot that comes back.
+(Sessions with one part, as published, are measured by ``robotseg eval --protocol``.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,17 +16,20 @@ import torch
 from numpy.typing import NDArray
 
 from robotseg_core.evaluation.dataset import Video
+from robotseg_core.evaluation.hints.hinted_stream import HintedStream
 from robotseg_core.evaluation.hints.objects import Target
 from robotseg_core.evaluation.metrics import Mask, ObjectCounter, boundary_f, iou
 from robotseg_core.evaluation.perturb import blur, dark
-from robotseg_core.evaluation.protocols import SessionTracker, StreamTracker, Truth, encode
+from robotseg_core.evaluation.protocols import StreamTracker, Truth
 from robotseg_core.evaluation.runner import seed_of
 from robotseg_core.evaluation.scores import ObjectScore
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import PARTS, Prompt, PromptKind, State
 
 ON_THE_FRAME = ("auto", "1c", "3c", "bb")
-"""Protocols whose answer on the hinted frame is scored."""
+"""Hints whose answer on the hinted frame is scored."""
+LATE = ("1c", "bb")
+"""Hints that are given in the middle of a video."""
 MIN_AREA = 64
 """Pixels of a part below which no hint is given for it."""
 FALSE_SHARE = 0.001
@@ -38,11 +40,13 @@ LATER = 10
 """Frames for which it must stay gone."""
 AWAY = 100
 """Frames without a robot before it comes back: 10 s at 10 a second."""
+THIN = 0.02
+"""Of the image's diagonal, the width below which a piece of a gripper is thin."""
 
 
 @dataclass(frozen=True)
 class HintScore:
-    """The answer on one hinted frame: IoU, 0 to 1, of a part or object under a protocol."""
+    """The answer on one hinted frame: IoU, 0 to 1, of a part or object under a hint."""
 
     video: str
     frame: str
@@ -51,26 +55,101 @@ class HintScore:
     iou: float
 
 
+def _truth(video: Video, index: int, shape: tuple[int, ...]) -> Truth:
+    return {part: video.read_truth(index, part, shape) for part in PARTS}
+
+
 def _annotated(video: Video) -> Iterator[tuple[int, NDArray[np.uint8], Truth]]:
     for index in range(len(video.frames)):
         if any(video.frames[index].stem in masks for masks in video.truth.values()):
             rgb = video.read_frame(index)
-            yield index, rgb, {part: video.read_truth(index, part, rgb.shape) for part in PARTS}
+            yield index, rgb, _truth(video, index, rgb.shape)
 
 
 @torch.inference_mode()
-def hinted_parts(robotseg: RobotSeg, video: Video, protocols: Sequence[str] = ON_THE_FRAME) -> list[HintScore]:
-    """Every annotated frame as a first frame: each part without a hint, and with each kind of hint."""
+def hinted_parts(robotseg: RobotSeg, video: Video, hints: Sequence[str] = ON_THE_FRAME) -> list[HintScore]:
+    """Every annotated frame as a first frame: each part without a hint, and with each kind of hint for it alone."""
     scores = []
+    stream = robotseg.stream()
     for index, rgb, truth in _annotated(video):
-        frame = encode(robotseg, rgb)
+        (encoded,) = robotseg.encode_frames([rgb])
+        stream.reset()
+        unhinted = HintedStream(stream, "auto", ()).step(0, encoded, truth)
         for part, true in truth.items():
             if true is None or np.count_nonzero(true) < MIN_AREA:
                 continue
-            for protocol in protocols:
-                answer = SessionTracker(robotseg, part, protocol, frames=1).step(0, rgb, frame, truth)[part]
-                scores.append(HintScore(video.name, video.frames[index].stem, part, protocol, iou(answer, true)))
+            for hint in hints:
+                answers = unhinted
+                if hint != "auto":
+                    stream.reset()
+                    answers = HintedStream(stream, hint, (part,)).step(0, encoded, truth)
+                scores.append(HintScore(video.name, video.frames[index].stem, part, hint, iou(answers[part], true)))
     return scores
+
+
+@torch.inference_mode()
+def later_frames(robotseg: RobotSeg, video: Video) -> list[ObjectScore]:
+    """A video without a hint (``auto``), and with the true masks of its first annotated frame (``mask``).
+
+    Scored are the annotated frames after that one on which truth or answer has the part.
+    """
+    first = next(index for index, _, _ in _annotated(video))
+    trackers = {hint: HintedStream(robotseg.stream(), hint, PARTS, at=first) for hint in ("auto", "mask")}
+    counters = {(hint, part): ObjectCounter() for hint in trackers for part in PARTS}
+    for index in range(len(video.frames)):
+        rgb = video.read_frame(index)
+        truth = _truth(video, index, rgb.shape)
+        (encoded,) = robotseg.encode_frames([rgb])
+        for hint, tracker in trackers.items():
+            answers = tracker.step(index, encoded, truth)
+            for part in PARTS if index > first else ():
+                if (true := truth[part]) is not None:
+                    counters[hint, part].add(index, video.frames[index].stem, answers[part], true)
+    return [ObjectScore(hint, part, tuple(c.frames)) for (hint, part), c in counters.items() if c.in_truth and c.frames]
+
+
+@dataclass(frozen=True)
+class LateHint:
+    """A hint in the middle of a video: IoU on its frame and mean J&F after it, with the hint and without, 0 to 1."""
+
+    video: str
+    target: str
+    protocol: str
+    frame: float
+    frame_without: float
+    later: float
+    later_without: float
+
+
+@torch.inference_mode()
+def late_hints(robotseg: RobotSeg, video: Video, parts: Sequence[str] = ("gripper", "robot")) -> list[LateHint]:
+    """Each part is hinted at by itself, on the middle one of the annotated frames, while the stream is running."""
+    annotated = [index for index, _, _ in _annotated(video)]
+    at = annotated[len(annotated) // 2]
+    trackers = {("", "auto"): HintedStream(robotseg.stream(), "auto", ())} | {
+        (part, hint): HintedStream(robotseg.stream(), hint, (part,), at=at) for part in parts for hint in LATE
+    }
+    scores: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    for index in range(len(video.frames)):
+        rgb = video.read_frame(index)
+        truth = _truth(video, index, rgb.shape)
+        (encoded,) = robotseg.encode_frames([rgb])
+        for (told, hint), tracker in trackers.items():
+            answers = tracker.step(index, encoded, truth)
+            for part in (told,) if told else parts:
+                true = truth[part]
+                if index >= at and true is not None and np.count_nonzero(true) >= MIN_AREA:
+                    found = iou(answers[part], true), boundary_f(answers[part], true)
+                    scores.setdefault((part, hint, "frame" if index == at else "later"), []).append(found)
+    late = []
+    for part in parts:
+        if (part, "auto", "frame") not in scores or (part, "auto", "later") not in scores:
+            continue
+        for hint in LATE:
+            frame, before = (scores[part, kind, "frame"][0][0] for kind in (hint, "auto"))
+            later, without = (float(np.mean(scores[part, kind, "later"])) for kind in (hint, "auto"))
+            late.append(LateHint(video.name, part, hint, frame, before, later, without))
+    return late
 
 
 @dataclass(frozen=True)
@@ -93,22 +172,30 @@ class Followed:
 
 
 @torch.inference_mode()
-def followed(robotseg: RobotSeg, target: Target, protocol: str, *, part: str = "robot") -> Followed:
-    """Follow a target under a category that says nothing of it."""
-    tracker = SessionTracker(robotseg, part, protocol, frames=len(target.maps))
+def followed(robotseg: RobotSeg, target: Target, hint: str, *, alone: bool = True) -> Followed:
+    """Follow a target under the category "robot", which says nothing of it.
+
+    Args:
+        robotseg: the model.
+        target: what is followed.
+        hint: one of :data:`~robotseg_core.evaluation.hints.hinted_stream.HINTS`.
+        alone: in a stream of its own, as a request in words is followed; else as a hint for the robot in the node's
+            stream, beside arm and gripper.
+    """
+    stream = robotseg.target_stream() if alone else robotseg.stream()
+    tracker = HintedStream(stream, hint, ("robot",))
     first, later, other = 0.0, [], []
     for index in range(len(target.maps)):
-        rgb = target.video.read_frame(index)
         true, wrong = target.mask(index), target.other_mask(index)
-        answers = tracker.step(index, rgb, encode(robotseg, rgb), {p: true if p == part else None for p in PARTS})
-        answer = answers.get(part, np.zeros_like(true))
+        (encoded,) = robotseg.encode_frames([target.video.read_frame(index)])
+        answer = tracker.step(index, encoded, {"robot": true})["robot"]
         if index == 0:
             first = iou(answer, true)
         elif true.any():
             later.append((iou(answer, true), boundary_f(answer, true)))
         if wrong.any():
             other.append(float(answer[wrong].mean()))
-    return Followed(target, protocol, first, np.array(later, np.float64).reshape(-1, 2), tuple(other))
+    return Followed(target, hint, first, np.array(later, np.float64).reshape(-1, 2), tuple(other))
 
 
 @dataclass(frozen=True)
@@ -207,6 +294,34 @@ def memory_worth(robotseg: RobotSeg, video: Video) -> dict[str, list[ObjectScore
     }
 
 
+def thin_pieces(gripper: Mask) -> Mask:
+    """Fingers and the like: what a disc of a diameter of :data:`THIN` of the diagonal does not fit into, no crumbs."""
+    side = max(5, round(THIN * float(np.hypot(*gripper.shape))))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    # The border of the image cuts pieces, it makes none thin.
+    opened = cv2.morphologyEx(
+        cv2.copyMakeBorder(gripper.view(np.uint8), side, side, side, side, cv2.BORDER_REPLICATE), cv2.MORPH_OPEN, disc
+    )[side:-side, side:-side]
+    thin = gripper & (opened == 0)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(thin.view(np.uint8))
+    large = stats[:, cv2.CC_STAT_AREA] >= side * side / 2
+    large[0] = False
+    return np.asarray(large[labels])
+
+
+@torch.inference_mode()
+def thin_recall(robotseg: RobotSeg, video: Video) -> list[tuple[float, float]]:
+    """Of each annotated frame with thin pieces: the share of their pixels marked as gripper, and as robot."""
+    tracker, shares = StreamTracker(robotseg), []
+    for index in range(len(video.frames)):
+        rgb = video.read_frame(index)
+        answers = tracker.step(index, rgb, None, {})
+        gripper = video.read_truth(index, "gripper", rgb.shape)
+        if gripper is not None and (thin := thin_pieces(gripper)).any():
+            shares.append((float(answers["gripper"][thin].mean()), float(answers["robot"][thin].mean())))
+    return shares
+
+
 @torch.inference_mode()
 def false_pixels(robotseg: RobotSeg, pictures: Iterable[Path]) -> list[float]:
     """Share of each picture without a robot that is marked as robot, each as a first frame."""
@@ -249,7 +364,3 @@ def mean_of(scores: Iterable[HintScore], target: str, protocol: str) -> tuple[in
     """How many frames, and their mean IoU, NaN for none."""
     values = [s.iou for s in scores if s.target == target and s.protocol == protocol]
     return len(values), float(np.mean(values)) if values else float("nan")
-
-
-Progress = Callable[[Sequence[Video], str], Iterable[Video]]
-"""Shows how far a list of videos has been gone through."""

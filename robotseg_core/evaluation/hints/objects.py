@@ -76,10 +76,33 @@ def _share(ids: NDArray[np.uint16], wanted: Iterable[int]) -> float:
     return float(np.isin(ids, list(wanted)).mean())
 
 
+def _named(root: Path) -> dict[str, list[tuple[int, str]]] | None:
+    """Targets by video, as the root's ``targets.json`` names them; None where there is no such file."""
+    path = root / "targets.json"
+    if not path.is_file():
+        return None
+    named: dict[str, list[tuple[int, str]]] = {}
+    try:
+        for one in json.loads(path.read_text()):
+            named.setdefault(str(one["video"]), []).append((int(one["id"]), str(one["name"])))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a list of targets with video, id and name: {error!r}") from error
+    return named
+
+
 def things(root: Path, videos: Iterable[Video], *, each: int = 2) -> list[Target]:
-    """Up to ``each`` things of every video with instance maps, the largest ones in its first frame."""
+    """Things of the videos with instance maps: those that ``targets.json`` of the root names, or without that file
+    up to ``each`` of every video, the largest ones in its first frame.
+
+    Raises:
+        ValueError: ``targets.json`` is not a list of ``video``, ``id`` and ``name``.
+    """
+    named = _named(root)
     targets = []
     for video, maps, meta, every in _opened(root, videos):
+        if named is not None:
+            targets += [Target(video, maps, name, (number,)) for number, name in named.get(video.name, ())]
+            continue
         first = every.read(0)
         found = [
             (_share(first, [one["id"]]), one["id"], str(one["name"]))

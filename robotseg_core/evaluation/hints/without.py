@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from robotseg_core.model.memory_attention import MemoryAttentionLayer
-from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.model.robotseg_model import Conditioned, Features, Memory, RobotSegModel
 
-BOXES = ("structure", "rpg", "rpg-noise", "prompts")
-"""What can be left out: SEMA's structure term, RPG's object tokens (none, or noise in their place), the prompt
-encoder's points.  The memory as a whole is left out by ``--no-memory``."""
+BOXES = ("memory", "structure", "rpg", "rpg-noise", "prompts")
+"""What can be left out: the memory as a whole (every frame is decoded as a first one), SEMA's structure term, RPG's
+object tokens (none, or noise in their place), the prompt encoder's points."""
 
 
 @contextlib.contextmanager
@@ -28,7 +28,13 @@ def without(model: RobotSegModel, box: str) -> Iterator[None]:
     if box not in BOXES:
         raise ValueError(f"box is {box!r}, must be one of {', '.join(BOXES)}")
     with contextlib.ExitStack() as stack:
-        if box == "structure":
+        if box == "memory":
+
+            def first(features: Features, edge: Tensor, memory: Memory) -> Conditioned:
+                return model.initial(features, memory.features.shape[0])
+
+            stack.enter_context(mock.patch.object(model, "condition", first))
+        elif box == "structure":
             for layer in model.memory_attention.layers:
                 assert isinstance(layer, MemoryAttentionLayer)
                 strength = layer.structure_strength

@@ -8,12 +8,13 @@ and the box and middle of the true mask, given to the same segmenter: what bette
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from robotseg_core.evaluation.language.referring import RequestScore, score_request, summarise
+from robotseg_core.files.pictures import read_rgb
 from robotseg_core.instruct.policies import add_policy_arguments, make_policy
 from robotseg_core.instruct.prompt_set import Answer, Instance, Policy, PromptSet, View
 from robotseg_core.instruct.request import Request
@@ -31,17 +33,23 @@ from robotseg_core.synth.instances.files import read_ids
 from robotseg_core.synth.requests.generate import (
     SPLITS,
     SceneRequest,
+    choose_requests,
     read_requests,
     requests_of_set,
     write_requests,
 )
+from robotseg_core.synth.requests.labelled import labelled_asked, labelled_frames, labelled_scene, read_labelled
 
 CATEGORY, CEILING = "category", "true box"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``robotseg eval-language``."""
-    parser.add_argument("root", type=Path, help="set of `robotseg synth` with image/ and ids/")
+    parser.add_argument(
+        "root",
+        type=Path,
+        help="set of `robotseg synth` with image/ and ids/, or labelled frames with image/ and mask_gt/",
+    )
     parser.add_argument("--out", type=Path, default=Path("out/eval-language"), help="folder for language.json")
     parser.add_argument("--requests", type=Path, help="requests as JSON lines (default: generated from --seed)")
     parser.add_argument("--seed", type=int, default=0, help="of the requests")
@@ -53,15 +61,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print a table, write ``OUT/language.json`` and the requests."""
+    frames = set_of(arguments.root)
     if arguments.requests is not None:
         requests = read_requests(arguments.requests)
+    elif isinstance(frames, LabelledSet):
+        requests = list(frames.requests(seed=arguments.seed, each=arguments.each))
     else:
         requests = list(
             requests_of_set(arguments.root, seed=arguments.seed, each=arguments.each, frames=arguments.frames)
         )
-    policy = make_policy(arguments)
     robotseg = load_model(arguments)
-    scores = measure(robotseg, policy, arguments.root, requests)
+    policy = make_policy(arguments, robotseg)
+    scores = measure(robotseg, policy, frames, requests)
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_requests(arguments.out / "requests.jsonl", requests)
     rows = [
@@ -92,8 +103,58 @@ def _groups(requests: list[SceneRequest]) -> Iterable[tuple[str, Any]]:
         yield family, lambda r, family=family: r.family == family
 
 
+class Shown(Protocol):
+    """Frames by video and number."""
+
+    def frame(self, video: str, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+        """Picture [H, W, 3] and map of instances [H, W]."""
+        ...
+
+
+@dataclass(frozen=True)
+class RenderedSet:
+    """A set of `robotseg synth`."""
+
+    root: Path
+
+    def frame(self, video: str, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+        """See :class:`Shown`."""
+        return read_rgb(self.root / "image" / video / f"{index:05d}.jpg"), read_ids(self.root, video, index)
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """Real frames with masks of the three parts: separate pieces count as separate robots, arms, grippers."""
+
+    root: Path
+
+    def frame(self, video: str, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+        """See :class:`Shown`; ``index`` is the frame's place in its clip, in the order of the names."""
+        rgb, masks = read_labelled(*self._clips[video][index])
+        return rgb, labelled_scene(masks)[1]
+
+    def requests(self, *, seed: int, each: int) -> Iterable[SceneRequest]:
+        """Up to ``each`` requests of every frame."""
+        for clip, files in self._clips.items():
+            for index, (picture, masks) in enumerate(files):
+                scene, ids = labelled_scene(read_labelled(picture, masks)[1])
+                yield from choose_requests(labelled_asked(scene, ids), clip, index, seed=seed, each=each)
+
+    @functools.cached_property
+    def _clips(self) -> dict[str, list[tuple[Path, dict[str, Path]]]]:
+        found: dict[str, list[tuple[Path, dict[str, Path]]]] = {}
+        for _, picture, masks in labelled_frames(self.root):
+            found.setdefault(picture.parent.name, []).append((picture, masks))
+        return found
+
+
+def set_of(root: Path) -> RenderedSet | LabelledSet:
+    """What a folder holds: instance maps, or labelled frames."""
+    return RenderedSet(root) if (root / "ids").is_dir() else LabelledSet(root)
+
+
 def measure(
-    robotseg: RobotSeg, policy: Policy, root: Path, requests: list[SceneRequest]
+    robotseg: RobotSeg, policy: Policy, frames: Shown, requests: list[SceneRequest]
 ) -> dict[str, list[RequestScore]]:
     """Scores of the policy, the category alone and the true boxes, in the order of the requests.
 
@@ -105,16 +166,16 @@ def measure(
     found: dict[str, list[RequestScore]] = {CATEGORY: [], policy.name: [], CEILING: []}
     with tqdm(total=len(requests), desc="requests") as bar:
         for (video, frame), group in itertools.groupby(requests, key=lambda r: (r.video, r.frame)):
-            ids = read_ids(root, video, frame)
-            rgb = _read(root / "image" / video / f"{frame:05d}.jpg")
+            rgb, ids = frames.frame(video, frame)
             (encoded,) = robotseg.encode_frames([rgb])
             parts = robotseg.stream().step_encoded(encoded.again())
+            view = View(rgb, parts, policy.look(encoded, parts))
             for one in group:
                 truth = np.isin(ids, one.target)
                 category = PromptSet(Answer.FOUND, (Instance((0, 0, 1, 1), mask=parts[one.kind].mask > 0),))
                 answers = {
                     CATEGORY: category,
-                    policy.name: policy.answer(Request.of(one.text), View(rgb, parts)),
+                    policy.name: policy.answer(Request.of(one.text), view),
                     CEILING: _true_box(truth, one.kind),
                 }
                 for name, answer in answers.items():
@@ -147,10 +208,3 @@ def _true_box(truth: NDArray[np.bool_], kind: str) -> PromptSet:
     row, column = np.unravel_index(int(depth.argmax()), depth.shape)
     box = (float(x), float(y), float(x + max(w - 1, 1)), float(y + max(h - 1, 1)))
     return PromptSet(Answer.FOUND, (Instance(box, ((float(column), float(row)),), (1,)),), part=kind)
-
-
-def _read(path: Path) -> NDArray[np.uint8]:
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if bgr is None:
-        raise ValueError(f"{path} cannot be read as an image")
-    return np.ascontiguousarray(bgr[..., ::-1], dtype=np.uint8)

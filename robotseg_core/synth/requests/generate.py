@@ -82,9 +82,16 @@ def requests_of_frame(
     """Up to ``each`` requests of a frame, families by turns, always the same for a seed."""
     ids = read_ids(root, video, index)
     scene = frame_scene(read_ids_meta(root, video), index, ids)
+    return choose_requests(asked_of(scene, ids), video, index, seed=seed, each=each, splits=splits)
+
+
+def choose_requests(
+    questions: Iterable[Asked], video: str, index: int, *, seed: int = 0, each: int = 8, splits: Iterable[str] = SPLITS
+) -> list[SceneRequest]:
+    """The same of what may be asked of a frame."""
     rng = np.random.default_rng([seed, zlib.crc32(f"{video}/{index}".encode())])
     by_family: dict[str, list[Asked]] = defaultdict(list)
-    for asked in asked_of(scene, ids):
+    for asked in questions:
         by_family[asked.family].append(asked)
     for several in by_family.values():
         rng.shuffle(several)

@@ -37,6 +37,7 @@ class Asked:
         slots: words for the template besides the nouns.
         target: leaves of the answer; empty: absent.
         others: leaves of all other candidates of the kind.
+        instances: leaves of each instance of the answer, from left to right.
         count: instances.
         invert: everything else is asked for.
         owner: kind of the owner, for compositions.
@@ -49,6 +50,7 @@ class Asked:
     target: tuple[int, ...]
     others: tuple[int, ...] = ()
     slots: dict[str, str] = field(default_factory=dict)
+    instances: tuple[tuple[int, ...], ...] = ()
     count: int = 1
     invert: bool = False
     owner: str | None = None
@@ -65,7 +67,10 @@ def _ask(
     target = _leaves(chosen)
     others = tuple(i for i in _leaves(scene.of(kind)) if i not in set(target))
     needs = len(scene.of(kind)) > 1
-    return Asked(family, phrasing, kind, target, others, count=max(1, len(chosen)), needs_language=needs, **more)  # type: ignore[arg-type]
+    each = tuple(e.ids for e in chosen)
+    return Asked(
+        family, phrasing, kind, target, others, instances=each, count=max(1, len(chosen)), needs_language=needs, **more
+    )  # type: ignore[arg-type]
 
 
 def asked_of(scene: FrameScene, ids: NDArray[np.uint16]) -> list[Asked]:

@@ -16,6 +16,7 @@ from robotseg_core.config import ModelConfig
 from robotseg_core.model.mask_decoder import Candidates
 from robotseg_core.model.robotseg_model import Features, RobotSegModel
 from robotseg_core.model.structure import IMAGE_MEAN, IMAGE_STD, edges
+from robotseg_core.train.fast.depthwise import use_fast_depthwise
 from robotseg_core.train.hinted import hints
 from robotseg_core.train.hinted.clips.compose import Pool, Scene, compose, to_device
 from robotseg_core.train.hinted.clips.draw import Clips, Program
@@ -38,6 +39,7 @@ class SizedModels:
     def __init__(self, model: RobotSegModel) -> None:
         self.model = model
         self._sized = {model.config.image_size: model}
+        self._fast = False
 
     def __getitem__(self, size: int) -> RobotSegModel:
         """The model for inputs of ``size``: only its tables are its own."""
@@ -45,8 +47,15 @@ class SizedModels:
             first = next(self.model.parameters())
             other = RobotSegModel(dataclasses.replace(self.model.config, image_size=size)).to(first.device)
             share_weights(self.model, other)
+            if self._fast:
+                use_fast_depthwise(other)
             self._sized[size] = other
         return self._sized[size]
+
+    def use_fast_depthwise(self) -> bool:
+        """Compute the trunk's depthwise convolutions by functions of our own, on a CPU -> whether they exist."""
+        self._fast = all(use_fast_depthwise(model) for model in self._sized.values())
+        return self._fast
 
     def train(self, *, batch_norm: bool) -> None:
         """Training mode; without ``batch_norm`` normalisation keeps to its running statistics."""
@@ -105,6 +114,12 @@ def rows_of_clips(clips: Clips, scene: Scene, what: Program) -> Rows:
     return Rows(by_row(category), by_row(truth), by_row(off), by_row(weight), by_row(table("teacher")))
 
 
+def first_clips(rows: Rows, clips: int, count: int) -> Rows:
+    """The rows of the first ``count`` of ``clips`` clips."""
+    own = (getattr(rows, f.name) for f in dataclasses.fields(Rows))
+    return Rows(*(x.unflatten(0, (-1, clips))[:, :count].flatten(0, 1) for x in own))
+
+
 def candidate_terms(candidates: Candidates, target: Tensor, *, multimask: bool) -> dict[str, Tensor]:
     """Losses of each row, [N]: ``target`` [N, h, w] coverage.
 
@@ -142,6 +157,8 @@ class Learner(nn.Module):
         self.model = RobotSegModel(config)
         self.sized = SizedModels(self.model)
         self.dense, self.structure = dense, structure
+        self.mixed_encoder = False
+        """The image encoder alone computes in bfloat16."""
         self.dense_head = nn.ModuleList(nn.Conv2d(c, len(CATEGORIES), 1) for c in config.fpn_channels)
         self.register_buffer("mean", torch.tensor(IMAGE_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGE_STD).view(3, 1, 1), persistent=False)
@@ -162,11 +179,20 @@ class Learner(nn.Module):
         memory: bool = True,
         frozen: int = 0,
     ) -> tuple[Followed, tuple[Tensor, ...]]:
-        """Frames through the model -> answers, and the encoder's maps; ``frozen`` stages of the trunk do not learn."""
+        """Frames through the model -> answers, and the encoder's maps; ``frozen`` stages of the trunk do not learn.
+
+        ``rows`` may be those of the first clips alone: the others are encoded only.
+        """
         model = self.sized[what.size]
         length = rows.truth.shape[1]
         x = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        maps = model.image_encoder(x, frozen) if frozen else model.image_encoder(x)
+        mixed = self.mixed_encoder or torch.is_autocast_enabled(x.device.type)
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=mixed):
+            maps = model.image_encoder(x, frozen) if frozen else model.image_encoder(x)
+        if not torch.is_autocast_enabled(x.device.type):
+            maps = tuple(m.float() for m in maps)
+        answered = rows.truth.shape[0] // (AUTOMATIC + len(what.hints)) * length
+        every, x, maps = maps, x[:answered], tuple(m[:answered] for m in maps)
         edge = edges(x, model.config)
         decoder = model.sam_mask_decoder
         features = Features(decoder.conv_s0(maps[0]), decoder.conv_s1(maps[1]), maps[2])
@@ -176,12 +202,19 @@ class Learner(nn.Module):
 
         frames = [Features(*(of_frame(m, t) for m in (features.h4, features.h8, features.f16))) for t in range(length)]
         edged = [of_frame(edge, t) for t in range(length)]
-        return Follower(model, frames, edged, rows, what, generator, memory=memory).run(), maps
+        return Follower(model, frames, edged, rows, what, generator, memory=memory).run(), every
 
-    def losses(self, followed: Followed, maps: tuple[Tensor, ...], rows: Rows) -> dict[str, Tensor]:
-        """Losses by name; their sum is what is minimised."""
+    def losses(
+        self, followed: Followed, maps: tuple[Tensor, ...], rows: Rows, every: Rows | None = None
+    ) -> dict[str, Tensor]:
+        """Losses by name; their sum is what is minimised.
+
+        ``rows`` are those that were answered, ``every`` those of all clips that ``maps`` show (default: the same).
+        """
+        every = every or rows
+        clips, length = len(maps[0]) // rows.truth.shape[1], rows.truth.shape[1]
         count = len(rows.category)
-        batch, length = len(maps[0]) // rows.truth.shape[1], rows.truth.shape[1]
+        batch = count * clips // len(every.category)
         importance = torch.ones(count, device=rows.weight.device)
         importance[batch : 2 * batch] = GRIPPER_WEIGHT
         total = (rows.weight * importance[:, None]).sum().clamp(min=1)
@@ -199,7 +232,7 @@ class Learner(nn.Module):
             outlines = [structure_loss(s.float(), rows.truth[:, t]) for t, s in drawn]
             sums["structure"] = self.structure * torch.stack(outlines).sum() / length
         if self.dense:
-            sums["dense"] = self.dense * self._dense(maps, rows, batch, length)
+            sums["dense"] = self.dense * self._dense(maps, every, clips, length)
         return sums
 
     def _dense(self, maps: tuple[Tensor, ...], rows: Rows, batch: int, length: int) -> Tensor:
@@ -226,9 +259,15 @@ class Learner(nn.Module):
         *,
         mixed: bool,
         frozen: int = 0,
+        answered: float = 1.0,
     ) -> tuple[dict[str, Tensor], int]:
-        """Losses by name of composed clips, and the number of frames; ``mixed``: bfloat16 where it does no harm."""
-        images, rows = self.view(clips, what, pool, generator)
+        """Losses by name of composed clips, and the number of frames.
+
+        ``mixed``: bfloat16 where it does no harm; ``answered``: share of the clips that go through more than the
+        encoder.
+        """
+        images, every = self.view(clips, what, pool, generator)
+        rows = first_clips(every, len(clips.frames), max(1, round(answered * len(clips.frames))))
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=mixed):
             followed, maps = self.follow(images, rows, what, generator, frozen=frozen)
-        return self.losses(followed, maps, rows), len(images)
+        return self.losses(followed, maps, rows, every), len(images)

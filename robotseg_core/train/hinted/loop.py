@@ -125,8 +125,9 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         generator = torch.Generator(self.device).manual_seed(int(clips.seed[0]))
+        stage = config.stages[self.stage]
         losses, frames = learner(
-            clips, what, self.pool, generator, mixed=self.mixed, frozen=config.stages[self.stage].frozen
+            clips, what, self.pool, generator, mixed=self.mixed, frozen=stage.frozen, answered=stage.answered
         )
         total = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)

@@ -72,6 +72,8 @@ class Stage:
         lr: peak learning rate as a fraction of the run's.
         frozen: stages of the convolutional trunk that do not learn (0: all learn), for speed where there is no GPU.
         batch_norm: whether normalisation uses the batch's statistics, and learns them.
+        answered: share of a step's clips that go through prompts, memory and decoder; the others teach the encoder
+            alone, by the dense head, at a quarter of the cost.
         shares: what is drawn.
     """
 
@@ -84,6 +86,7 @@ class Stage:
     lr: float = 1.0
     frozen: int = 0
     batch_norm: bool = True
+    answered: float = 1.0
     shares: Shares = field(default_factory=Shares)
 
     def __post_init__(self) -> None:
@@ -93,6 +96,8 @@ class Stage:
             raise ValueError(f"sizes are {self.sizes}, must be multiples of 32")
         if not self.lengths or min(self.lengths) < 1 or self.frames < max(self.lengths):
             raise ValueError(f"lengths are {self.lengths}, must be 1 to frames ({self.frames})")
+        if not 0 < self.answered <= 1:
+            raise ValueError(f"answered is {self.answered}, must be above 0 and at most 1")
 
 
 @dataclass(frozen=True)
@@ -192,5 +197,45 @@ CLICKS = HintedConfig(
 )
 """Many small steps on a CPU, most of them single pictures with hints: to go on from what a GPU has learned."""
 
-SCHEDULES = {"gpu": NANO, "clicks": CLICKS}
+_REAL = Stage(
+    share=0.6,
+    sizes=(320,),
+    lengths=(1, 1, 1, 3),
+    frames=24,
+    hints=(0.3, 0.3, 0.15, 0.1, 0.1, 0.05),
+    rows=2,
+    batch_norm=False,
+    answered=0.34,
+    shares=Shares(
+        rendered=0.22,
+        real=0.42,
+        clip=0.06,
+        photo=0.12,
+        bare=0.18,
+        cut_real=0.4,
+        bad=0.05,
+        later=0.0,
+        late_fix=0.15,
+        rounds=(0.6, 0.3, 0.1),
+        parts=3.0,
+        robot_token=0.8,
+        own_token=0.9,
+    ),
+)
+REAL = HintedConfig(
+    stages=(_REAL, dataclasses.replace(_REAL, share=0.4, sizes=(384,), frames=18, answered=0.5, lr=0.7)),
+    store=384,
+    lr=5e-4,
+    warmup=0.03,
+    hold=0.45,
+    ema=0.99,
+    dense=1.0,
+    probe_every=1500,
+    save_every=90,
+    workers=1,
+)
+"""Real frames as most of what is seen, the whole encoder learning, on one core: what a GPU has learned is brought to
+real cameras."""
+
+SCHEDULES = {"gpu": NANO, "clicks": CLICKS, "real": REAL}
 """Runs by name."""

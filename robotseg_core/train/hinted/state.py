@@ -8,14 +8,15 @@ moments of AdamW, rounded to 16 bits: a run that goes on does so from values rou
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import safetensors.torch
 import torch
 from torch import Tensor
 
+from robotseg_core.storage.whole import replacing
 from robotseg_core.train.hinted.learn import Learner
 from robotseg_core.weights.load import save_safetensors
 
@@ -42,10 +43,8 @@ def balanced(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
-def _write(tensors: Mapping[str, Tensor], path: Path) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+def _write(tensors: Mapping[str, Tensor], partial: Path) -> None:
     safetensors.torch.save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial)
-    partial.replace(path)
 
 
 def save_state(
@@ -55,7 +54,7 @@ def save_state(
     optimizer: torch.optim.Optimizer,
     numbers: Mapping[str, float],
 ) -> None:
-    """Write everything; a file appears complete or not at all, ``state.json`` last.
+    """Write everything; a file appears complete or not at all, all of them at once, ``state.json`` last.
 
     Raises:
         ValueError: averaged weights are not finite.
@@ -66,18 +65,22 @@ def save_state(
         "frames_seen": str(numbers["seen"]),
         "updates": str(numbers["updates"]),
     }
-    save_safetensors(averaged, out / "weights.safetensors", metadata)
     raw = balanced(learner.state_dict())
-    _write({k: v.half() if v.is_floating_point() else v for k, v in raw.items()}, out / "raw.safetensors")
     names = {id(p): n for n, p in learner.named_parameters()}
     own = {names[id(p)]: s for p, s in optimizer.state.items()}
-    _write({n: s["exp_avg"].bfloat16() for n, s in own.items()}, out / "slope.safetensors")
-    _write({n: s["exp_avg_sq"].bfloat16() for n, s in own.items()}, out / "spread.safetensors")
     step = max((float(s["step"]) for s in own.values()), default=0.0)
     heads = {k: v.tolist() for k, v in average.items() if k.startswith("dense_head")}
-    partial = out / ".state.json.part"
-    partial.write_text(json.dumps({**numbers, "step": step, "heads": heads}))
-    partial.replace(out / "state.json")
+    # A state of files of two steps would be none: they take their places when all are written, the first one last.
+    with ExitStack() as stack:
+        state, spread, slope, own_raw = (
+            stack.enter_context(replacing(out / name))
+            for name in ("state.json", "spread.safetensors", "slope.safetensors", "raw.safetensors")
+        )
+        state.write_text(json.dumps({**numbers, "step": step, "heads": heads}))
+        _write({n: s["exp_avg_sq"].bfloat16() for n, s in own.items()}, spread)
+        _write({n: s["exp_avg"].bfloat16() for n, s in own.items()}, slope)
+        _write({k: v.half() if v.is_floating_point() else v for k, v in raw.items()}, own_raw)
+        save_safetensors(averaged, out / "weights.safetensors", metadata)
 
 
 def load_state(
@@ -108,3 +111,22 @@ def load_state(
             }
     del numbers["heads"]
     return dict(numbers)
+
+
+def start_heads(learner: Learner, weights: Path) -> bool:
+    """Take the dense head over from the run whose ``weights`` these are, if it lies beside them -> whether it did.
+
+    A head that begins at random would first drag a trained encoder to itself.
+    """
+    path = weights.with_name("state.json")
+    if not path.exists():
+        return False
+    heads = json.loads(path.read_text()).get("heads", {})
+    own = {k: v for k, v in learner.state_dict().items() if k.startswith("dense_head")}
+    values = {k: torch.tensor(v) for k, v in heads.items()}
+    if {k: v.shape for k, v in values.items()} != {k: v.shape for k, v in own.items()}:
+        return False
+    with torch.no_grad():
+        for name, value in own.items():
+            value.copy_(values[name])
+    return True

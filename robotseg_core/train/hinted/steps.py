@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 
+from robotseg_core.lifetime import work_for
 from robotseg_core.train.hinted.clips.draw import Clips, Drawer, Program, program
 from robotseg_core.train.hinted.packs.catalogue import Catalogue
 from robotseg_core.train.hinted.packs.files import PackedVideo
@@ -59,6 +62,7 @@ def build_streams(catalogue: Catalogue, config: HintedConfig, start: int) -> lis
             num_workers=config.workers,
             collate_fn=_as_it_is,  # type: ignore[arg-type]
             prefetch_factor=3 if config.workers else None,
+            worker_init_fn=partial(work_for, os.getpid()) if config.workers else None,
         )
         streams.append(iter(loader))
     return streams

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests in words of one camera: answered at once on the last image, followed by the inference thread.
 
-The service's thread asks the policy about the masks that were made of the last image: no model runs there, so the
-stream goes on.  The inference thread then shows that image to the target's own memory, which costs one image's
-encoding once, and follows it on every image from then on.
+The service's thread asks the policy about the masks that were made of the last image, and about the features that the
+encoder had made of it: the segmenter does not run there, so the stream goes on.  The inference thread then shows that
+image to the target's own memory, which costs one image's encoding once, and follows it on every image from then on.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ class Instructions:
 
     Args:
         model: of the node.
-        policy: who reads the requests; it looks at masks that are there already, so it is fast.
+        policy: who reads the requests; it looks at masks and features that are there already, so it is fast.
     """
 
     def __init__(self, model: EncodingModel, policy: Policy | None = None) -> None:
         self._model, self._policy = model, policy or RulesPolicy()
         self._follower = Follower(model)
         self._lock = threading.Lock()
-        self._last: tuple[SeenImage, PartMasks] | None = None
+        self._last: tuple[SeenImage, View] | None = None
         self._wish: _Wish | None = None
         self._prompts = PromptSet(Answer.NONE)
         self._found = 0
@@ -85,8 +85,9 @@ class Instructions:
             last = self._last
         if last is None:
             raise RequestError("no image has been worked on yet")
-        image, parts = last
-        prompts = self._policy.answer(request, View(image.rgb, parts))
+        image, view = last
+        parts = view.parts
+        prompts = self._policy.answer(request, view)
         found = prompts.answer is Answer.FOUND
         with self._lock:
             # Another thread may have forgotten all images meanwhile: what was found on them is forgotten, too.
@@ -108,8 +109,8 @@ class Instructions:
 
     @property
     def wants_features(self) -> bool:
-        """Whether the next image is to come encoded: a target is followed, or will be."""
-        return self._follower.following or self._wish is not None
+        """Whether the next image is to come encoded: a target is followed, or will be, or the policy reads features."""
+        return self._policy.reads_features or self._follower.following or self._wish is not None
 
     def encode(self, rgb: NDArray[np.uint8]) -> Any:
         """An image [H, W, 3] through the encoder."""
@@ -124,9 +125,10 @@ class Instructions:
             encoded: the same, where :attr:`wants_features` said so before.
             result: the stream's answer.
         """
+        view = View(rgb, result, None if encoded is None else self._policy.look(encoded, result))
         with self._lock:
             wish, self._wish = (self._wish, None) if encoded is not None else (None, self._wish)
-            self._last = (SeenImage(result.stamp, rgb), result)
+            self._last = (SeenImage(result.stamp, rgb), view)
         if wish is not None:
             self._follower.forget()
             if wish.image is not None:

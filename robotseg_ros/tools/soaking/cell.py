@@ -21,7 +21,7 @@ from typing import Any
 
 import cv2
 
-from robotseg_ros.tools.soaking.rows import ROW_S, START_TIMEOUT_S, Row, look_at
+from robotseg_ros.tools.soaking.rows import LEAST_ROWS, ROW_S, START_TIMEOUT_S, Row, look_at
 
 CAMERAS = ("left", "right", "wrist")
 COMPRESSED = "wrist"
@@ -33,7 +33,10 @@ KEPT = 400
 COMING_S, GOING_S = 3.0, 2.0
 """How long the reader that comes and goes is there, and is not."""
 SLOW_S = 0.5
-SILENCE_S = 60.0
+SILENCE_S = 300.0
+"""Without any answer for this long the node is taken for dead."""
+TURNS = 10
+"""Answers of one camera in a row of the table from which on the others must have some, too."""
 MOST_WORDS = 20
 
 
@@ -147,6 +150,16 @@ class Cell:
             draw.choice(_WRONG_HINTS)(message)
         self._hints[camera].publish(message)
 
+    def compare(self, before: dict[str, int]) -> None:
+        """See that no camera was left out while another had answers: they take turns, however slow the machine is.
+
+        Args:
+            before: :attr:`answered` of :data:`ROW_S` ago.
+        """
+        new = {camera: count - before[camera] for camera, count in self.answered.items()}
+        for camera in [camera for camera, count in new.items() if not count and max(new.values()) >= TURNS]:
+            self._break(f"{camera}: no answer for {ROW_S:.0f} s, another camera has {max(new.values())}")
+
     def close(self) -> None:
         """Take the node down."""
         self._executor.shutdown()
@@ -218,8 +231,12 @@ _WRONG_HINTS: tuple[Callable[[Any], None], ...] = (
 )
 
 
-def soak_cell(seconds: float, width: int, height: int, table: Path) -> tuple[list[Row], list[str]]:
+def soak_cell(
+    seconds: float, width: int, height: int, table: Path, least_rows: int = LEAST_ROWS
+) -> tuple[list[Row], list[str]]:
     """Run the node for some time, or until a signal; rows of the table, and what was wrong.
+
+    Where the machine is so slow that the table has fewer than ``least_rows`` by then, it goes on until it has them.
 
     Raises:
         RuntimeError: the node ended, did not start, or fell silent.
@@ -254,7 +271,7 @@ def soak_cell(seconds: float, width: int, height: int, table: Path) -> tuple[lis
             writer = csv.writer(file)
             writer.writerow(field.name for field in dataclasses.fields(Row))
             before = dict(cell.answered)
-            while (now := time.monotonic()) - began < seconds:
+            while (now := time.monotonic()) - began < seconds or len(rows) < least_rows:
                 for camera, when in due.items():
                     if now >= when:
                         cell.shoot(camera)
@@ -281,8 +298,7 @@ def soak_cell(seconds: float, width: int, height: int, table: Path) -> tuple[lis
                     file.flush()
                     cell.latencies.clear()
                     bar.update(round(now - began) - bar.n)
-                    for camera in [camera for camera in CAMERAS if cell.answered[camera] == before[camera]]:
-                        cell.wrong.append(f"{camera}: no answer for {ROW_S:.0f} s")
+                    cell.compare(before)
                     before = dict(cell.answered)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

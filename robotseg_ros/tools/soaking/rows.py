@@ -19,6 +19,8 @@ MAX_GROWTH = 200.0
 """Bytes of memory a frame: less than what a single forgotten object takes."""
 NOISE_MIB = 4.0
 """Growth up to this is not judged, however steep: short runs have little but noise."""
+LEAST_ROWS = 4
+"""To see a slope."""
 START_TIMEOUT_S = 180.0
 
 
@@ -66,7 +68,7 @@ def judge(rows: list[Row], *, visited: bool = False) -> tuple[float, list[str]]:
     """
     kept = rows[int(len(rows) * WARM_UP) :]
     if len(kept) < 3:
-        return float("nan"), [f"only {len(rows)} rows of {ROW_FRAMES} frames, at least 4 are needed to see a slope"]
+        return float("nan"), [f"only {len(rows)} rows, at least {LEAST_ROWS} are needed to see a slope"]
     frames = np.array([row.frames for row in kept], float)
     slope = float(np.polyfit(frames, [row.rss_mib for row in kept], 1)[0])
     growth, a_frame = slope * (frames[-1] - frames[0]), slope * 2**20
@@ -81,14 +83,14 @@ def judge(rows: list[Row], *, visited: bool = False) -> tuple[float, list[str]]:
     return a_frame, wrong
 
 
-def draw(rows: list[Row], path: Path, title: str) -> None:
-    """Plot all rows into a PNG."""
+def draw(rows: list[Row], path: Path, title: str, *, over_time: bool = False) -> None:
+    """Plot all rows into a PNG, over the frames or over the time."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    frames = [row.frames for row in rows]
+    frames = [row.seconds / 60 if over_time else row.frames for row in rows]
     figure, axes = pyplot.subplots(3, 1, figsize=(8, 6), sharex=True, constrained_layout=True)
     axes[0].plot(frames, [row.rss_mib for row in rows], linewidth=1)
     axes[0].set_ylabel("memory, MiB")
@@ -103,7 +105,7 @@ def draw(rows: list[Row], path: Path, title: str) -> None:
     axes[2].set_ylabel("of the process")
     axes[2].set_ylim(0, 1.3 * max(row.descriptors for row in rows))
     axes[2].legend(loc="lower right", ncols=2)
-    axes[2].set_xlabel("frames answered")
+    axes[2].set_xlabel("minutes" if over_time else "frames answered")
     figure.suptitle(title, fontsize=10)
     figure.savefig(path, dpi=80)
     pyplot.close(figure)

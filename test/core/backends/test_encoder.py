@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from small_models import SMALL, small_model
 
 from robotseg_core.backends.choose import make_encoder
 from robotseg_core.backends.onnx_files import cached_onnx
-from robotseg_core.backends.onnxruntime_encoder import OnnxEncoder
+from robotseg_core.backends.onnxruntime_encoder import OnnxEncoder, OnnxGraph, flushing_denormals
 from robotseg_core.backends.torch_encoder import TorchEncoder
 
 
@@ -126,3 +127,28 @@ def test_auto_falls_back_to_torch_and_says_so(cache, monkeypatch, caplog):
     assert "no onnxruntime here" in caplog.text
     with pytest.raises(ImportError):
         make_encoder(small_model(), "onnxruntime", torch.device("cpu"), 1)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_while_a_graph_runs_numbers_below_1e_38_are_0_in_all_its_threads_and_afterwards_they_are_not(elsewhere: bool):
+    put, got = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1 << 20]) for name in "xy")
+    square = onnx.helper.make_graph([onnx.helper.make_node("Mul", ["x", "x"], ["y"])], "square", [put], [got])
+    model = onnx.helper.make_model(square, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+    small = np.full(1 << 20, 1e-20, np.float32)
+    plain = small[:4] * small[:4]
+    assert plain.all()
+    graph = OnnxGraph(model.SerializeToString(), threads=2)
+    with ThreadPoolExecutor(1) as other:
+        (out,) = other.submit(graph.run, {"x": small}).result() if elsewhere else graph.run({"x": small})
+        left = other.submit(lambda: small[:4] * small[:4]).result() if elsewhere else small[:4] * small[:4]
+    assert not out.any()
+    np.testing.assert_array_equal(left, plain)
+
+
+def test_a_thread_that_flushes_such_numbers_already_goes_on_doing_so():
+    tiny, one = np.full(4, 1e-40, np.float32), np.float32(1)
+    with flushing_denormals():
+        with flushing_denormals():
+            assert not (tiny * one).any()
+        assert not (tiny * one).any()
+    assert (tiny * one).all()

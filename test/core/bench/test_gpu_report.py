@@ -12,9 +12,11 @@ from small_models import SMALL, small_model
 from tiny_base import TINY
 
 from robotseg_core import cli
-from robotseg_core.bench import gpu_report
+from robotseg_core.bench import gpu_report, gpu_sections
 from robotseg_core.bench.gpu_attention import Shape, compare
-from robotseg_core.bench.gpu_report import Bench, Report, Way, report
+from robotseg_core.bench.gpu_document import Report
+from robotseg_core.bench.gpu_report import report
+from robotseg_core.bench.gpu_sections import Bench, Way
 from robotseg_core.bench.gpu_step import agreement, stage_gflop
 from robotseg_core.bench.gpu_timing import Ceilings
 from robotseg_core.config import BASE
@@ -27,7 +29,7 @@ CPU = torch.device("cpu")
 def bench(monkeypatch):
     tiny = dataclasses.replace(TINY, image_size=64)
     models = {"tiny": RobotSegModel(tiny), "small": small_model()}
-    monkeypatch.setattr(gpu_report, "weighted", lambda config: models[config.name])
+    monkeypatch.setattr(gpu_sections, "weighted", lambda config: models[config.name])
     return Bench(CPU, count=1, frames=2, nano_sizes=(64,), base=tiny, nano=SMALL)
 
 
@@ -51,14 +53,14 @@ def test_every_section_runs_or_says_why_not(bench, tmp_path):
 
 
 def test_a_way_that_fails_leaves_its_traceback_and_the_next_one_runs(bench, tmp_path, monkeypatch):
-    whole = gpu_report.whole_step
+    whole = gpu_sections.whole_step
 
     def fails(robotseg, frames, count):
         if robotseg.precision == "bf16":
             raise RuntimeError("no such kernel")
         return whole(robotseg, frames, count)
 
-    monkeypatch.setattr(gpu_report, "whole_step", fails)
+    monkeypatch.setattr(gpu_sections, "whole_step", fails)
     found = {}
     bench.model(SMALL, [Way("eager", "bf16"), Way("eager", "fp32")], found)
     first, second = found["rows"]
@@ -95,7 +97,8 @@ def test_kernels_are_checked_against_float64():
 def test_operations_of_base_are_those_counted_by_hand():
     gflop = stage_gflop(BASE)
     cells, keys = 64**2, 7 * 64**2 + 64
-    scores = 4 * 2 * 3 * 2e-9 * cells * keys * (256 + 64)
+    # Two lookups in each of four layers, but for the last one's structure branch.
+    scores = (4 * 2 - 1) * 3 * 2e-9 * cells * keys * (256 + 64)
     itself = 10 * 2e-9 * cells * cells * 512
     assert gflop["memory_attention"] > scores + itself
     # The rest: projections, MLP, pyramid.

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the player can open."""
 
+import os
 import struct
+import subprocess
+import sys
 import zlib
 
 import cv2
@@ -13,6 +16,16 @@ from PIL import Image
 
 from robotseg_core.files.frames import FrameError, InputError, open_frames
 from robotseg_core.files.natural import natural
+
+
+def test_nothing_decodes_a_picture_that_is_too_large_whoever_asks(tmp_path):
+    """OpenCV itself refuses it, also where its size could not be read before."""
+    Image.new("1", (9500, 9500)).save(tmp_path / "large.png")
+    code = "import robotseg_core, cv2, sys; print(cv2.imread(sys.argv[1]))"
+    command = [sys.executable, "-c", code, str(tmp_path / "large.png")]
+    environment = {name: value for name, value in os.environ.items() if name != "OPENCV_IO_MAX_IMAGE_PIXELS"}
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert "None" in ended.stdout or "CV_IO_MAX_IMAGE_PIXELS" in ended.stderr
 
 
 def test_folder_is_played_in_the_order_of_its_names(tmp_path):

@@ -13,7 +13,7 @@ from robotseg_core.model.robotseg_model import Features, Memory, RobotSegModel
 SMALL = dataclasses.replace(NANO_LIKE, memory_pool=1)
 
 
-def looked_up(model: RobotSegModel, features: torch.Tensor) -> torch.Tensor:
+def looked_up(model: RobotSegModel, features: torch.Tensor, *, last_gate: bool = True) -> torch.Tensor:
     """A frame's tokens after they have seen two parts' memory of three frames, one of the second part's empty."""
     config, rng = model.config, torch.Generator().manual_seed(1)
     frame = Features(*3 * (torch.randn(1, config.d_model, config.grid, config.grid, generator=rng),))
@@ -26,7 +26,7 @@ def looked_up(model: RobotSegModel, features: torch.Tensor) -> torch.Tensor:
         empty=torch.tensor([[False] * 3, [False, True, False]]),
         empty_pointers=torch.zeros(2, 4, dtype=torch.bool),
     )
-    return model.condition(frame, torch.zeros(1, 1, config.grid, config.grid), memory).image
+    return model.condition(frame, torch.zeros(1, 1, config.grid, config.grid), memory, last_gate=last_gate).image
 
 
 def test_a_square_of_a_pooled_memory_counts_as_much_as_its_cells():
@@ -58,3 +58,23 @@ def test_of_a_grid_that_the_pool_does_not_divide_smaller_squares_are_kept(size: 
     assert dataclasses.replace(SMALL, memory_pool=4, image_size=size).memory_square == square
     with pytest.raises(ValueError, match="memory_pool is 0"):
         dataclasses.replace(SMALL, memory_pool=0)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_last_gate_is_divided_out_by_the_norm_behind_it_and_gates_before_it_are_not(layers: int):
+    config = dataclasses.replace(SMALL, memory_layers=layers)
+    model = RobotSegModel(config).eval()
+    features = torch.randn(2, 3, config.grid**2, config.mem_dim, generator=torch.Generator().manual_seed(0))
+    last = model.memory_attention.layers[-1].get_parameter("structure_strength")
+    with torch.no_grad():
+        for strength in (0.0, 1.0, 30.0):
+            last.fill_(strength)
+            assert model.memory_attention.last_gate_cancels
+            with_gate, without = (looked_up(model, features, last_gate=x) for x in (True, False))
+            torch.testing.assert_close(without, with_gate, atol=1e-4, rtol=1e-4)
+        last.fill_(-3.0)
+        assert not model.memory_attention.last_gate_cancels
+        if layers > 1:
+            before = looked_up(model, features, last_gate=False)
+            model.memory_attention.layers[0].get_parameter("structure_strength").fill_(0.0)
+            assert not torch.allclose(looked_up(model, features, last_gate=False), before, atol=1e-3)

@@ -81,7 +81,7 @@ def test_three_centimetres_or_degrees_are_found_and_brought_back(robot, masks, a
     metres, degrees = difference(given, POSE)
     assert abs(check.off_m - metres) < 0.005 and abs(check.off_deg - degrees) < 0.4
     assert np.all(np.array(difference(check.fit.pose, POSE)) < (0.005, 0.4))
-    assert np.median([a.edge_px for a in check.before]) > np.median([a.edge_px for a in check.after]) + 1
+    assert np.median([a.edge_px for a in check.before]) > np.median([a.edge_px for a in check.after]) + 0.3
 
 
 def test_far_off_pose_is_found_from_other_starts(robot, masks):

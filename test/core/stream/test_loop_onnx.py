@@ -28,7 +28,8 @@ def cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "onnx_loop"))
 
 
-UNPOOLED = dataclasses.replace(SMALL, memory_pool=1, memory_mask_stride=1)
+LIKE_BASE = dataclasses.replace(SMALL, memory_pool=1, memory_mask_stride=1, memory_layers=2)
+"""Unpooled, and with a gate that counts."""
 
 
 def loaded(*, graphs: bool, config: ModelConfig = SMALL) -> RobotSeg:
@@ -36,7 +37,7 @@ def loaded(*, graphs: bool, config: ModelConfig = SMALL) -> RobotSeg:
     return RobotSeg(model, TorchEncoder(model, device), device, "random", graphs=graphs)
 
 
-@pytest.mark.parametrize("config", [SMALL, UNPOOLED])
+@pytest.mark.parametrize("config", [SMALL, LIKE_BASE])
 def test_graphs_answer_what_pytorch_answers_with_prompts_resets_and_corrections(config: ModelConfig):
     plain, graphs = (loaded(graphs=x, config=config).stream(POLICY) for x in (False, True))
     assert isinstance(plain._loop, TorchLoop) and isinstance(graphs._loop, OnnxLoop)

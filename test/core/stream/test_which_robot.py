@@ -15,7 +15,7 @@ from robotseg_core.masks.soft import robot_probability
 from robotseg_core.stream.frame_state import Answer
 from robotseg_core.stream.policy import REFERENCE, StreamPolicy
 from robotseg_core.stream.robotseg import RobotSeg
-from robotseg_core.types import PARTS, PartMasks, Prompt, PromptKind, StageTimes, State
+from robotseg_core.types import PARTS, MaskPrompt, PartMasks, Prompt, PromptKind, StageTimes, State
 
 HEIGHT, WIDTH = 96, 128
 FRAME = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
@@ -147,6 +147,34 @@ def test_a_correction_means_the_same_robot_as_its_frame(robotseg, seen):
     robot = result["robot"].mask > 0
     assert result.state is not State.SEARCHING
     assert not robot[40:70, 92:114].any()
+
+
+def test_a_hint_for_the_robot_keeps_arm_and_gripper_to_it(robotseg, seen):
+    stream = robotseg.stream(SURE)
+    left = np.zeros((HEIGHT, WIDTH), bool)
+    left[10:86, 13:51] = True
+    stream.prompt(MaskPrompt("robot", left))
+    result = stream.step(FRAME)
+    assert sides(result) == (True, False)
+    assert result["arm"].area + result["gripper"].area == result["robot"].area
+    # A hint for another part says nothing of the robot; what is forgotten keeps nothing.
+    stream.prompt(Prompt("robot", PromptKind.RESET))
+    stream.prompt(MaskPrompt("gripper", left))
+    assert sides(stream.step(FRAME)) == (True, True)
+    stream.prompt(MaskPrompt("robot", left))
+    stream.step(FRAME)
+    stream.reset()
+    assert sides(stream.step(FRAME)) == (True, True)
+
+
+def test_a_correction_of_the_robot_that_is_taken_back_keeps_nothing_to_it(robotseg, seen):
+    stream = robotseg.stream(SURE)
+    stream.step(FRAME)
+    left = np.zeros((HEIGHT, WIDTH), bool)
+    left[10:86, 13:51] = True
+    assert sides(stream.correct(MaskPrompt("robot", left))) == (True, False)
+    stream.discard()
+    assert sides(stream.step(FRAME)) == (True, True)
 
 
 def test_hygiene_is_of_the_answer_not_of_the_memory(robotseg, seen):

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -155,6 +156,20 @@ def test_shutdown_still_ends_the_executor(context):
     context.shutdown()
     with pytest.raises(ExternalShutdownException):
         executor.spin_once(timeout_sec=1.0)
+
+
+def test_stopping_ends_a_spin_that_waits_and_one_that_has_not_begun(context):
+    executor = SteadyExecutor(context=context)
+    executor.add_node(Node("brief", context=context))
+    spinning = threading.Thread(target=executor.spin)
+    spinning.start()
+    executor.stop()
+    spinning.join(60)
+    assert not spinning.is_alive()
+    executor.spin()
+    executor.shutdown()
+    # Late, and nobody there any more.
+    executor.stop()
 
 
 def test_transitions_that_are_not_there_are_refused_without_a_line_each(client, start_segmenter, capfd):

@@ -73,12 +73,19 @@ def test_what_comes_is_not_named_until_it_falls_silent(start):
     wait_until(lambda: said("no mask on"), "the mask named")
     before = said("no depth image")
     picture = to_image(header(1), np.zeros((4, 6), np.uint8), "mono8")
+    long = to_image(header(1), np.zeros((4, 6), np.uint8), "mono8")
+    long.header.frame_id = "x" * 10_000
 
     def refused():
         # Whatever comes, somebody sends it.
         publisher.publish(picture)
         return said("depth image refused")
 
+    def refused_for_its_frame():
+        publisher.publish(long)
+        return said("frame_id has 10000 characters, must have at most 256")
+
+    wait_until(refused_for_its_frame, "a frame_id without end")
     wait_until(refused, "a message taken")
     wait_until(lambda: said("no depth image on /there/depth for 0 s, although it is published") >= 1, "silence named")
     assert said("no depth image") >= before

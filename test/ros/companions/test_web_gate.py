@@ -77,6 +77,29 @@ def test_the_server_behind_the_gate_is_on_an_address_that_nobody_guesses(context
         running.close()
 
 
+def test_pictures_that_would_fill_the_memory_of_slow_viewers_are_refused(context, monkeypatch, capfd):
+    from robotseg_ros.companions import viewer
+
+    monkeypatch.setattr(viewer, "MAX_PICTURE", 100)
+    running, peer = Running(context, Viewer, port=0), Peer(context)
+    looker = Looker(running.node.port, {"/robotseg/overlay"})
+    try:
+        overlay = peer.advertise(Image, "/robotseg/overlay")
+
+        def refused():
+            overlay.publish(Image(header=header(5), width=101, height=1, step=101, encoding="mono8", data=bytes(101)))
+            time.sleep(0.05)
+            return running.node._inputs.refused
+
+        wait_until(refused, "the refusal of a large picture")
+        assert "101 x 1 has 101 bytes, at most 100 are passed on" in capfd.readouterr().err
+        assert not looker.heard["/robotseg/overlay"]
+    finally:
+        looker.close()
+        peer.close()
+        running.close()
+
+
 def test_messages_that_foxglove_cannot_hold_end_nothing(context):
     running, peer = Running(context, Viewer, port=0), Peer(context)
     looker = Looker(running.node.port, {"/robotseg/overlay", "/robotseg/parts"})
@@ -165,6 +188,46 @@ def test_everything_is_passed_on_in_both_directions_and_the_end_is_too(echo):
 )
 def test_what_is_not_let_in_hears_nothing_of_the_server(echo, head):
     assert said(echo[0], head, 1).startswith(b"HTTP/1.1 403")
+
+
+def test_who_is_slow_with_the_request_loses_the_place(echo, monkeypatch):
+    from robotseg_ros.companions import web_gate
+
+    monkeypatch.setattr(web_gate, "HEAD_TIMEOUT_S", 0.5)
+    with socket.create_connection(("127.0.0.1", echo[0].port), 60) as client:
+
+        def ended():
+            # A byte is never long in coming.
+            try:
+                client.sendall(b"x")
+            except OSError:
+                return True
+            time.sleep(0.05)
+            return False
+
+        wait_until(ended, "the end of the connection")
+
+
+def test_a_failure_to_accept_does_not_close_the_gate(echo, monkeypatch):
+    gate, failing = echo[0], [OSError(24, "too many open files")] * 3
+
+    class Listener:
+        def __init__(self, listener):
+            self.listener = listener
+
+        def accept(self):
+            if failing:
+                raise failing.pop()
+            return self.listener.accept()
+
+        def __getattr__(self, name):
+            return getattr(self.listener, name)
+
+    gate._listener = Listener(gate._listener)
+    # The accept that is under way is of the listener itself.
+    for _ in range(5):
+        assert said(gate, b"get / http/1.1\r\n\r\n", 3)[:3] == b"GET"
+    assert not failing
 
 
 def test_more_clients_than_there_is_room_for_are_told_and_room_comes_back(echo):

@@ -3,18 +3,20 @@
 
 import itertools
 import math
+import os
 import time
 
 import numpy as np
 import pytest
-from fake_model import FakeModel, mask_of
+from fake_model import FakeModel
+from honest_model import LIES, Honest, Outputs
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import SetBool, Trigger
 
-from robotseg_core.types import PARTS, PartMasks, StageTimes, State
+from robotseg_core.types import PARTS, State
 from robotseg_ros.common.graph import Senders
 from robotseg_ros.common.messages import stamp_ns, to_image
 from robotseg_ros.msg import Prompt
@@ -22,83 +24,10 @@ from robotseg_ros.segmenter.camera_topics import Camera
 from robotseg_ros.segmenter.inference import Inference
 from robotseg_ros.segmenter.instruct.instructions import Instructions
 from robotseg_ros.segmenter.parameters import CameraOptions, LiveOptions
+from robotseg_ros.srv import Instruct
 
 SECOND = 1_000_000_000
 SIZES = ((24, 32), (30, 40))
-LIES = {
-    "raises": None,
-    "score is not a number": {"score": math.nan},
-    "score is above 1": {"score": 1.5},
-    "centroid is not finite": {"centroid": (math.inf, 0.0)},
-    "mask of another size": {"mask": np.zeros((7, 9), np.uint8)},
-    "mask of another type": {"mask": np.zeros((24, 32), np.float32)},
-    "area is another": {"area": 10_000},
-    "state without a robot": "state",
-    "time is not a number": "time",
-}
-
-
-class Honest:
-    """Remembers what it has seen since it was reset, and says so by the area of the arm; lies when told to."""
-
-    def __init__(self):
-        self.seen, self.lie, self.meanwhile = 0, "", None
-        self.prompts = []
-
-    def step(self, frame, stamp):
-        self.seen += 1
-        meanwhile, self.meanwhile = self.meanwhile, None
-        if meanwhile is not None:
-            meanwhile()
-        if self.lie == "raises":
-            raise RuntimeError("out of imaginary memory")
-        height, width = frame.shape[:2]
-        shown = int(frame[0, 0, 0])
-        arm = np.zeros((height, width), bool)
-        arm.ravel()[:shown] = True
-        gripper = np.zeros((height, width), bool)
-        parts = [mask_of(name, mask) for name, mask in zip(PARTS, (arm, gripper, arm | gripper), strict=True)]
-        state = State.TRACKING if shown else State.SEARCHING if self.seen == 1 else State.LOST
-        times = StageTimes()
-        lie = LIES.get(self.lie)
-        if lie == "state":
-            state = State.LOST if shown else State.TRACKING
-        elif lie == "time":
-            times = StageTimes(encoder=math.nan)
-        elif lie:
-            import dataclasses
-
-            parts[2] = dataclasses.replace(
-                parts[2], **({**lie, "area": max(1, parts[2].area)} if "centroid" in lie else lie)
-            )
-        return PartMasks(stamp, state, tuple(parts), times)
-
-    def prompt(self, prompt):
-        self.prompts.append(prompt)
-
-    def reset(self):
-        self.seen = 0
-        self.prompts.clear()
-
-
-class Outputs:
-    """Publishers that keep what they are given."""
-
-    def __init__(self, clock):
-        self.clock, self.said = clock, []
-        self.parts_topic = "/robotseg/parts"
-
-    def publish(self, answer, live):
-        # What is too old, or not yet, is not said as current.
-        assert not live.max_age or abs(self.age_ms(answer.header)) <= live.max_age * 1e3
-        self.said.append((State(answer.result.state), answer.header, answer.result))
-
-    def publish_without_parts(self, header, state, *, dropped):
-        assert 0 <= dropped
-        self.said.append((state, header, None))
-
-    def age_ms(self, header):
-        return (self.clock() - stamp_ns(header)) / 1e6
 
 
 @pytest.fixture(scope="module")
@@ -164,14 +93,16 @@ class Events(RuleBasedStateMachine):
         rgb = np.zeros((height, width, 3), np.uint8)
         rgb[0, 0, 0] = shown
         number = next(self.count)
-        header = malformed_header(self.now - late_ms * 1_000_000 + number, frame_id)
+        # Before zero, too, and near the end of what a stamp can say.
+        stamp = self.now - int(late_ms) * 1_000_000 + number
+        header = malformed_header(min(max(stamp, -(2**31) * SECOND), (2**31 - 1) * SECOND - 1), frame_id)
         self.sent[stamp_ns(header)] = (shown, SIZES[size], number, self.enabled)
         return to_image(header, rgb, "rgb8")
 
     @rule(
         shown=st.integers(0, 200),
         size=st.integers(0, 1),
-        late_ms=st.sampled_from((0, 50, 150, 500, 5000, -150, -5000)),
+        late_ms=st.sampled_from((0, 0, 50, 150, 500, 5000, -150, -5000, 150_000, 1e9, -1e9, -2e12)),
         frame_id=st.sampled_from(("a", "a", "a", "b")),
     )
     def sees(self, shown, size, late_ms, frame_id):
@@ -270,6 +201,17 @@ class Events(RuleBasedStateMachine):
     def model_lies(self, lie):
         self.model.lie = lie
 
+    @rule(refuses=st.booleans())
+    def model_fails_on_hints(self, refuses):
+        self.model.refuses_hints = refuses
+
+    @rule(text=st.sampled_from(("the gripper", "the left robot", "not the arm", "forget", "", "x" * 999, "\x1b[31m\0")))
+    def asks(self, text):
+        answer = self.camera._on_instruct(Instruct.Request(request=text), Instruct.Response())
+        assert answer.message.isprintable() and len(answer.message) <= 300
+        # Nothing is found on images that were given up.
+        assert self.enabled or answer.answer == Instruct.Response.REFUSED
+
     @rule(width=st.sampled_from((32, 40, 7)), frame_id=st.sampled_from(("a", "b", "")))
     def info_comes(self, width, frame_id):
         info = CameraInfo(width=width, height=24)
@@ -331,7 +273,7 @@ def test_whatever_happens_what_is_said_is_true(machine):
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=120,
+            max_examples=int(os.environ.get("ROBOTSEG_EVENTS", "120")),
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -21,6 +21,7 @@ LIVE = {
 READ_ONLY = {
     *("cameras", "camera", "camera_info", "click_topic", "transport", "preset", "device", "backend", "weights"),
     *("image_size", "precision", "memory_frames", "encoder_batch", "replay", "autostart", "vision_msgs"),
+    "jpeg_without_end",
     *("depth", "hygiene"),
 }
 STANDARD = ("use_sim_time", "start_type_description_service")

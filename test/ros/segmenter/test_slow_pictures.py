@@ -51,11 +51,11 @@ def slow_decoder(monkeypatch):
     """Decoding waits for an event, once it is set to."""
     decode, hold, go, begun = inference_module.decode, threading.Event(), threading.Event(), threading.Event()
 
-    def slow(image):
+    def slow(image, **more):
         if hold.is_set() and isinstance(image, CompressedImage):
             begun.set()
             go.wait(120)
-        return decode(image)
+        return decode(image, **more)
 
     monkeypatch.setattr(inference_module, "decode", slow)
     yield hold, begun, go
@@ -129,6 +129,39 @@ def test_a_picture_decoded_across_a_pause_is_not_answered(client, start_segmente
 
     wait_until(answered, "an answer")
     assert all(stamp >= 5 * SECOND for stamp in node._model.stamps)
+
+
+def test_a_picture_that_is_still_decoded_at_the_end_is_said_to_be_left_behind(client, start_segmenter, slow_decoder):
+    hold, begun, go = slow_decoder
+    node = start_segmenter(FakeModel(), camera="/camera/image_raw/compressed")
+    camera = client.advertise(CompressedImage, "/camera/image_raw/compressed")
+    hold.set()
+    camera.publish(jpeg(client, SECOND))
+    wait_until(begun.is_set, "the slow picture")
+    # The process must not wait for Python's own way out then.
+    assert not node.stop()
+    go.set()
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_camera_that_sends_no_end_markers_is_read_where_that_is_asked_for(client, start_segmenter, capfd, taken):
+    node = start_segmenter(FakeModel(), camera="/camera/image_raw/compressed", jpeg_without_end=taken)
+    camera = client.advertise(CompressedImage, "/camera/image_raw/compressed")
+    data = cv2.imencode(".jpg", robot_picture(), [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
+    assert data.endswith(b"\xff\xd9")
+    counters = node.cameras[0].inference.counters
+    stamp = SECOND
+
+    def dealt_with():
+        nonlocal stamp
+        stamp += 1
+        camera.publish(to_compressed(client.header(stamp), data[:-2], "jpeg"))
+        time.sleep(0.05)
+        return counters.answered or counters.refused
+
+    wait_until(dealt_with, "the picture dealt with")
+    assert bool(counters.answered) == taken and (counters.refused["data"] == 0) == taken
+    assert taken or "jpeg_without_end takes them" in capfd.readouterr().err
 
 
 def test_compressed_images_in_replay_are_all_answered_in_order(client, start_segmenter):

@@ -125,6 +125,29 @@ def test_a_node_ends_in_order_by_every_signal_and_starts_again_at_once(domain_id
             process.stderr.close()
 
 
+@pytest.mark.parametrize("name", NODES)
+def test_a_node_that_is_interrupted_twice_while_it_starts_ends_in_order(domain_id, name):
+    process = subprocess.Popen(NODES[name], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        wait_until(lambda: listens(process.pid), "its handlers")
+        # Somewhere in the middle of what it does then.
+        time.sleep(random.random())
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=120)[1]
+        assert process.returncode == 0 and "Traceback" not in said and "terminate" not in said
+    finally:
+        process.kill()
+        process.wait()
+
+
+def listens(pid):
+    """Whether a process handles SIGTERM itself."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = int(next(line for line in status.splitlines() if line.startswith("SigCgt")).split()[1], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
 def test_a_node_under_nohup_goes_on_when_the_terminal_is_closed(domain_id):
     command = NODES["segmenter"]
     process = subprocess.Popen(

@@ -8,7 +8,7 @@ import pytest
 from std_msgs.msg import Header
 
 from robotseg_ros.msg import PartMask, PartMasks
-from robotseg_ros.tools.soaking.cell import CAMERAS, Cell, soak_cell
+from robotseg_ros.tools.soaking.cell import Cell, soak_cell
 from robotseg_ros.tools.soaking.rows import Row, judge
 
 
@@ -71,11 +71,20 @@ def test_an_answer_to_a_damaged_image_or_a_second_one_is_found(cell):
     assert "is damaged" in cell.wrong[0] and "answers to" in cell.wrong[1]
 
 
+def test_a_camera_that_is_left_out_is_found_and_a_slow_machine_is_not(cell):
+    before = dict(cell.answered)
+    cell.answered["left"] += 2
+    cell.compare(before)
+    assert not cell.wrong
+    cell.answered |= {"left": 30, "right": 1}
+    cell.compare(before)
+    assert len(cell.wrong) == 1 and "wrist: no answer for 10 s, another camera has 30" in cell.wrong[0]
+
+
 def test_a_short_one_runs(domain_id, monkeypatch, tmp_path):
     monkeypatch.setattr("robotseg_ros.tools.soaking.cell.ROW_S", 4.0)
     began = time.monotonic()
-    found, wrong = soak_cell(14.0, 64, 48, tmp_path / "soak.csv")
-    assert time.monotonic() - began > 14 and len(found) >= 2 and found[-1].frames >= 2 * len(CAMERAS)
-    # On a busy machine a camera may have to wait; what is said is true all the same.
-    assert not [words for words in wrong if "no answer for" not in words]
+    found, wrong = soak_cell(8.0, 64, 48, tmp_path / "soak.csv", least_rows=2)
+    assert time.monotonic() - began > 8 and len(found) >= 2 and found[-1].frames > found[0].frames > 0
+    assert wrong == []
     assert len((tmp_path / "soak.csv").read_text().splitlines()) == len(found) + 1

@@ -61,7 +61,7 @@ def perfect(monkeypatch):
 
 
 def test_each_policy_is_scored_on_each_request(root, perfect):
-    scores = command.measure(perfect, RulesPolicy(), root, REQUESTS)
+    scores = command.measure(perfect, RulesPolicy(), command.RenderedSet(root), REQUESTS)
     assert set(scores) == {"category", "rules", "true box"}
     rules = [s.iou for s in scores["rules"]]
     assert rules == [1, 1, 1, 1, 0]
@@ -76,9 +76,32 @@ def test_table_and_files(root, perfect, monkeypatch, capsys):
     monkeypatch.setattr(command, "load_model", lambda arguments: perfect)
     file = root / "own.jsonl"
     command.write_requests(file, REQUESTS)
-    assert cli.main(["eval-language", str(root), "--requests", str(file), "--out", str(root / "out")]) == 0
+    assert (
+        cli.main(["eval-language", str(root), "--policy", "rules", "--requests", str(file), "--out", str(root / "out")])
+        == 0
+    )
     rows = json.loads((root / "out" / "language.json").read_text())
     (all_rules,) = [r for r in rows if (r["policy"], r["requests"]) == ("rules", "all")]
     assert all_rules["giou"] == pytest.approx(0.8) and all_rules["count"] == 5
     assert "needs language" in capsys.readouterr().out
     assert (root / "out" / "requests.jsonl").read_text() == file.read_text()
+
+
+def test_labelled_frames_are_asked_by_their_pieces(tmp_path, perfect, monkeypatch):
+    for part, number in (("arm", "000"), ("gripper", "001"), ("robot", "002")):
+        folder = tmp_path / "mask_gt" / "clip" / number
+        folder.mkdir(parents=True)
+        cv2.imwrite(str(folder / "7.png"), VIEW.parts[part].mask)
+    (tmp_path / "image" / "clip").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "image" / "clip" / "7.jpg"), VIEW.rgb[..., ::-1])
+    frames = command.set_of(tmp_path)
+    requests = list(frames.requests(seed=0, each=40))
+    sides = {r.text: r for r in requests if r.family == "side" and r.kind == "arm"}
+    assert sides and {r.needs_language for r in sides.values()} == {True}
+    assert {r.family for r in requests} >= {"side", "exclusion", "ambiguity"}
+    scores = command.measure(perfect, RulesPolicy(), frames, requests)
+    # The perfect masks under the rules answer whatever the rules understand.
+    understood = [s.iou for s, r in zip(scores["rules"], requests, strict=True) if r.split == "known"]
+    assert min(understood) == 1
+    with pytest.raises(ValueError, match="has no image/<clip>"):
+        list(command.set_of(tmp_path / "image").requests(seed=0, each=1))

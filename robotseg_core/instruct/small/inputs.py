@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the small policy looks at: features of the frozen encoder, the automatic masks and colours, cell by cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from robotseg_core.stream.frame_state import EncodedFrame
+from robotseg_core.types import PARTS, PartMasks
+
+FINE = 4
+"""Mask values along a side of a cell: stride 4, from which the sides of boxes are read."""
+COARSE = 2
+"""Colours along a side of a cell: stride 8."""
+CELL_EXTRA = 3 * FINE * FINE + 3 * COARSE * COARSE
+"""Values of a cell besides the features."""
+
+
+@dataclass(frozen=True, eq=False)
+class FrameInputs:
+    """F frames.
+
+    Attributes:
+        f16: [F, d, g, g] features.
+        masks: [F, 3, 4g, 4g] automatic arm, gripper and robot, 0 to 1: the share of the pixels.
+        rgb: [F, 3, 2g, 2g] mean colours, normalised as the model's input is.
+    """
+
+    f16: Tensor
+    masks: Tensor
+    rgb: Tensor
+
+    def cells(self) -> Tensor:
+        """[F, g * g, d + :data:`CELL_EXTRA`]: all that is known of a cell."""
+        together = [self.f16, F.pixel_unshuffle(self.masks, FINE), F.pixel_unshuffle(self.rgb, COARSE)]
+        return torch.cat([part.float() for part in together], 1).flatten(2).transpose(1, 2)
+
+
+def frame_inputs(encoded: EncodedFrame, parts: PartMasks) -> FrameInputs:
+    """What the policy sees of a frame that has been through the encoder and has its automatic masks.
+
+    In memory of its own and on the CPU: the encoder may write the next frame where this one lies.
+    """
+    features = encoded.features.f16.detach().float().cpu().clone()
+    side = FINE * features.shape[-1]
+    small = [cv2.resize(parts[name].mask, (side, side), interpolation=cv2.INTER_AREA) for name in PARTS]
+    masks = torch.from_numpy(np.stack(small)).float()[None] / 255
+    rgb = F.adaptive_avg_pool2d(encoded.image.cpu().float(), COARSE * features.shape[-1])
+    return FrameInputs(features, masks, rgb)

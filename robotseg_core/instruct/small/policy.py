@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The small policy behind the one interface, and its file.
+
+The file says which weights of the segmenter it was trained on.  On other ones its features mean something else: it is
+refused there (:class:`OtherWeights`), and whoever may choose takes the rules instead.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from robotseg_core.instruct.prompt_set import PromptSet, View
+from robotseg_core.instruct.request import Request
+from robotseg_core.instruct.small.inputs import FrameInputs, frame_inputs
+from robotseg_core.instruct.small.network import NetworkConfig, SmallNetwork
+from robotseg_core.instruct.small.text import batch_words, words_of
+from robotseg_core.instruct.small.tokens import GRID, read_answer, to_prompt_set
+from robotseg_core.stream.frame_state import EncodedFrame
+from robotseg_core.stream.robotseg import RobotSeg
+from robotseg_core.types import PartMasks
+from robotseg_core.weights.files import expected_sha256, sha256_of
+
+FORMAT = "robotseg small policy 1"
+MAX_SIZE = 4096
+"""Of any size in a file: a forged one could ask for all memory."""
+
+
+class OtherWeights(ValueError):
+    """A policy that was trained on the features of other weights than those that are loaded."""
+
+
+@dataclass(frozen=True, eq=False)
+class SmallWeights:
+    """A network with what it needs.
+
+    Attributes:
+        network: in float32.
+        vocabulary: word to number, from 1; 0 stands for all others.
+        bases: SHA-256 of the segmenter's weights that it was trained on; others follow on which it was measured and
+            found to be as good.
+        note: how it was trained.
+    """
+
+    network: SmallNetwork
+    vocabulary: dict[str, int]
+    bases: tuple[str, ...]
+    note: str = ""
+
+
+def save_policy(path: Path, weights: SmallWeights) -> None:
+    """Write a policy, float16."""
+    words = sorted(weights.vocabulary, key=lambda word: weights.vocabulary[word])
+    metadata = {
+        "format": FORMAT,
+        "network": json.dumps(asdict(weights.network.config)),
+        "words": " ".join(words),
+        "bases": " ".join(weights.bases),
+        "note": weights.note,
+    }
+    state = {name: value.detach().half().contiguous() for name, value in weights.network.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(state, path, metadata=metadata)
+
+
+def load_policy(path: Path) -> SmallWeights:
+    """Read a policy.
+
+    Raises:
+        ValueError: it is no file of a small policy, or of another version of it, or not the one that ``SHA256SUMS``
+            beside it names.
+        OSError: it cannot be read.
+    """
+    expected = expected_sha256(path)
+    if expected is not None and sha256_of(path) != expected:
+        raise ValueError(f"{path} is not the file that SHA256SUMS names: its hash is {sha256_of(path)[:12]}")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{path} is no safetensors file: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path} says it is {metadata.get('format')!r}, this program reads {FORMAT!r}")
+    try:
+        sizes = json.loads(metadata["network"])
+        if not all(type(size) is int and 1 <= size <= MAX_SIZE for size in sizes.values()):
+            raise ValueError(f"sizes are {sizes}, must be 1 to {MAX_SIZE}")
+        network = SmallNetwork(NetworkConfig(**sizes))
+        network.load_state_dict(state)
+        if not all(bool(value.isfinite().all()) for value in state.values()):
+            raise ValueError("a weight is not finite")
+        words = metadata["words"].split(" ")
+        vocabulary = {word: i for i, word in enumerate(words, 1)}
+        return SmallWeights(network.eval(), vocabulary, tuple(metadata["bases"].split()), metadata.get("note", ""))
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+class SmallPolicy:
+    """Reads requests with a network.  Safe to be asked by any thread: it keeps nothing between requests."""
+
+    name = "small"
+    reads_features = True
+
+    def __init__(self, weights: SmallWeights) -> None:
+        self.weights = weights
+
+    @classmethod
+    def load(cls, path: Path, robotseg: RobotSeg) -> SmallPolicy:
+        """Load a policy for a model.
+
+        Raises:
+            OtherWeights: it was trained on other weights, or the model has another size.
+            ValueError, OSError: the file, see :func:`load_policy`.
+        """
+        weights = load_policy(path)
+        config = robotseg.model.config
+        if config.d_model != weights.network.config.features or config.grid != 2 * GRID:
+            raise OtherWeights(
+                f"{path} reads {weights.network.config.features} channels at {32 * GRID} pixels, the model has "
+                f"{config.d_model} at {config.image_size}"
+            )
+        if robotseg.sha256 not in weights.bases:
+            raise OtherWeights(
+                f"{path} was trained on the features of other weights ({weights.bases[0][:12]}) than those that are "
+                f"loaded ({robotseg.sha256[:12]})"
+            )
+        return cls(weights)
+
+    def look(self, encoded: EncodedFrame, parts: PartMasks) -> FrameInputs:
+        """What the network sees of a frame, some 0.2 MB."""
+        with torch.inference_mode():
+            return frame_inputs(encoded, parts)
+
+    def answer(self, request: Request, view: View) -> PromptSet:
+        """Find what is asked for: the likeliest token each time.
+
+        Raises:
+            ValueError: the view has no encoded frame.
+        """
+        if not isinstance(view.features, FrameInputs):
+            raise ValueError("the small policy reads the encoder's features, and the view has none")
+        tokens, logp = self._write(request, view.features)
+        written = read_answer(tokens)
+        raw = " ".join(map(str, tokens)) if written.op != "unknown" else "it seems to ask for no robot, arm or gripper"
+        return to_prompt_set(written, (view.rgb.shape[1], view.rgb.shape[0]), log_probability=logp, raw=raw)
+
+    @torch.inference_mode()
+    def _write(self, request: Request, inputs: FrameInputs) -> tuple[Sequence[int], float]:
+        network = self.weights.network
+        cells = network.frames(inputs)
+        text = network.words(batch_words([words_of(request.text)], self.weights.vocabulary))
+        tokens, mask, logp = network.generate(network.scene(cells, text))
+        return _kept(tokens[0], mask[0]), float(logp.sum())
+
+
+def _kept(tokens: Tensor, mask: Tensor) -> list[int]:
+    return [int(token) for token in tokens[mask]]

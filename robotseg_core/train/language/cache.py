@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames with all that training a policy needs of them, computed once: the encoder is never touched again.
+
+A folder for each model: its name is the hash of weights and precision, so that nothing of another model is taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+
+from robotseg_core.instruct.small.inputs import FrameInputs, frame_inputs
+from robotseg_core.model.robotseg_model import Features
+from robotseg_core.stream.robotseg import RobotSeg
+from robotseg_core.synth.requests.programs import Asked
+
+_HALF = ("f16", "h8", "h4", "rgb")
+
+
+@dataclass(frozen=True, eq=False)
+class CachedFrame:
+    """One frame.
+
+    Attributes:
+        name: of the frame in its set.
+        arrays: f16 [d, g, g], h8 [d/4, 2g, 2g], h4 [d/8, 4g, 4g] and rgb [3, 2g, 2g] float16; masks [3, 4g, 4g] uint8,
+            0 to 255; ids [4g, 4g] uint16.
+        asked: what may be asked of it.
+        boxes: of each leaf that is seen, (x0, y0, x1, y1) as shares of width and height, ends exclusive.
+        size: (height, width) of the frame, pixels.
+    """
+
+    name: str
+    arrays: dict[str, NDArray]
+    asked: tuple[Asked, ...]
+    boxes: dict[int, tuple[float, float, float, float]]
+    size: tuple[int, int]
+
+    def inputs(self) -> FrameInputs:
+        """What the policy sees, F = 1."""
+        return stack_inputs([self])
+
+    def features(self) -> Features:
+        """What the segmenter's decoder reads."""
+        half = {name: torch.from_numpy(self.arrays[name]).float()[None] for name in ("h4", "h8", "f16")}
+        return Features(**half)
+
+
+def stack_inputs(frames: Sequence[CachedFrame]) -> FrameInputs:
+    """What the policy sees of several frames."""
+
+    def stacked(name: str) -> Tensor:
+        return torch.from_numpy(np.stack([frame.arrays[name] for frame in frames])).float()
+
+    return FrameInputs(stacked("f16"), stacked("masks") / 255, stacked("rgb"))
+
+
+def model_key(robotseg: RobotSeg) -> str:
+    """Name of the folder of a model: of its weights, precision and input size."""
+    text = f"{robotseg.sha256} {robotseg.precision} {robotseg.model.config.image_size}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def cache_frame(
+    robotseg: RobotSeg, name: str, rgb: NDArray[np.uint8], ids: NDArray[np.uint16], asked: Sequence[Asked]
+) -> CachedFrame:
+    """Send a frame [H, W, 3] with its map of instances [H, W] through the model, as a first frame."""
+    (encoded,) = robotseg.encode_frames([rgb])
+    parts = robotseg.stream().step_encoded(encoded.again())
+    seen = frame_inputs(encoded, parts)
+    side = seen.masks.shape[-1]
+    arrays = {
+        "f16": encoded.features.f16[0],
+        "h8": encoded.features.h8[0],
+        "h4": encoded.features.h4[0],
+        "rgb": seen.rgb[0],
+    }
+    stored: dict[str, NDArray] = {key: np.ascontiguousarray(v.half().cpu().numpy()) for key, v in arrays.items()}
+    stored["masks"] = np.ascontiguousarray((seen.masks[0] * 255).round().byte().cpu().numpy())
+    stored["ids"] = np.ascontiguousarray(cv2.resize(ids, (side, side), interpolation=cv2.INTER_NEAREST_EXACT))
+    height, width = ids.shape
+    boxes = {}
+    for leaf in sorted({i for one in asked for i in (*one.target, *one.others)}):
+        where = (ids == leaf).view(np.uint8)
+        x, y, w, h = cv2.boundingRect(where)
+        if w:
+            boxes[int(leaf)] = (x / width, y / height, (x + w) / width, (y + h) / height)
+    return CachedFrame(name, stored, tuple(asked), boxes, (height, width))
+
+
+def save_cached(folder: Path, frame: CachedFrame) -> None:
+    """Write a frame; it is there completely or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    doc = {"asked": [asdict(one) for one in frame.asked], "boxes": frame.boxes, "size": frame.size}
+    path = folder / f"{frame.name}.safetensors"
+    waiting = path.with_suffix(".part")
+    save_file(frame.arrays, waiting, metadata={"frame": json.dumps(doc, separators=(",", ":"))})
+    os.replace(waiting, path)
+
+
+def load_cached(path: Path) -> CachedFrame:
+    """Read what :func:`save_cached` has written.
+
+    Raises:
+        ValueError: it is no frame of this program.
+    """
+    raw = path.read_bytes()[:8]
+    length = int.from_bytes(raw, "little")
+    with path.open("rb") as file:
+        file.seek(8)
+        header = json.loads(file.read(length))
+    try:
+        doc = json.loads(header["__metadata__"]["frame"])
+        asked = tuple(Asked(**{**one, **{k: _tuples(one[k]) for k in ("target", "others", "instances")}})
+                      for one in doc["asked"])  # fmt: skip
+        boxes = {int(leaf): tuple(box) for leaf, box in doc["boxes"].items()}
+        return CachedFrame(path.stem, load_file(path), asked, boxes, tuple(doc["size"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no cached frame: {error}; remove the folder and make it again") from error
+
+
+def _tuples(value: list) -> tuple:
+    return tuple(_tuples(v) if isinstance(v, list) else v for v in value)

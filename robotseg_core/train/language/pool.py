@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a policy is trained on: cached frames, requests drawn for them, and the answers as tokens (SEGR1 10.5)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from robotseg_core.instruct.small.text import words_of
+from robotseg_core.instruct.small.tokens import MAX_ANSWER_INSTANCES, Target, write_answer
+from robotseg_core.synth.requests.generate import is_held_out_composition, phrase
+from robotseg_core.synth.requests.phrasings import FAMILIES, NOUNS, RANKS, plural
+from robotseg_core.synth.requests.programs import SPOKEN, Asked
+from robotseg_core.train.language.cache import CachedFrame, load_cached
+from robotseg_core.train.language.refused import REFUSED
+
+ABSENT = 0.18
+"""Share of requests without a target (SEGR1 10.5: 15 to 20 %)."""
+REFUSE = 0.04
+"""Share of requests that are about no robot: "not understood" is the answer."""
+BEFORE = ("please", "now", "ok", "hey", "just", "only", "can you", "would you", "i would like", "give me", "get me",
+          "pick", "look at", "select", "highlight", "track", "locate", "detect")  # fmt: skip
+AFTER = ("please", "now", "thanks", "only", "in the image", "here", "in view", "if you can")
+SWAPS = {
+    "left": ("left", "left", "lefthand", "leftmost"),
+    "right": ("right", "right", "righthand", "rightmost"),
+    "everything": ("everything", "anything", "all"),
+    "nearest": ("nearest", "closest"),
+    "larger": ("larger", "bigger", "largest", "biggest"),
+    "smaller": ("smaller", "littler", "smallest", "tiny"),
+    "grey": ("grey", "gray"),
+    "both": ("both", "the two", "all two"),
+}
+"""Words that say the same, by hand; held-out phrasings use none of those that are only here."""
+
+
+def training_words() -> list[str]:
+    """Words of the phrasings that are trained on, sorted; everything else is known by its n-grams."""
+    found: set[str] = set()
+    for family in FAMILIES.values():
+        for template in family.known:
+            found.update(words_of(template.replace("{", " ").replace("}", " ")))
+    for nouns in NOUNS.values():
+        for noun in nouns.known:
+            found.update(words_of(f"{noun} {plural(noun)} {noun}'s"))
+    found.update(words_of(" ".join(SPOKEN)), RANKS, words_of("left right smaller larger holding the open closed"))
+    found.update(word for several in (*SWAPS.values(), BEFORE, AFTER) for text in several for word in words_of(text))
+    return sorted(found)
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A request about a frame.
+
+    Attributes:
+        frame: of the pool.
+        words: of the request.
+        asked: what it means; None: nothing that is known, to be refused.
+        tokens: a right answer, see :func:`answer_of`.
+    """
+
+    frame: int
+    words: tuple[str, ...]
+    asked: Asked | None
+    tokens: tuple[int, ...]
+
+
+class Pool:
+    """Cached frames in memory, without what only the segmenter's decoder reads."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        """Read all frames of some folders.
+
+        Raises:
+            ValueError: there is none.
+        """
+        self.paths = [path for folder in folders for path in sorted(folder.glob("*.safetensors"))]
+        if not self.paths:
+            raise ValueError(f"no cached frame in {', '.join(map(str, folders))}")
+        self.frames: list[CachedFrame] = []
+        self._families: list[dict[str, list[Asked]]] = []
+        for path in self.paths:
+            frame = load_cached(path)
+            slim = {name: value for name, value in frame.arrays.items() if name not in ("h4", "h8")}
+            asked = tuple(one for one in frame.asked if _answerable(frame, one))
+            self.frames.append(CachedFrame(frame.name, slim, asked, frame.boxes, frame.size))
+            by_family: dict[str, list[Asked]] = defaultdict(list)
+            for one in asked:
+                if not is_held_out_composition(one):
+                    by_family[one.family].append(one)
+            self._families.append(dict(by_family))
+
+    def draw(self, rng: np.random.Generator, frames: int, each: int, *, points: bool = True) -> list[Example]:
+        """``each`` requests about each of ``frames`` frames, families alike, words drawn anew."""
+        examples: list[Example] = []
+        while len(examples) < frames * each:
+            number = int(rng.integers(len(self.frames)))
+            if not self._families[number]:
+                continue
+            examples += [self._one(rng, number, points) for _ in range(each)]
+        return examples
+
+    def _one(self, rng: np.random.Generator, number: int, points: bool) -> Example:
+        families = self._families[number]
+        if rng.random() < REFUSE:
+            text = REFUSED[int(rng.integers(len(REFUSED)))]
+            return Example(number, tuple(words_of(text)), None, tuple(write_answer("unknown")))
+        names = [name for name in families if name != "absence"]
+        if not names or ("absence" in families and rng.random() < ABSENT):
+            names = ["absence"] if "absence" in families else names
+        several = families[names[int(rng.integers(len(names)))]]
+        asked = several[int(rng.integers(len(several)))]
+        text = varied(phrase(asked, rng, held_out=False), rng)
+        frame = self.frames[number]
+        tokens = answer_of(frame, asked, rng if points else None)
+        return Example(number, tuple(hidden(words_of(text), rng)), asked, tokens)
+
+
+def varied(text: str, rng: np.random.Generator) -> str:
+    """The same said a little differently: words for words, politeness, a slip of the fingers."""
+    words = [str(rng.choice(SWAPS[w])) if w in SWAPS and rng.random() < 0.2 else w for w in text.split()]
+    text = " ".join(words)
+    if rng.random() < 0.12:
+        text = f"{BEFORE[int(rng.integers(len(BEFORE)))]} {text}"
+    if rng.random() < 0.08:
+        text = f"{text} {AFTER[int(rng.integers(len(AFTER)))]}"
+    if rng.random() < 0.06 and len(text) > 4:
+        at = int(rng.integers(1, len(text) - 1))
+        text = text[:at] + text[at + 1 :]
+    return text
+
+
+def hidden(words: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """Some words lose their own entry, so that n-grams are learned, too."""
+    return [f"~{word}" if rng.random() < 0.12 else word for word in words]
+
+
+def leaf_mask(frame: CachedFrame, leaves: Sequence[int]) -> NDArray[np.bool_]:
+    """Where the frame shows some leaves, [4g, 4g]."""
+    return np.isin(frame.arrays["ids"], leaves)
+
+
+def _answerable(frame: CachedFrame, asked: Asked) -> bool:
+    """Whether every instance is seen at stride 4, and there are not too many."""
+    if len(asked.instances) > MAX_ANSWER_INSTANCES:
+        return False
+    return all(leaf_mask(frame, leaves).any() and any(i in frame.boxes for i in leaves) for leaves in asked.instances)
+
+
+def answer_of(frame: CachedFrame, asked: Asked, rng: np.random.Generator | None = None) -> tuple[int, ...]:
+    """The right answer as tokens; with ``rng`` some have points besides the box."""
+    if not asked.instances:
+        return tuple(write_answer("none"))
+    targets = [_target(frame, leaves, rng) for leaves in asked.instances]
+    targets.sort(key=lambda t: t.place)
+    op = "invert" if asked.invert else "many" if len(targets) > 1 else "one"
+    return tuple(write_answer(op, asked.kind, targets))
+
+
+def _target(frame: CachedFrame, leaves: Sequence[int], rng: np.random.Generator | None) -> Target:
+    mask = leaf_mask(frame, leaves)
+    boxes = np.array([frame.boxes[i] for i in leaves if i in frame.boxes])
+    x0, y0, x1, y1 = (float(v) for v in (*boxes[:, :2].min(0), *boxes[:, 2:].max(0)))
+    depth = _depth(mask)
+    place = _deepest(depth)
+    points: list[tuple[float, float, int]] = []
+    if rng is not None and rng.random() < 0.25:
+        rows, columns = np.mgrid[: mask.shape[0], : mask.shape[1]]
+        near = np.hypot(columns / mask.shape[1] - place[0], rows / mask.shape[0] - place[1]) < 1.5 * depth.max() / 96
+        points.append((*_deepest(np.where(near, 0, depth)), 1))
+        if rng.random() < 0.4:
+            inside = np.zeros_like(mask)
+            side = mask.shape[0]
+            inside[int(y0 * side) : int(np.ceil(y1 * side)), int(x0 * side) : int(np.ceil(x1 * side))] = True
+            outside = np.where(inside & ~mask, _depth(~mask), 0)
+            if outside.max() > 2:
+                points.append((*_deepest(outside), 0))
+    return Target(place, (x0, y0, x1, y1), tuple(points))
+
+
+def _depth(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    found = cv2.distanceTransform(np.pad(mask, 1).view(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    return np.asarray(found, np.float32)
+
+
+def _deepest(depth: NDArray) -> tuple[float, float]:
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    return (float(column) + 0.5) / depth.shape[1], (float(row) + 0.5) / depth.shape[0]

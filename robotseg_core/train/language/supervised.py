@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The supervised start: likelihood of right answers, distances with soft targets (SEGR1 10.5, stage 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from robotseg_core.instruct.small import tokens as tk
+from robotseg_core.instruct.small.inputs import FrameInputs
+from robotseg_core.instruct.small.network import Scene, SmallNetwork
+from robotseg_core.instruct.small.text import batch_words
+from robotseg_core.train.language.cache import stack_inputs
+from robotseg_core.train.language.pool import Example, Pool
+
+SOFT = 1.0
+"""Steps of a distance: standard deviation of its soft target."""
+CELL_WEIGHT = 2.0
+"""Of the token that says which object is meant, against 1 of the others."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples as tensors.
+
+    Attributes:
+        inputs: of the F frames that they are about.
+        rows: [B] which of them.
+        tokens: [B, T] right answers, filled up.
+        mask: [B, T] up to the end.
+    """
+
+    inputs: FrameInputs
+    rows: Tensor
+    tokens: Tensor
+    mask: Tensor
+
+
+def make_batch(pool: Pool, examples: Sequence[Example]) -> Batch:
+    """Look up the frames, fill up the answers."""
+    numbers = list(dict.fromkeys(one.frame for one in examples))
+    rows = torch.tensor([numbers.index(one.frame) for one in examples])
+    tokens, mask = filled([one.tokens for one in examples])
+    return Batch(stack_inputs([pool.frames[n] for n in numbers]), rows, tokens, mask)
+
+
+def filled(answers: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Answers of different length as [N, T], and the mask of what is theirs."""
+    longest = max(len(answer) for answer in answers)
+    tokens = torch.full((len(answers), longest), tk.PAD)
+    mask = torch.zeros(len(answers), longest, dtype=torch.bool)
+    for row, answer in enumerate(answers):
+        tokens[row, : len(answer)] = torch.tensor(answer)
+        mask[row, : len(answer)] = True
+    return tokens, mask
+
+
+def scene_of(network: SmallNetwork, batch: Batch, examples: Sequence[Example], vocabulary: dict[str, int]) -> Scene:
+    """What the decoder reads of a batch."""
+    text = network.words(batch_words([one.words for one in examples], vocabulary))
+    return network.scene(network.frames(batch.inputs)[batch.rows], text)
+
+
+def likelihood_loss(logits: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+    """Mean over tokens of -log p of the right one; a distance's neighbours count by a Gaussian.
+
+    Args:
+        logits: [B, T, VOCABULARY], constraints applied.
+        tokens, mask: [B, T].
+    """
+    _, places = tk.masks_of(tokens)
+    logp = F.log_softmax(logits, -1)
+    plain = -logp.gather(2, tokens[..., None])[..., 0]
+    first = tk.FIRST["distance"]
+    far = (places >= tk.LEFT) & (places <= tk.BOTTOM)
+    steps = torch.arange(tk.DISTANCES, device=tokens.device)
+    gap = steps - (tokens - first)[far][:, None]
+    soft = torch.softmax(-(gap**2) / (2 * SOFT**2), -1)
+    loss = plain.clone()
+    loss[far] = -(soft * logp[far][:, first : first + tk.DISTANCES]).sum(-1)
+    weight = torch.where(places == tk.CELL, CELL_WEIGHT, 1.0) * mask
+    return torch.where(mask, loss, torch.zeros_like(loss)).mul(weight).sum() / weight.sum()
+
+
+@torch.no_grad()
+def accuracies(logits: Tensor, tokens: Tensor, mask: Tensor) -> dict[str, float]:
+    """Share of right first tokens and right cells, given the right tokens before."""
+    _, places = tk.masks_of(tokens)
+    right = logits.argmax(-1) == tokens
+    found = {}
+    for name, place in (("op", tk.OP), ("cell", tk.CELL)):
+        here = (places == place) & mask
+        found[name] = float(right[here].float().mean()) if bool(here.any()) else 0.0
+    return found

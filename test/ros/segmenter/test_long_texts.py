@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Texts and lists without end in the headers of others: neither kept nor passed on."""
+
+from fake_model import FakeModel, robot_picture
+from sensor_msgs.msg import CameraInfo
+
+from robotseg_ros.common.messages import MAX_FRAME_ID, to_image
+from robotseg_ros.segmenter.camera_topics import MAX_COEFFICIENTS
+
+SECOND = 1_000_000_000
+
+
+def test_what_would_go_out_with_every_answer_has_an_end(client, start_segmenter, capfd):
+    (camera,) = start_segmenter(FakeModel()).cameras
+    counters = camera.inference.counters
+    camera._on_image(to_image(client.header(SECOND, "x" * (MAX_FRAME_ID + 1)), robot_picture(), "rgb8"))
+    assert counters.refused == {"frame_id": 1} and not camera._lane.waiting
+    assert f"frame_id has {MAX_FRAME_ID + 1} characters, must have at most {MAX_FRAME_ID}" in capfd.readouterr().err
+    camera._on_info(CameraInfo(width=160, height=120, d=[0.0] * (MAX_COEFFICIENTS + 1)))
+    assert camera.inference.info is None
+    assert f"it has {MAX_COEFFICIENTS + 1} coefficients, must have at most" in capfd.readouterr().err
+    camera._on_info(CameraInfo(width=160, height=120, distortion_model="x" * (MAX_COEFFICIENTS + 1)))
+    camera._on_info(CameraInfo(header=client.header(SECOND, "x" * (MAX_FRAME_ID + 1)), width=160, height=120))
+    assert camera.inference.info is None
+    good = CameraInfo(header=client.header(SECOND), width=160, height=120, d=[0.0] * 14)
+    camera._on_info(good)
+    assert camera.inference.info is good
+    client.listen("parts")
+    client.send_until(robot_picture(), 2 * SECOND, "parts", 1)
+    assert counters.answered and set(counters.refused) == {"frame_id"}
