@@ -60,15 +60,15 @@ def empty_picture(
     """
     kernel = np.ones((2 * MARGIN + 1, 2 * MARGIN + 1), np.uint8)
     free = np.stack([cv2.dilate(m.astype(np.uint8), kernel) == 0 for m in masks])
-    never = ~free.any(0)
-    out = np.empty(pictures[0].shape, np.uint8)
-    for row in range(out.shape[0]):  # Row by row: all frames at once as floats would fill the memory.
+    never = np.asarray(~free.any(axis=0), bool)
+    height, width = masks[0].shape
+    out: NDArray[np.uint8] = np.empty((height, width, 3), np.uint8)
+    for row in range(height):  # Row by row: all frames at once as floats would fill the memory.
         line = np.stack([p[row] for p in pictures]).astype(np.float32)
         line[~free[:, row]] = np.nan
         line[:, never[row]] = 0
         out[row] = np.nanmedian(line, axis=0)
     if never.any():
-        height, width = never.shape
         size = (min(width, INPAINT_WIDTH), max(1, round(height * min(width, INPAINT_WIDTH) / width)))
         small = cv2.resize(out, size, interpolation=cv2.INTER_AREA)
         hole = cv2.resize(never.astype(np.uint8) * np.uint8(255), size, interpolation=cv2.INTER_AREA) > 0
@@ -81,8 +81,9 @@ def empty_depth(depths: Sequence[Depth], masks: Sequence[NDArray[np.bool_]]) -> 
     """Metres to what is behind the robot, [H, W] float32: the median of the frames that measured it, 0 for none."""
     kernel = np.ones((2 * MARGIN + 1, 2 * MARGIN + 1), np.uint8)
     free = [(cv2.dilate(m.astype(np.uint8), kernel) == 0) & measured(d) for m, d in zip(masks, depths, strict=True)]
-    out = np.zeros(masks[0].shape, np.float32)
-    for row in range(out.shape[0]):
+    height, width = masks[0].shape
+    out: NDArray[np.float32] = np.zeros((height, width), np.float32)
+    for row in range(height):
         line = np.stack([metres(d[row]) for d in depths])
         known = np.stack([f[row] for f in free])
         line[~known] = np.nan

@@ -161,14 +161,13 @@ def read_pose(text: str, folder: Path = Path(), *, frame: str = "optical", inver
     matrix = _of_seven(numbers) if len(numbers) == 7 else _from_file(text, folder)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or np.abs(matrix[3] - [0, 0, 0, 1]).max() > ROUND:
         raise ValueError(f"{text} is {matrix.shape}, must be a 4 x 4 matrix with the last row 0 0 0 1")
-    turn = matrix[:3, :3]
+    turn = np.array(matrix[:3, :3])
     if np.abs(turn @ turn.T - np.eye(3)).max() > ROUND or np.linalg.det(turn) < 0:
         raise ValueError(f"{text}: the upper left of the matrix is no rotation")
     u, _, v = np.linalg.svd(turn)
     matrix[:3, :3] = u @ v
-    if inverse:
-        matrix = np.linalg.inv(matrix)
-    return np.asarray(matrix @ BODY_TO_OPTICAL if frame == "body" else matrix)
+    pose = np.asarray(np.linalg.inv(matrix) if inverse else matrix, np.float64)
+    return np.asarray(pose @ BODY_TO_OPTICAL if frame == "body" else pose)
 
 
 def _of_seven(numbers: Sequence[float]) -> NDArray[np.float64]:
