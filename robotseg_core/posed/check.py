@@ -162,19 +162,28 @@ def _search(
     progress: Callable[[], object],
 ) -> Fit:
     """The coarse round: from the pose given, and where that finds few edges from others around it as well."""
-    best = fit_pose(renderer, frames, pose, COARSE, progress)
-    if best.matched >= SETTLED:
-        return best
     some = [frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, TRY_FRAMES).astype(int))]
-    tried = [fit_pose(renderer, some, best.pose, COARSE[-2:], progress)]
+    tried: list[Fit] = []
+    start, lost = pose, None
+    try:
+        best = fit_pose(renderer, frames, pose, COARSE, progress)
+        if best.matched >= SETTLED:
+            return best
+        start = best.pose
+        tried.append(fit_pose(renderer, some, start, COARSE[-2:], progress))
+    except ValueError as error:  # The robot is not in view from there.
+        lost = error
     for axis in range(6):
         for sign in (-1, 1):
             jump = np.zeros(6)
             jump[axis] = sign * (JUMP_M if axis < 3 else JUMP_RAD)
             try:
                 tried.append(fit_pose(renderer, some, moved(pose, jump), COARSE, progress))
-            except ValueError:  # Nothing of it is in view from there.
+            except ValueError:
                 continue
+    if not tried:
+        assert lost is not None
+        raise lost
     found = max(tried, key=lambda fit: fit.matched)
     return fit_pose(renderer, frames, found.pose, COARSE[-4:], progress)
 

@@ -25,6 +25,8 @@ FINE = (0.015, 0.012, 0.01, 0.008, 0.008, 0.008)
 """Radii of the last round."""
 FACING = 0.5
 """Cosine between the outward normals of silhouette and mask, from which on they are taken for the same edge."""
+MOST_STEP = 0.1
+"""Metres, or radians, of one step: from far away the first ones may be wild."""
 LEAST_POINTS = 30
 """Edge points that a frame must have to count."""
 EDGE = 1.5
@@ -154,11 +156,12 @@ def fit_pose(
         progress: called after each step.
 
     Raises:
-        ValueError: the robot is in view in no frame.
+        ValueError: the robot is in view in no frame from the pose given.
     """
     width = renderer.camera.width
     each: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
     matched = seen = 0.0
+    before: Pose | None = None
     for share in radii:
         each, matched, seen = [], 0.0, 0.0
         for positions, edges in frames:
@@ -168,9 +171,12 @@ def fit_pose(
             a, b, weight = _equations(points, renderer, share * width)
             each.append((a, b))
             matched, seen = matched + weight, seen + len(points.off)
-        if not each:
+        if not each and before is None:
             raise ValueError("the robot is not in view in any frame: the pose, its frame or its direction may be wrong")
-        pose = moved(pose, _solve(*_total(each)))
+        if not each:  # The search has left it: the masks lead nowhere.
+            assert before is not None
+            return Fit(before, 0.0, float("nan"), float("nan"), 0)
+        before, pose = pose, moved(pose, _solve(*_total(each)))
         progress()
     metres, degrees = _jackknife(each)
     return Fit(pose, matched / seen, metres, degrees, len(each))
@@ -197,7 +203,9 @@ def _total(
 
 def _solve(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     # A little damping: a single frame of a straight arm does not fix all six.
-    return np.asarray(-np.linalg.solve(a + np.eye(6) * (1e-5 * np.trace(a) / 6 + 1e-9), b))
+    step = -np.linalg.solve(a + np.eye(6) * (1e-5 * np.trace(a) / 6 + 1e-9), b)
+    longest = max(float(np.linalg.norm(step[:3])), float(np.linalg.norm(step[3:])))
+    return np.asarray(step * min(1.0, MOST_STEP / max(longest, 1e-12)))
 
 
 def _jackknife(each: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> tuple[float, float]:

@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _thin(recording: Recording, most: int, posed: bool) -> list[SeenFrame]:
     """Evenly spread frames; of a posed robot those whose joints are known."""
     every = max(1, -(-(recording.count or most) // most))
-    frames = []
+    frames: list[SeenFrame] = []
     for index, frame in enumerate(recording.frames()):
         if index % every == 0 and (frame.positions is not None or not posed) and len(frames) < most:
             frames.append(frame)
