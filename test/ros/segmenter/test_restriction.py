@@ -184,3 +184,22 @@ def test_depth_that_cannot_be_used_is_none_and_says_why():
     images.add(CompressedImage(header=header(T0), format="16UC1; compressedDepth png", data=[0]))
     with pytest.raises(NoDepth, match="cannot be used"):
         images.at(T0, 120, 160, "wrist_camera")
+
+
+def test_depth_for_the_border_reaches_the_stream_without_a_limit(client, start_segmenter):
+    model = RestrictedModel()
+    start_segmenter(model, depth="/camera/depth", depth_border=True)
+    depths = client.advertise(Image, "/camera/depth")
+
+    def found():
+        depths.publish(far(1.5, T0))
+        return any(depth is not None for _, _, depth in seen(model))
+
+    send_until(client, found, "a step with depth")
+    assert model.streams[-1].depth_border is True
+    assert all(nearest is None for _, nearest, _ in seen(model))
+
+
+def test_border_by_depth_needs_the_topic(start_segmenter):
+    with pytest.raises(ValueError, match="depth_border is true, which needs depth"):
+        start_segmenter(FakeModel(), depth_border=True)
