@@ -24,6 +24,11 @@ COMMANDS = {
         "robotseg_core.augment.command",
         "videos with another background, another colour of the robot, no robot or another one",
     ),
+    "check-extrinsics": (
+        "robotseg_core.posed.check_command",
+        "compare a camera's pose with masks of a robot whose joints are known, and refine it",
+    ),
+    "twin": ("robotseg_core.posed.twin_command", "a MuJoCo scene of a recording: the robot, its poses, the background"),
     "bench": (
         "robotseg_core.bench.command",
         "what a frame costs here, stage by stage; --node: in the ROS node",

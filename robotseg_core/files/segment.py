@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from robotseg_core.files.depth_files import depth_of
 from robotseg_core.files.formats.choose import FORMATS, make_writer, outputs_of
 from robotseg_core.files.formats.writer import MaskWriter
 from robotseg_core.files.frames import FrameError, Frames, list_images, open_frames
@@ -51,7 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-depth", type=float, default=0.0, help="robots farther away than this, m, are not meant")
     parser.add_argument(
-        "--depth", type=Path, help="folder of depth images, 16 bit PNG in mm, aligned with the frames and named as they"
+        "--depth",
+        type=Path,
+        help="folder of depth images aligned with the frames and named as they: PNG or TIFF of 16 bits in mm, TIFF or "
+        ".npy of float32 in m",
+    )
+    parser.add_argument(
+        "--depth-border", action="store_true", help="let --depth decide where the border of the masks is doubtful"
     )
     add_model_arguments(parser)
     add_hygiene_argument(parser)
@@ -88,8 +95,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.overwrite:
         check_free(target)
     nearest = Nearest(arguments.region, arguments.max_depth)
-    if bool(nearest.max_depth) != (arguments.depth is not None):
-        raise ValueError("--max-depth and --depth go together: how far, and the depth images")
+    if (nearest.max_depth > 0 or arguments.depth_border) != (arguments.depth is not None):
+        raise ValueError("--depth goes with --max-depth or --depth-border, and they with it: what for, and the images")
     if arguments.depth is not None and not arguments.depth.is_dir():
         raise ValueError(f"{arguments.depth} is no folder of depth images")
     robotseg = load_model(arguments)
@@ -102,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     writer = _Writer(arguments.out, name, frames, writers, video=not arguments.no_video)
     stream = robotseg.stream()
-    stream.nearest = nearest or None
+    stream.nearest, stream.depth_border = nearest or None, arguments.depth_border
     try:
         _stream(stream, frames, writer, arguments.depth)
         made = [path for one in writers for path in one.close()]
@@ -162,18 +169,6 @@ def _run_lerobot(arguments: argparse.Namespace, formats: list[str]) -> int:
     return 1 if with_masks.failed else 0
 
 
-def read_depth(file: Path) -> NDArray[np.uint16]:
-    """Depth [H, W] in mm of a PNG of 16 bits.
-
-    Raises:
-        ValueError: there is no such file, or it is another picture.
-    """
-    depth = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-    if depth is None or depth.dtype != np.uint16 or depth.ndim != 2:
-        raise ValueError(f"{file} cannot be read as a depth image, a PNG of 16 bits and one channel")
-    return np.asarray(depth, np.uint16)
-
-
 def _stream(stream: Stream, frames: Frames, writer: _Writer, depth: Path | None) -> None:
     iterator = iter(frames.frames)
     with tqdm(total=frames.count, desc=writer.name, unit="frame") as bar:
@@ -186,7 +181,7 @@ def _stream(stream: Stream, frames: Frames, writer: _Writer, depth: Path | None)
                 writer.skip(error.name)
             else:
                 rgb = np.ascontiguousarray(bgr[..., ::-1])
-                far = None if depth is None else read_depth(depth / f"{name}.png")
+                far = None if depth is None else depth_of(depth, name)
                 try:
                     stamp = round(writer.done * 1e9 / frames.rate_hz)
                     writer.write(name, rgb, stream.step(rgb, stamp, depth=far))

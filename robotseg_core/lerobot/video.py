@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import av
 import numpy as np
@@ -62,22 +63,39 @@ def read_frames(path: Path, first: int = 0, count: int | None = None) -> Iterato
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             stream.thread_type = "SLICE"
-            rate, start = stream.average_rate, stream.start_time or 0
-            if rate is None or stream.time_base is None:
-                raise _cannot(path, "it has no rate")
-            if first:
-                container.seek(int(first / rate / stream.time_base) + start, stream=stream)
-            for frame in container.decode(stream):
+            for number, frame in _numbered(container, stream, path, first):
                 if count is not None and given >= count:
                     return
-                # Time stamps tell the number: after seeking, decoding begins at the key frame before.
-                if frame.pts is None or round((frame.pts - start) * stream.time_base * rate) >= first:
+                if number >= first:
                     given += 1
                     yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
     except (av.error.FFmpegError, IndexError) as error:
         raise _cannot(path, error) from error
     if count is not None and given < count:
         raise ValueError(f"{path} has {first + given} frames, {first + count} are needed")
+
+
+def _numbered(container: Any, stream: Any, path: Path, first: int) -> Iterator[tuple[int, Any]]:
+    """Decoded frames with their numbers, by their time stamps, from ``first`` or some before it on."""
+    rate, start = stream.average_rate, stream.start_time or 0
+    if rate is None or stream.time_base is None:
+        raise _cannot(path, "it has no rate")
+
+    def numbered() -> Iterator[tuple[int, Any]]:
+        for frame in container.decode(stream):
+            yield first if frame.pts is None else round((frame.pts - start) * stream.time_base * rate), frame
+
+    if first:
+        container.seek(int(first / rate / stream.time_base) + start, stream=stream)
+        frames = numbered()
+        found = next(frames, None)
+        if found is not None and found[0] <= first:
+            yield found
+            yield from frames
+            return
+        # Frames that lean on some before the key frame are left out after seeking; from the start none is.
+        container.seek(0)
+    yield from numbered()
 
 
 class VideoFile:

@@ -20,6 +20,8 @@ STEP_SHARE, STEP_M = 0.08, 0.08
 """Neighbouring cells hang together where their depths differ by no more than this share of it, and these metres."""
 LEAST_PIECE = 0.02
 """Of a mask's cells that a piece must have to be judged by itself; smaller ones go with the nearest larger one."""
+MAX_CORNERS = 64
+"""Of a region."""
 MAX_PIECES = 200
 """Pieces that are looked at; what is left, of noise, goes with the nearest of them."""
 
@@ -67,10 +69,12 @@ def parse_region(text: str) -> tuple[tuple[float, float], ...]:
         ValueError: it is not pairs of numbers.
     """
     words = text.replace(",", " ").split()
+    if len(words) > 2 * MAX_CORNERS:
+        raise ValueError(f"region has {len(words)} numbers, must have at most {MAX_CORNERS} corners")
     try:
         numbers = [float(word) for word in words]
     except ValueError:
-        raise ValueError(f"region is {text!r}, must be numbers x0,y0,x1,y1,...") from None
+        raise ValueError(f"region is {text[:80]!r}, must be numbers x0,y0,x1,y1,...") from None
     if len(numbers) % 2:
         raise ValueError(f"region has {len(numbers)} numbers, must be pairs x,y")
     return tuple(zip(numbers[0::2], numbers[1::2], strict=True))

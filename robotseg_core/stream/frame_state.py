@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from robotseg_core.masks.nearest import Depth
 from robotseg_core.model.robotseg_model import Conditioned, Features
 from robotseg_core.stream.stage_clock import StageClock
 
@@ -58,8 +59,8 @@ class Answer:
 class LastFrame:
     """What corrections of the last frame need.
 
-    ``tracked`` [parts]: which parts were found with their memory; the others were looked for without.  ``metres``
-    [h, w]: depth on the grid of the answer, if it was given.
+    ``tracked`` [parts]: which parts were found with their memory; the others were looked for without.  ``depth``
+    [H, W]: its depth image, if it was given and is used.
     """
 
     index: int
@@ -69,4 +70,4 @@ class LastFrame:
     conditioned: Conditioned
     answer: Answer
     tracked: NDArray[np.bool_]
-    metres: NDArray[np.float32] | None = None
+    depth: Depth | None = None

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robotseg_core.cuda.transfer import OnTheWay
+from robotseg_core.masks.depth_border import sharpen
 from robotseg_core.masks.nearest import Depth, Nearest, check_depth, on_grid
 from robotseg_core.model.mask_decoder import ABSENT_LOGIT
 from robotseg_core.model.robotseg_model import Conditioned, Features, RobotSegModel
@@ -80,6 +81,8 @@ class Stream:
     Attributes:
         nearest: which of several robots is meant; None: all.  May be set between steps.  The memory knows of no such
             limit, so that a change of it acts at once.
+        depth_border: whether depth decides where the border of the masks is doubtful, see
+            :mod:`robotseg_core.masks.depth_border`.  May be set between steps; the memory knows nothing of it.
     """
 
     def __init__(
@@ -106,6 +109,7 @@ class Stream:
         self._loop = loop or robotseg.loop(self.bank)
         self._prompts: list[Prompt | MaskPrompt] = []
         self.nearest: Nearest | None = None
+        self.depth_border = False
         self.reset()
 
     def reset(self) -> None:
@@ -170,8 +174,9 @@ class Stream:
         Args:
             frame: [H, W, 3] uint8 RGB.
             stamp: nanoseconds, returned unchanged.
-            depth: aligned with the frame, or what gives it, for ``nearest.max_depth``, else unused.  Without it all
-                robots are marked, and the state of a robot in view is DEGRADED: which is meant is not known.
+            depth: aligned with the frame, or what gives it, for ``nearest.max_depth`` and ``depth_border``, else
+                unused.  Without it the border is the model's; with ``max_depth`` all robots are marked, and the state
+                of a robot in view is DEGRADED: which is meant is not known.
 
         Raises:
             ValueError: shape, type or size of the frame is off; the stream is as it was before.
@@ -204,7 +209,6 @@ class Stream:
             health = health + _health(None, one)
             answer.put(asked.row, one)
             prompted[asked.row] = True
-            self._told |= asked.row == self._robot
         self._prompts.clear()
         clock.lap("decoder")
         coming = self._send(answer, health)
@@ -215,18 +219,21 @@ class Stream:
         if settled and due:
             self._remember(features, answer, started, clock)
         present, scores, logits = self._received(coming)
-        metres = self._metres(depth, (height, width), logits.shape[1:])
-        shown = refined(logits, self.policy.hygiene, self.nearest, metres, confined=self._told)
+        far = self._depth(depth, (height, width))
+        told = self._told or bool(prompted[self._robot])
+        shown = self._shown(logits, far, confined=told)
         masks = part_masks(shown, scores, height, width, self.parts)
         clock.lap("postprocess")
         if not settled:
             started = self._newly_started(present, prompted, logits)
+            # A hint that found nothing is of its own frame alone.
+            self._told |= bool(prompted[self._robot] and started[self._robot])
             if started.any() or (tracked.any() and due):
                 self._remember(features, answer, started, clock)
         followed = tracked & ~started & self.bank.started
-        self._last = LastFrame(self._frame, stamp, (height, width), features, conditioned, answer, followed, metres)
+        self._last = LastFrame(self._frame, stamp, (height, width), features, conditioned, answer, followed, far)
         self._count(present)
-        state = self._state(masks[ROBOT], float(scores[ROBOT]), metres)
+        state = self._state(masks[ROBOT], float(scores[ROBOT]), far)
         return PartMasks(stamp, state, masks, clock.times(), robot_logits=shown.max(0))
 
     # ------------------------------------------------------------------------------------ corrections
@@ -268,10 +275,10 @@ class Stream:
         clock.lap("decoder")
         _, scores, all_logits = self._received(self._send(answer, health))
         told = self._told or self._robot in self._corrected
-        shown = refined(all_logits, self.policy.hygiene, self.nearest, last.metres, confined=told)
+        shown = self._shown(all_logits, last.depth, confined=told)
         masks = part_masks(shown, scores, height, width, self.parts)
         clock.lap("postprocess")
-        state = self._state(masks[ROBOT], float(scores[ROBOT]), last.metres)
+        state = self._state(masks[ROBOT], float(scores[ROBOT]), last.depth)
         return PartMasks(last.stamp, state, masks, clock.times(), robot_logits=shown.max(0))
 
     def discard(self) -> None:
@@ -382,23 +389,26 @@ class Stream:
             self.bank.reset(int(row))
             self._told = self._told and int(row) != self._robot
 
-    def _metres(
-        self, depth: DepthSource | None, size: tuple[int, int], grid: tuple[int, ...]
-    ) -> NDArray[np.float32] | None:
-        """Depth on the grid of the logits, where it is needed and there is one."""
-        if self.nearest is None or not self.nearest.max_depth or depth is None:
-            return None
-        image = depth() if callable(depth) else depth
-        if image is None:
+    def _depth(self, depth: DepthSource | None, size: tuple[int, int]) -> Depth | None:
+        """The depth image, where it is needed and there is one."""
+        needed = self.depth_border or (self.nearest is not None and self.nearest.max_depth > 0)
+        image = depth() if callable(depth) and needed else depth
+        if image is None or callable(image) or not needed:
             return None
         check_depth(image, *size)
-        return on_grid(image, grid)
+        return image
 
-    def _state(self, robot: PartMask, score: float, metres: NDArray[np.float32] | None) -> State:
+    def _shown(self, logits: NDArray[np.float32], depth: Depth | None, *, confined: bool) -> NDArray[np.float32]:
+        """What is shown of the model's logits [parts, h, w]; ``confined``: see :func:`refined`."""
+        metres = None if depth is None else on_grid(depth, logits.shape[1:])
+        shown = refined(logits, self.policy.hygiene, self.nearest, metres, confined=confined)
+        return sharpen(shown, depth) if self.depth_border and depth is not None else shown
+
+    def _state(self, robot: PartMask, score: float, depth: Depth | None) -> State:
         if not robot.present:
             return State.LOST if self._seen_robot else State.SEARCHING
         trusted = score >= self.policy.min_score and self.policy.plausible(robot.mask)
-        if self.nearest is not None and self.nearest.max_depth and metres is None:
+        if self.nearest is not None and self.nearest.max_depth and depth is None:
             # Which robot this is, nobody knows: it is not yet one that has been seen.
             return State.DEGRADED
         self._seen_robot = True

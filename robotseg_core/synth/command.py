@@ -35,7 +35,7 @@ from robotseg_core.synth.scenes.placing import made_share
 from robotseg_core.synth.scenes.stock import Stock
 from robotseg_core.synth.scenes.surroundings import Contents
 from robotseg_core.synth.video import VideoOptions, render_video
-from robotseg_core.synth.vrs import finish, is_done, overlay, publish, write_frame, write_sheet
+from robotseg_core.synth.vrs import finish, is_done, overlay, publish, write_depth, write_frame, write_sheet
 
 PART_FOLDER = ".part"
 """Where videos are while they are rendered; they move to their place when they are complete."""
@@ -66,6 +66,8 @@ def make_video(task: tuple[VideoOptions, Path, int, int]) -> str:
         write_frame(part, name, number, last.picture.rgb, last.picture.label, last.meta.jpeg)
         assert last.picture.ids is not None
         write_ids(part, name, number, last.picture.ids)
+        if last.picture.depth is not None:
+            write_depth(part, name, number, last.picture.depth)
         seen.append(last.seen)
     assert last is not None
     write_ids_meta(part, name, last.scene, seen, options.size, last.meta)
@@ -160,6 +162,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--exclude", nargs="*", default=[], metavar="NAME", help="arms and grippers that must not appear"
     )
     parser.add_argument("--test-arms", action="store_true", help="the arms kept for testing instead")
+    parser.add_argument(
+        "--depth", action="store_true", help="also depth/<video>/*.png: 16 bits, mm, 0 where the scene holds nothing"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     add_arguments(parser)
     return parser
@@ -206,6 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         focus=args.focus,
         contents=Contents(stock, held=args.held, twins=args.twins),
         exclude=tuple(args.exclude),
+        depth=args.depth,
     )
     try:
         render_set(options, args.out, args.count, args.seed, args.jobs)

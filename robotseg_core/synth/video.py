@@ -61,6 +61,7 @@ class VideoOptions:
         drives: fraction of the robots on wheels or legs that move through the room.
         contents: what rooms are filled with.
         exclude: grippers that generated and changed robots must not carry.
+        depth: whether distances are measured; nothing else changes with it.
     """
 
     robots: Path
@@ -81,6 +82,7 @@ class VideoOptions:
     drives: float = 0.3
     contents: Contents = Contents()
     exclude: tuple[str, ...] = ()
+    depth: bool = False
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,7 @@ def render_video(options: VideoOptions, seed: int, renderer: Renderer) -> Iterat
     record = replace(registry.record, events=tuple(name for name, true in happens.items() if true))
     curve: NDArray[np.uint8] | None = None
     for frame in range(options.frames):
-        picture = _frame(scene, renderer, track, motion, frame, casts, backdrop, blur, registry.leaf)
+        picture = _frame(scene, renderer, track, motion, frame, casts, backdrop, blur, registry.leaf, options.depth)
         if curve is None:  # the camera's exposure: set once, by the first frame
             inside = picture.label > 0 if picture.label.mean() > 0.02 else np.ones(picture.label.shape, bool)
             curve = exposure(picture.rgb[inside], float(rng.uniform(25, 70)))
@@ -244,6 +246,7 @@ def _frame(
     backdrop: Backdrop | None,
     blur: float,
     leaf: NDArray[np.uint16],
+    depth: bool,
 ) -> Picture:
     """Draw one frame; ``blur`` is how long the shutter is open, in frames.  Labels are those of its middle."""
     rgb: NDArray[np.uint8] | None = None
@@ -257,4 +260,6 @@ def _frame(
     motion.apply(scene, frame)
     track.apply(scene, frame)
     behind = backdrop.window(frame) if backdrop is not None else None
-    return renderer.picture(scene.data, scene.camera, scene.part, shadow, backdrop=behind, rgb=rgb, leaf=leaf)
+    return renderer.picture(
+        scene.data, scene.camera, scene.part, shadow, backdrop=behind, rgb=rgb, leaf=leaf, depth=depth
+    )

@@ -28,7 +28,7 @@ def part_masks(label: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.
     )
 
 
-def _write(path: Path, image: NDArray[np.uint8], options: list[int]) -> None:
+def _write(path: Path, image: NDArray[np.uint8] | NDArray[np.uint16], options: list[int]) -> None:
     if not cv2.imwrite(str(path), image, options):
         raise OSError(f"cannot write {path}")
 
@@ -50,6 +50,13 @@ def write_masks(folder: Path, index: int, label: NDArray[np.uint8]) -> None:
         _write(folder / name / f"{index:05d}.png", mask, [cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_PNG_BILEVEL, 1])
 
 
+def write_depth(root: Path, video: str, index: int, depth: NDArray[np.uint16]) -> None:
+    """Write the distances [H, W] of one frame, mm, as ``depth/<video>/%05d.png`` of 16 bits."""
+    folder = root / "depth" / video
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / f"{index:05d}.png", depth, [])
+
+
 def is_done(root: Path, video: str) -> bool:
     """Whether the video was written to its end."""
     return (root / "mask_gt" / video / "meta.json").is_file()
@@ -66,7 +73,7 @@ def finish(root: Path, video: str, meta: dict[str, Any]) -> None:
 
 def publish(part: Path, out: Path, video: str) -> None:
     """Move a complete video from ``part`` into the set ``out``, its ``mask_gt`` last; what was there gives way."""
-    for folder in ("ids", "image", "mask_gt"):
+    for folder in ("depth", "ids", "image", "mask_gt"):
         source, target = part / folder / video, out / folder / video
         if source.is_dir():
             shutil.rmtree(target, ignore_errors=True)

@@ -205,7 +205,8 @@ class Inference:
             if encoded is None and self.instructions.wants_features:
                 encoded = self.instructions.encode(rgb)
             restriction = self.restriction
-            more = restriction.apply(self._stream, stamp, rgb.shape[0], rgb.shape[1]) if restriction else {}
+            height, width = rgb.shape[:2]
+            more = restriction.apply(self._stream, stamp, height, width, header.frame_id) if restriction else {}
             # Only a stream that means one of several robots is given more than an image.
             step: Callable[..., PartMasks] = self._stream.step if encoded is None else self._stream.step_encoded
             result = step(rgb if encoded is None else encoded, stamp, **more)

@@ -230,7 +230,9 @@ class Segmenter(LifecycleNode):
         )
         depth = DepthImages(REPLAY_PATIENCE_S if replay else LIVE_PATIENCE_S)
         limits = self._settings.limits
-        inference.restriction = Restriction(lambda: limits.of(options.name), depth, inference.log)
+        inference.restriction = Restriction(
+            lambda: limits.of(options.name), depth, inference.log, border=options.depth_border
+        )
         return Camera(self, self._topics, options, publishers, inference, self._worker, self.live, replay=replay)
 
     def _look(self) -> None:

@@ -43,6 +43,7 @@ class CameraOptions:
         info: topic of its camera_info.
         click_topic: of PointStamped clicks of a viewer; empty: none.
         depth: topic of depth images aligned with its images; empty: none.
+        depth_border: whether they decide where the border of the masks is doubtful.
     """
 
     name: str
@@ -51,6 +52,7 @@ class CameraOptions:
     info: str
     click_topic: str
     depth: str = ""
+    depth_border: bool = False
 
     def output(self, topic: str) -> str:
         """Name of an output, e.g. ``~/arm_mask``, or ``~/wrist/arm_mask`` among several cameras."""
@@ -299,9 +301,14 @@ def _declare_camera(
     depth = fixed(
         f"{prefix}depth",
         "",
-        "Topic of depth images aligned with the camera's, for max_depth (sensor_msgs/Image, or CompressedImage on a "
-        "topic that ends with /compressedDepth); empty: none.",
+        "Topic of depth images aligned with the camera's, for max_depth and depth_border (sensor_msgs/Image, or "
+        "CompressedImage on a topic that ends with /compressedDepth); empty: none.",
     )
+    depth_border = fixed(
+        f"{prefix}depth_border", False, "Let depth decide where the border of the masks is doubtful; needs depth."
+    )
+    if depth_border and not depth:
+        raise ValueError(f"{prefix}depth_border is true, which needs {prefix}depth, the topic of depth images")
     base = image if transport == "raw" else image.removesuffix(COMPRESSED_SUFFIX)
     compressed = transport == "compressed" or (transport == "auto" and base != image)
     # What is derived follows a remapping, as with image_transport.
@@ -309,7 +316,13 @@ def _declare_camera(
     beside = f"{base.rpartition('/')[0]}/camera_info" if "/" in base else "camera_info"
     topic = base + COMPRESSED_SUFFIX if compressed else image
     return CameraOptions(
-        name, image=topic, compressed=compressed, info=info or beside, click_topic=click_topic, depth=depth
+        name,
+        image=topic,
+        compressed=compressed,
+        info=info or beside,
+        click_topic=click_topic,
+        depth=depth,
+        depth_border=depth_border,
     )
 
 

@@ -15,7 +15,9 @@ from tiny_base import TINY
 
 from robotseg_core import cli
 from robotseg_core.bench import knobs as bench_knobs
+from robotseg_core.masks.nearest import Nearest
 from robotseg_core.stream.robotseg import RobotSeg
+from robotseg_core.stream.stream import Stream
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +56,51 @@ def test_segment_takes_a_single_image(folder, tmp_path):
     assert cli.main(["segment", str(image), "--out", str(tmp_path / "out"), "--no-video"]) == 0
     assert read(tmp_path / "out" / "frame007" / "002" / "frame007.png").shape == (60, 80)
     assert not (tmp_path / "out" / "frame007_overlay.mp4").exists()
+
+
+def test_soft_masks_cut_at_one_half_are_the_robots(folder, tmp_path):
+    out = tmp_path / "out"
+    assert cli.main(["segment", str(folder), "--out", str(out), "--no-video", "--soft"]) == 0
+    soft = sorted((out / "clip" / "soft").iterdir())
+    assert [file.name for file in soft] == ["frame000.png", "frame007.png", "frame014.png"]
+    for file in soft:
+        assert np.array_equal(read(file) >= 128, read(out / "clip" / "002" / file.name) > 0)
+    # Replaced as a whole: soft masks of an earlier run do not stay.
+    assert cli.main(["segment", str(folder), "--out", str(out), "--no-video", "--overwrite"]) == 0
+    assert not list((out / "clip" / "soft").glob("*.png"))
+
+
+def test_segment_means_the_robot_in_the_region_and_near_enough(folder, tmp_path, monkeypatch):
+    told = []
+    step = Stream.step
+
+    def noting(self, frame, stamp=0, *, depth=None):
+        told.append((self.nearest, None if depth is None else int(depth.max())))
+        return step(self, frame, stamp, depth=depth)
+
+    monkeypatch.setattr(Stream, "step", noting)
+    depth = tmp_path / "depth"
+    depth.mkdir()
+    for i, file in enumerate(sorted(folder.glob("*.jpg"))):
+        cv2.imwrite(str(depth / f"{file.stem}.png"), np.full((60, 80), 1000 + i, np.uint16))
+    near = ["--region", "0,0,0.5,0,0.5,1", "--depth", str(depth), "--max-depth", "1.5"]
+    assert cli.main(["segment", str(folder), "--out", str(tmp_path / "out"), "--no-video", *near]) == 0
+    nearest = Nearest(((0.0, 0.0), (0.5, 0.0), (0.5, 1.0)), 1.5)
+    assert told == [(nearest, 1000), (nearest, 1001), (nearest, 1002)]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--max-depth", "1.5"], "--max-depth and --depth go together"),
+        (["--region", "0,0,640,480,0,1"], "must be shares of the image's width and height"),
+        (["--max-depth", "1.5", "--depth", "nowhere"], "nowhere is no folder of depth images"),
+    ],
+)
+def test_segment_refuses_limits_that_cannot_be(folder, tmp_path, capsys, given, words):
+    assert cli.main(["segment", str(folder), "--out", str(tmp_path / "out"), *given]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unreadable_frame_does_not_end_the_run(folder, tmp_path, capsys):

@@ -349,8 +349,13 @@ def main() -> int:
         made = {k: p for k, p in programs(folder).items() if not options.only or k in options.only}
         for what, program in made.items():
             log = folder / "log"
-            # Also so that caches are filled, as they are from the second start on.
-            program.longest = finish(program, log)
+            try:
+                # Also so that caches are filled, as they are from the second start on.
+                program.longest = finish(program, log)
+            except AssertionError as error:
+                wrong += 1
+                print(f"{what} does not do its work: {error}", flush=True)
+                continue
             found: dict[str, int] = {}
             for number in tqdm([n for n in SIGNALS for _ in range(options.times)], desc=what, unit="kill"):
                 clear(folder, what)

@@ -28,6 +28,8 @@ class HintedStream:
     def __init__(self, stream: Stream, hint: str, parts: tuple[str, ...], *, at: int = 0) -> None:
         if hint not in HINTS:
             raise ValueError(f"hint is {hint!r}, must be one of {', '.join(HINTS)}")
+        if hint == "3c" and len(parts) > 1:
+            raise ValueError(f"parts are {parts}, of which 3c corrects one alone")
         self.stream, self.hint, self.parts, self.at = stream, hint, parts, at
         self._user = ExactUser()
 
@@ -52,15 +54,17 @@ class HintedStream:
         return {part.name: part.mask > 0 for part in result.parts}
 
     def _correct(self, part: str, clicks: list[Click], true: Mask, result: PartMasks) -> PartMasks:
-        tried = [(iou(result[part].mask > 0, true), clicks, result)]
+        tried = [(iou(result[part].mask > 0, true), len(clicks), result)]
         while len(clicks) < CLICKS and (click := self._user.correction(result[part].mask > 0, true)):
             clicks = [*clicks, click]
             result = self.stream.correct(*(_prompt(part, click) for click in clicks))
-            tried.append((iou(result[part].mask > 0, true), clicks, result))
+            tried.append((iou(result[part].mask > 0, true), len(clicks), result))
         _, best, answer = max(tried, key=lambda t: t[0])
-        if best is not clicks:
-            # The stream remembers the last one.
-            answer = self.stream.correct(*(_prompt(part, click) for click in best))
+        if best < len(clicks):
+            # The stream would remember the last one: back, and up to the best one again.
+            self.stream.discard()
+            for count in range(2, best + 1):
+                self.stream.correct(*(_prompt(part, click) for click in clicks[:count]))
         return answer
 
 

@@ -17,8 +17,8 @@ import torch
 
 from robotseg_core.evaluation.hints.hinted_stream import HintedStream
 from robotseg_core.evaluation.metrics import Mask, iou
+from robotseg_core.files.depth_files import read_depth
 from robotseg_core.files.frames import list_images, read_image
-from robotseg_core.files.segment import read_depth
 from robotseg_core.masks.nearest import Nearest
 from robotseg_core.stream.robotseg import RobotSeg
 

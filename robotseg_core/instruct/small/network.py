@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +67,7 @@ class Attention(nn.Module):
             scores = scores.masked_fill(~mask, float("-inf"))
         with torch.autocast(x.device.type, enabled=False):
             y = scores.softmax(-1) @ v
-        return self.out(y.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        return self.out(y.transpose(1, 2).flatten(2))
 
 
 def _feed_forward(width: int, factor: int = 4) -> nn.Sequential:
@@ -86,7 +87,7 @@ class EncoderLayer(nn.Module):
         """x [B, n, d], ``mask`` [B, 1, 1, n] True where there is something."""
         normed = self.norm(x)
         x = x + self.attention(normed, self.attention.keys(normed), mask)
-        return x + self.feed(x)  # type: ignore[no-any-return]
+        return x + self.feed(x)
 
 
 class JointLayer(nn.Module):
@@ -126,7 +127,7 @@ class DecoderLayer(nn.Module):
     def look(self, x: Tensor, scene: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
         """x [B, G * T, d] looks at the scene [B, ...]."""
         x = x + self.scene(self.scene_norm(x), scene, mask)
-        return x + self.feed(x)  # type: ignore[no-any-return]
+        return x + self.feed(x)
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ class SmallNetwork(nn.Module):
         x = self.cell(F.pixel_unshuffle(fine, 2).flatten(2).transpose(1, 2)) + self.code
         for layer in self.frame:
             x = layer(x)
-        return x  # type: ignore[no-any-return]
+        return x
 
     def words(self, batch: WordBatch) -> tuple[Tensor, Tensor]:
         """Vectors [B, L, d] and where there are any, [B, L]."""
@@ -201,7 +202,7 @@ class SmallNetwork(nn.Module):
         x = torch.cat([x, cells], 1)
         x = self.joint_norm(x)
         own = x[:, -cells.shape[1] :]
-        return Scene(own, tuple(layer.scene.keys(x) for layer in self.decoder), there)
+        return Scene(own, tuple(layer.scene.keys(x) for layer in self._layers()), there)
 
     # ------------------------------------------------------------------------------------ answer
     def _embed(self, scene: Scene, before: Tensor, places: Tensor, group: int) -> Tensor:
@@ -224,12 +225,15 @@ class SmallNetwork(nn.Module):
         scores = pointer @ scene.cells.transpose(1, 2) / math.sqrt(self.config.width)
         return torch.cat([self.table(x), scores.view(*x.shape[:2], -1)], -1).float()
 
+    def _layers(self) -> list[DecoderLayer]:
+        return cast("list[DecoderLayer]", list(self.decoder))
+
     def forward(self, scene: Scene, tokens: Tensor, group: int) -> Tensor:
         """Logits of each token of written answers [B * G, T], constraints applied: [B * G, T, VOCABULARY]."""
         masks, places = tk.masks_of(tokens)
         before = torch.cat([tokens.new_full((tokens.shape[0], 1), -1), tokens[:, :-1]], 1)
         x = self._embed(scene, before, places, group) + self.step.weight[: tokens.shape[1]]
-        for layer, keys in zip(self.decoder, scene.keys, strict=True):
+        for layer, keys in zip(self._layers(), scene.keys, strict=True):
             normed = layer.norm(x)
             x = x + layer.attention(normed, layer.attention.keys(normed), causal=True)
             folded = x.unflatten(0, (-1, group)).flatten(1, 2)
@@ -256,7 +260,7 @@ class SmallNetwork(nn.Module):
             if not bool(alive.any()):
                 break
             x = self._embed(scene, before[:, None], reading.place[:, None], group) + self.step.weight[step]
-            for i, (layer, keys) in enumerate(zip(self.decoder, scene.keys, strict=True)):
+            for i, (layer, keys) in enumerate(zip(self._layers(), scene.keys, strict=True)):
                 normed = layer.norm(x)
                 kept[i].append(normed)
                 x = x + layer.attention(normed, layer.attention.keys(torch.cat(kept[i], 1)))

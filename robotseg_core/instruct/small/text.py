@@ -59,7 +59,9 @@ def batch_words(requests: Sequence[Sequence[str]], vocabulary: dict[str, int]) -
     for row, words in enumerate(requests):
         for column, word in enumerate(words):
             index[row, column] = kinds.setdefault(word, len(kinds))
-    own, grams, starts = [], [], []
+    own: list[int] = []
+    grams: list[int] = []
+    starts: list[int] = []
     for word in kinds:
         own.append(0 if word.startswith("~") else vocabulary.get(word, 0))
         starts.append(len(grams))

@@ -143,7 +143,7 @@ def read_answer(tokens: Sequence[int]) -> Written:
         ValueError: the state machine does not allow them.
     """
     state = start(1, torch.device("cpu"))
-    kept = []
+    kept: list[int] = []
     for token in tokens:
         if not bool(allowed(state)[0, token]):
             raise ValueError(f"token {token} cannot follow {kept}")

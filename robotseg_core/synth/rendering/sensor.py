@@ -54,10 +54,12 @@ class RollingShutter:
         label, alpha = (
             cv2.remap(m, source, y, cv2.INTER_NEAREST, borderMode=edge) for m in (picture.label, picture.alpha)
         )
-        ids = None
-        if picture.ids is not None:
-            ids = np.asarray(cv2.remap(picture.ids, source, y, cv2.INTER_NEAREST, borderMode=edge), np.uint16)
-        return Picture(np.asarray(rgb, np.uint8), np.asarray(label, np.uint8), np.asarray(alpha, np.uint8), ids)
+        ids, depth = (
+            None if m is None else np.asarray(cv2.remap(m, source, y, cv2.INTER_NEAREST, borderMode=edge), np.uint16)
+            for m in (picture.ids, picture.depth)
+        )
+        rgb, label, alpha = (np.asarray(m, np.uint8) for m in (rgb, label, alpha))
+        return Picture(rgb, label, alpha, ids, depth)
 
 
 class VideoCodec:

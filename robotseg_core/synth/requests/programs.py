@@ -8,7 +8,7 @@ half of the picture and absent on the other.  Ambiguity: "the arm" where several
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,9 +68,8 @@ def _ask(
     others = tuple(i for i in _leaves(scene.of(kind)) if i not in set(target))
     needs = len(scene.of(kind)) > 1
     each = tuple(e.ids for e in chosen)
-    return Asked(
-        family, phrasing, kind, target, others, instances=each, count=max(1, len(chosen)), needs_language=needs, **more
-    )  # type: ignore[arg-type]
+    asked = Asked(family, phrasing, kind, target, others, instances=each, count=max(1, len(chosen)), **more)  # type: ignore[arg-type]
+    return replace(asked, needs_language=needs)
 
 
 def asked_of(scene: FrameScene, ids: NDArray[np.uint16]) -> list[Asked]:

@@ -162,7 +162,7 @@ class PolicyTrainer:
             logits = self.network(scene, batch.tokens, 1)
         loss = likelihood_loss(logits, batch.tokens, batch.mask)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         return {"loss": float(loss.detach()), **accuracies(logits.detach(), batch.tokens, batch.mask)}

@@ -11,6 +11,7 @@ from typing import Any
 from sensor_msgs.msg import Image
 
 from robotseg_core.masks.nearest import Depth, check_depth
+from robotseg_ros.common.camera_log import cut
 from robotseg_ros.common.image_codec import CodecError
 from robotseg_ros.common.messages import stamp_ns
 from robotseg_ros.companions.compressed_depth import decode_compressed_depth
@@ -53,13 +54,16 @@ class DepthImages:
         with self._changed:
             self._images.clear()
 
-    def at(self, stamp: int, height: int, width: int) -> Depth:
-        """Depth of the colour image with this stamp, ns, and size.
+    def at(self, stamp: int, height: int, width: int, frame_id: str) -> Depth:
+        """Depth of the colour image with this stamp, ns, size and frame_id.
 
         Raises:
             NoDepth: none has come within the patience, or what has come cannot be used.
         """
         image = self._nearest(stamp)
+        if image.header.frame_id != frame_id:
+            frames = f"{cut(image.header.frame_id, 80)!r}, the image of {cut(frame_id, 80)!r}"
+            raise NoDepth(f"depth is of frame {frames}: it must be aligned with the image")
         try:
             depth = decode_depth(image) if isinstance(image, Image) else decode_compressed_depth(image)
             check_depth(depth, height, width)

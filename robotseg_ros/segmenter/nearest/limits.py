@@ -105,31 +105,42 @@ class Restriction:
         nearest: gives what is meant now.
         depth: the camera's depth images.
         log: of the camera.
+        border: whether depth decides where the border of the masks is doubtful.
         without_depth: images so far for which a depth was needed and there was none.
     """
 
     nearest: Callable[[], Nearest]
     depth: DepthImages
     log: CameraLog
+    border: bool = False
     without_depth: int = 0
 
-    def apply(self, stream: Any, stamp: int, height: int, width: int) -> dict[str, Any]:
+    def apply(self, stream: Any, stamp: int, height: int, width: int, frame_id: str) -> dict[str, Any]:
         """Tell a stream what is meant; further arguments of its next step."""
         nearest = self.nearest()
-        if not nearest:
-            if getattr(stream, "nearest", None) is not None:
-                stream.nearest = None
-            return {}
-        stream.nearest = nearest
-        return {"depth": lambda: self._depth_at(stamp, height, width)} if nearest.max_depth else {}
+        if nearest or getattr(stream, "nearest", None) is not None:
+            stream.nearest = nearest or None
+        if self.border:
+            stream.depth_border = True
+        return (
+            {"depth": lambda: self._depth_at(stamp, height, width, frame_id)}
+            if nearest.max_depth or self.border
+            else {}
+        )
 
-    def _depth_at(self, stamp: int, height: int, width: int) -> Any:
+    def _depth_at(self, stamp: int, height: int, width: int, frame_id: str) -> Any:
         try:
-            return self.depth.at(stamp, height, width)
+            return self.depth.at(stamp, height, width, frame_id)
         except NoDepth as error:
             self.without_depth += 1
             self.log.warning(
                 "depth",
-                f"{error}; which robot is meant is not known, state DEGRADED ({self.without_depth} images so far)",
+                f"{error}; {self._lost()} ({self.without_depth} images so far)",
             )
             return None
+
+    def _lost(self) -> str:
+        """What is not known without depth."""
+        if self.nearest().max_depth:
+            return "which robot is meant is not known, state DEGRADED"
+        return "the border of the masks is the model's alone"

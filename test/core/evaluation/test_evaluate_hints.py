@@ -178,6 +178,8 @@ def test_three_clicks_end_with_the_best_of_their_answers(root):
         for hint in ("1c", "3c")
     }
     assert iou(found["3c"], true) >= iou(found["1c"], true)
+    with pytest.raises(ValueError, match="3c corrects one alone"):
+        HintedStream(robotseg.stream(), "3c", ("arm", "robot"))
 
 
 def test_a_hint_that_nobody_knows_is_refused():

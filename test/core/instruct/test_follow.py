@@ -10,7 +10,7 @@ from robotseg_core.instruct.follow import Follower, Following, solve
 from robotseg_core.instruct.prompt_set import Answer, Instance, PromptSet
 from robotseg_core.instruct.request import Request
 from robotseg_core.instruct.rules import RulesPolicy
-from robotseg_core.instruct.segmenter import segment
+from robotseg_core.instruct.segmenter import cut_to_box, segment
 from robotseg_core.types import MaskPrompt
 
 TWO = [(30, WHITE), (150, ORANGE)]
@@ -120,6 +120,19 @@ def test_boxes_and_points_go_through_the_decoder_and_their_masks_are_united(robo
     # The same as a stream's first frame with this box.
     assert both.shape == frame.shape[:2] and both.dtype == bool
     assert not segment(robotseg, encoded, PromptSet(Answer.NONE)).any()
+
+
+def test_a_mask_ends_at_its_box(robotseg):
+    (encoded,) = robotseg.encode_frames([moving_frames(1)[0]])
+    mask = segment(robotseg, encoded, PromptSet(Answer.FOUND, (Instance((20, 10, 45, 35)),)))
+    # Of 25 pixels 4 % is one, and the pixel of the border counts as the box's.
+    assert mask[:, :19].sum() == mask[:, 47:].sum() == mask[:9].sum() == mask[37:].sum() == 0
+    full = np.ones((60, 80), bool)
+    cut_to_box(full, (20, 10, 45, 35))
+    assert full[10:36, 20:46].all() and full.sum() == 28 * 28
+    whole = np.ones((60, 80), bool)
+    cut_to_box(whole, (-5, -5, 200, 200))
+    assert whole.all()
 
 
 def test_a_mask_of_another_size_is_refused(robotseg):

@@ -12,7 +12,7 @@ pytest.importorskip("av", reason="LeRobot data sets need the extra 'lerobot'")
 from lerobot_sets import make_v2, make_v3, picture
 
 from robotseg_core.lerobot.layout import DataSetError, is_data_set, open_data_set
-from robotseg_core.lerobot.video import VideoFile, codec_of, read_frames
+from robotseg_core.lerobot.video import ENCODERS, VideoFile, codec_of, read_frames
 
 TOP = "observation.images.top"
 
@@ -61,6 +61,18 @@ def test_what_a_data_set_says_is_checked(tmp_path):
     (root / "meta" / "episodes.jsonl").write_text("")
     with pytest.raises(DataSetError, match="has no episodes"):
         open_data_set(root)
+
+
+@pytest.mark.parametrize("codec", ENCODERS)
+def test_every_codec_that_is_written_is_read_from_any_frame_on(tmp_path, codec):
+    path = tmp_path / "v.mp4"
+    with VideoFile(path, 10.0, codec) as video:
+        for i in range(8):
+            video.write(picture(0, i, 96, 128))
+    assert codec_of(path) == codec
+    whole = list(read_frames(path))
+    for first in range(8):
+        assert np.array_equal(next(read_frames(path, first, 1)), whole[first]), first
 
 
 def test_videos_are_written_whole_or_not_at_all(tmp_path):

@@ -167,6 +167,13 @@ def test_a_hint_for_the_robot_keeps_arm_and_gripper_to_it(robotseg, seen):
     assert sides(stream.step(FRAME)) == (True, True)
 
 
+def test_a_hint_that_finds_nothing_is_of_its_frame_alone(robotseg, seen):
+    stream = robotseg.stream(SURE)
+    stream.prompt(MaskPrompt("robot", np.zeros((HEIGHT, WIDTH), bool)))
+    assert sides(stream.step(FRAME)) == (False, False)
+    assert sides(stream.step(FRAME)) == (True, True)
+
+
 def test_a_correction_of_the_robot_that_is_taken_back_keeps_nothing_to_it(robotseg, seen):
     stream = robotseg.stream(SURE)
     stream.step(FRAME)
@@ -219,3 +226,24 @@ def test_an_answer_without_logits_has_its_mask_for_a_soft_one(robotseg, seen):
     bare = PartMasks(0, result.state, result.parts, StageTimes())
     assert np.array_equal(robot_probability(bare), result["robot"].mask)
     assert tuple(part.name for part in bare.parts) == PARTS
+
+
+def test_border_follows_depth_where_it_is_asked_to(robotseg, seen, monkeypatch):
+    """The stream gives its depth to what sharpens the border, at steps and at corrections, and only then."""
+    given = []
+    monkeypatch.setattr(
+        "robotseg_core.stream.stream.sharpen", lambda logits, image: given.append(image) or np.full_like(logits, 5.0)
+    )
+    stream, image = robotseg.stream(SURE), depth(1.0, 2.0)
+    plain = stream.step(FRAME, depth=image)
+    assert not given and sides(plain) == (True, True)
+    stream.depth_border = True
+    sharpened = stream.step(FRAME, depth=lambda: image)
+    assert given[-1] is image and sharpened["robot"].area == HEIGHT * WIDTH
+    stream.correct(Prompt("robot", PromptKind.POINT, (20, 40)))
+    assert len(given) == 2 and given[-1] is image
+    # Without depth the border is the model's, and the state is as ever.
+    missing = stream.step(FRAME, depth=lambda: None)
+    assert len(given) == 2 and missing.state == plain.state
+    with pytest.raises(ValueError, match="aligned"):
+        stream.step(FRAME, depth=np.zeros((10, 90), np.uint16))

@@ -11,11 +11,13 @@ from fault_session import Session, header
 from ros_client import pixels, wait_until
 from std_srvs.srv import SetBool, Trigger
 
+from robotseg_core.instruct.prompt_set import Answer, PromptSet
 from robotseg_core.instruct.request import MAX_CHARACTERS, RequestError
 from robotseg_core.stream.postprocess import part_mask
 from robotseg_ros.common.mask_policy import apply_to_target
 from robotseg_ros.common.messages import stamp_ns, to_image
 from robotseg_ros.msg import Target
+from robotseg_ros.segmenter.instruct.instructions import Instructions
 from robotseg_ros.srv import Instruct
 
 SECOND = 1_000_000_000
@@ -204,3 +206,35 @@ def test_the_margin_grows_and_shrinks_the_target():
     grown, shrunk = (apply_to_target(target, policy, 2) for policy in ("inclusive", "exclusive"))
     assert grown.roi == (8, 3, 14, 14) and shrunk.roi == (12, 7, 6, 6)
     assert (grown.score, shrunk.present) == (0.7, True)
+
+
+class ReadsFeatures:
+    """A policy that keeps what it has seen of the encoded frame."""
+
+    name, reads_features = "reads", True
+
+    def __init__(self):
+        self.views = []
+
+    def look(self, encoded, parts):
+        return (parts.stamp, encoded.size)
+
+    def answer(self, request, view):
+        self.views.append(view)
+        return PromptSet(Answer.NONE)
+
+
+def test_a_policy_of_features_answers_on_what_it_saw_of_the_last_image():
+    model, policy = FakeModel(), ReadsFeatures()
+    instructions, stream = Instructions(model, policy), model.stream()
+    # Although nothing is followed: a request may come at any time.
+    assert instructions.wants_features and not Instructions(model).wants_features
+    for stamp in (SECOND, 2 * SECOND):
+        encoded = instructions.encode(robot_picture())
+        assert instructions.step(robot_picture(), encoded, stream.step_encoded(encoded, stamp)) is None
+    assert instructions.ask("the gripper").prompts.answer is Answer.NONE
+    (view,) = policy.views
+    assert view.features == (2 * SECOND, (120, 160)) and view.parts.stamp == 2 * SECOND
+    instructions.forget()
+    with pytest.raises(RequestError, match="no image"):
+        instructions.ask("the gripper")

@@ -22,7 +22,7 @@ LEFT = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
 
 
 def header(stamp):
-    return Header(frame_id="eye", stamp=to_time(stamp))
+    return Header(frame_id="wrist_camera", stamp=to_time(stamp))
 
 
 def far(metres, stamp, height=120, width=160):
@@ -94,6 +94,8 @@ def test_without_depth_the_stream_is_given_none_and_it_is_counted(client, start_
         ("region", "0,0,1,1", "region has 2 corners, must have at least 3"),
         ("region", "0,0,640,0,640,480", "must be shares of the image's width and height"),
         ("region", "left", "must be numbers"),
+        ("region", "x" * 100_000, f"region is '{'x' * 80}', must be numbers"),
+        ("region", "0,0," * 1000, "region has 2000 numbers, must have at most 64 corners"),
         ("max_depth", 1.5, "max_depth is 1.5, which needs depth, the topic of depth images"),
         ("max_depth", float("nan"), "out of range"),
     ],
@@ -144,34 +146,60 @@ def test_the_nearest_depth_image_within_the_slop_is_taken():
     images = DepthImages(patience=0.0)
     for ms in (0, 30, 60):
         images.add(far(1.0 + ms / 1000, T0 + ms * 1_000_000))
-    assert images.at(T0 + 29_000_000, 120, 160)[0, 0] == 1030
-    assert images.at(T0, 120, 160)[0, 0] == 1000
+    assert images.at(T0 + 29_000_000, 120, 160, "wrist_camera")[0, 0] == 1030
+    assert images.at(T0, 120, 160, "wrist_camera")[0, 0] == 1000
     with pytest.raises(NoDepth, match=r"nearest depth image is -0.140 s off .*, must be within 0.05 s"):
-        images.at(T0 + 200_000_000, 120, 160)
+        images.at(T0 + 200_000_000, 120, 160, "wrist_camera")
 
 
 def test_a_depth_image_that_comes_late_is_waited_for():
     images = DepthImages(patience=30.0)
     images.add(far(1.0, T0 - 33_000_000))
     found = []
-    waiting = threading.Thread(target=lambda: found.append(images.at(T0, 120, 160)[0, 0]))
+    waiting = threading.Thread(target=lambda: found.append(images.at(T0, 120, 160, "wrist_camera")[0, 0]))
     waiting.start()
     images.add(far(2.0, T0))
     waiting.join(30)
     assert found == [2000]
 
 
+def test_depth_of_another_frame_is_of_another_view():
+    images = DepthImages(patience=0.0)
+    images.add(far(1.0, T0))
+    with pytest.raises(NoDepth, match="is of frame 'wrist_camera', the image of 'front_camera': it must be"):
+        images.at(T0, 120, 160, "front_camera")
+
+
 def test_depth_that_cannot_be_used_is_none_and_says_why():
     images = DepthImages(patience=0.0)
     with pytest.raises(NoDepth, match="no depth image has come"):
-        images.at(T0, 120, 160)
+        images.at(T0, 120, 160, "wrist_camera")
     images.add(Image(header=header(T0), encoding="rgb8", height=1, width=1, step=3, data=[0, 0, 0]))
     with pytest.raises(NoDepth, match="encoding 'rgb8' is not one of"):
-        images.at(T0, 120, 160)
+        images.at(T0, 120, 160, "wrist_camera")
     images.add(far(1.0, T0 + 1, height=90, width=160))
     with pytest.raises(NoDepth, match="depth is of 160 x 90 pixels, the image of 160 x 120"):
-        images.at(T0 + 1, 120, 160)
+        images.at(T0 + 1, 120, 160, "wrist_camera")
     images.clear()
     images.add(CompressedImage(header=header(T0), format="16UC1; compressedDepth png", data=[0]))
     with pytest.raises(NoDepth, match="cannot be used"):
-        images.at(T0, 120, 160)
+        images.at(T0, 120, 160, "wrist_camera")
+
+
+def test_depth_for_the_border_reaches_the_stream_without_a_limit(client, start_segmenter):
+    model = RestrictedModel()
+    start_segmenter(model, depth="/camera/depth", depth_border=True)
+    depths = client.advertise(Image, "/camera/depth")
+
+    def found():
+        depths.publish(far(1.5, T0))
+        return any(depth is not None for _, _, depth in seen(model))
+
+    send_until(client, found, "a step with depth")
+    assert model.streams[-1].depth_border is True
+    assert all(nearest is None for _, nearest, _ in seen(model))
+
+
+def test_border_by_depth_needs_the_topic(start_segmenter):
+    with pytest.raises(ValueError, match="depth_border is true, which needs depth"):
+        start_segmenter(FakeModel(), depth_border=True)

@@ -60,9 +60,11 @@ class QwenLearner(nn.Module):
         self._most, self._without = max_new_tokens, without_adapters
         ends = model.config.get_text_config().eos_token_id
         self._ends = list(ends) if isinstance(ends, (list, tuple)) else [ends]
+        # Places of pictures are no words: a model that wrote one would be asked for its features.
+        self._never = [model.config.image_token_id, model.config.video_token_id]
 
     def sample(self, requests: Sequence[PictureRequest], group: int, temperature: float) -> Rollout:
-        """Draw ``group`` answers to each request, from all tokens."""
+        """Draw ``group`` answers to each request, from all tokens but those that stand for pictures."""
         rows = []
         with torch.no_grad():
             for request in requests:
@@ -70,7 +72,7 @@ class QwenLearner(nn.Module):
                 written = self.model.generate(
                     **inputs, max_new_tokens=self._most, do_sample=True, temperature=temperature, top_k=0, top_p=1.0,
                     repetition_penalty=1.0, num_return_sequences=group, pad_token_id=self._ends[0],
-                    eos_token_id=self._ends,
+                    eos_token_id=self._ends, suppress_tokens=self._never,
                 )  # fmt: skip
                 rows += list(written[:, inputs["input_ids"].shape[1] :])
         longest = max(len(row) for row in rows)
@@ -111,7 +113,10 @@ class QwenLearner(nn.Module):
             pixel_values=inputs["pixel_values"].repeat(group, *[1] * (inputs["pixel_values"].dim() - 1)),
             image_grid_thw=inputs["image_grid_thw"].repeat(group, 1), **more,
         ).logits[:, before - 1 : -1]  # fmt: skip
-        logp = F.log_softmax(logits.float() / temperature, -1).gather(2, tokens[..., None])[..., 0]
+        barred = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
+        barred[self._never] = True
+        logits = logits.float().masked_fill(barred, float("-inf"))
+        logp = F.log_softmax(logits / temperature, -1).gather(2, tokens[..., None])[..., 0]
         return torch.where(mask, logp, torch.zeros_like(logp))
 
     def _inputs(self, request: PictureRequest) -> Any:

@@ -16,6 +16,7 @@ from robotseg_core.files.formats.choose import make_writer
 from robotseg_core.files.formats.coco import read_coco
 from robotseg_core.files.formats.labels import LABELS, read_labels
 from robotseg_core.files.formats.rle import decode, encode
+from robotseg_core.masks.soft import robot_probability
 from robotseg_core.stream.postprocess import part_mask
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.stream.stream import Stream
@@ -134,11 +135,11 @@ def test_what_is_not_known_is_not_an_empty_mask(folder, tmp_path, kind, monkeypa
     (folder / "frame021.png").write_bytes(b"no image")
     step, calls = Stream.step, []
 
-    def failing(self, frame, stamp=0):
+    def failing(self, frame, stamp=0, **more):
         calls.append(1)
         if len(calls) == 2:
             raise ModelFault("not finite")
-        result = step(self, frame, stamp)
+        result = step(self, frame, stamp, **more)
         empty = tuple(type(p)(p.name, p.mask * 0, 0.0, False, 0, (0, 0, 0, 0), p.centroid) for p in result.parts)
         return PartMasks(stamp, State.SEARCHING, empty, StageTimes())
 
@@ -178,6 +179,20 @@ def test_interrupted_work_leaves_nothing(folder, tmp_path, kind, monkeypatch):
     monkeypatch.setattr(Stream, "step", interrupted)
     assert cli.main(["segment", str(folder), "--out", str(tmp_path / "o"), "--no-video", "--format", kind]) == 130
     assert [file.name for file in (tmp_path / "o").iterdir()] == ["clip_contact_sheet.png"]
+
+
+def test_the_probability_of_the_robot_is_written_beside_others_or_alone(folder, tmp_path):
+    arguments = ["segment", str(folder), "--no-video", "--out"]
+    assert cli.main([*arguments, str(tmp_path / "alone"), "--format", "probability"]) == 0
+    assert cli.main([*arguments, str(tmp_path / "both"), "--soft"]) == 0
+    assert [path.name for path in (tmp_path / "alone" / "clip").iterdir()] == ["soft"]
+    for i, result in enumerate(expected()):
+        written = [tmp_path / out / "clip" / "soft" / f"frame{7 * i:03}.png" for out in ("alone", "both")]
+        for path in written:
+            grey = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            assert np.array_equal(grey, robot_probability(result))
+            assert np.array_equal(grey > 127, result["robot"].mask > 0)
+    assert (tmp_path / "both" / "clip" / "002" / "frame000.png").is_file()
 
 
 def test_a_label_video_needs_frames_of_one_size(folder, tmp_path, capsys):
