@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -29,6 +30,8 @@ MASKS, PARTIAL, RECORD = "masks", ".partial", "clip.json"
 """Folders of OUT, and the file beside a clip's masks that says what they are."""
 DONE, FAILED = "done", "failed"
 """States of a clip."""
+MOST_DEATHS = 5
+"""A clip at which so many processes of a run have died fails."""
 
 
 class CannotStart(RuntimeError):
@@ -182,6 +185,9 @@ class Labeller:
             OSError: the disk is full or says no.
         """
         robotseg = self.load()
+        died = len(list((self.out / PARTIAL).glob(f"{_tag(clip)}.*")))
+        if died >= MOST_DEATHS:
+            return Outcome(clip.key, FAILED, error=f"{died} processes died at it")
         began, cpu = time.perf_counter(), time.process_time()
         final = self.out / MASKS / clip.key
         partial = self._partial(clip)
@@ -211,7 +217,7 @@ class Labeller:
         """A new folder of a name that nobody else has."""
         folder = self.out / PARTIAL
         folder.mkdir(parents=True, exist_ok=True)
-        prefix = f"{clip.key.replace('/', '+')[-80:]}.{socket.gethostname()}.{os.getpid()}."
+        prefix = f"{_tag(clip)}.{socket.gethostname()}.{os.getpid()}."
         return Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
 
     def _write(self, robotseg: RobotSeg, clip: Clip, partial: Path) -> dict[str, Any]:
@@ -250,6 +256,11 @@ class Labeller:
                 writer.discard()
         masked = count - len(unreadable) - len(faulty)
         return {"frames": count, "masked": masked, "unreadable": tuple(unreadable), "faulty": tuple(faulty)}
+
+
+def _tag(clip: Clip) -> str:
+    """What the names of a clip's partial folders begin with."""
+    return hashlib.sha256(clip.key.encode()).hexdigest()[:16]
 
 
 def place(partial: Path, final: Path) -> None:

@@ -18,8 +18,6 @@ from typing import Any
 from robotseg_core.label_set.clips import Clip
 from robotseg_core.label_set.labeller import FAILED, CannotStart, Labeller, LabelSettings, Outcome
 
-RETRIES = 4
-"""How often a clip is given again to a model whose process or machine has died."""
 ANSWER_S = 30.0
 """Longest wait for the first answer of a cluster."""
 
@@ -52,7 +50,9 @@ def label_on_ray(
     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **new)
     try:
         needs = {"num_cpus": settings.threads, "num_gpus": 1 if settings.device.startswith("cuda") else 0}
-        actor = ray.remote(max_restarts=-1, max_task_retries=RETRIES, **needs)(Labeller)
+        # Without a limit: while it is not yet known that a machine is gone, Ray tries it again and again.  A clip that
+        # kills every process is known by what they leave (Labeller.label).
+        actor = ray.remote(max_restarts=-1, max_task_retries=-1, **needs)(Labeller)
         count = min(len(clips), workers or _room(ray.cluster_resources(), needs))
         waiting, running = deque(clips), {}
         for _ in range(count):
@@ -104,5 +104,5 @@ def _outcome(ray: Any, reference: Any, clip: Clip) -> Outcome:
         if isinstance(cause, OSError):
             raise OSError(str(cause)) from None
         return Outcome(clip.key, FAILED, error=f"{type(cause).__name__}: {cause}")
-    except ray.exceptions.RayActorError:
-        return Outcome(clip.key, FAILED, error=f"the process that labelled it died {RETRIES + 1} times")
+    except ray.exceptions.RayActorError as error:
+        return Outcome(clip.key, FAILED, error=f"its worker is lost: {str(error).splitlines()[0]}")

@@ -32,6 +32,8 @@ from robotseg_core.weights.load import read_state_dict
 PARTS_NEEDED = ("arm", "gripper")
 RATE, ADAPTER_RATE = 3e-4, 2e-3
 """Peak learning rates: of all weights, and of an adapter, which begins with nothing."""
+KIND = "finetune.json"
+"""File of a run's folder that says of what kind it is."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ class Finetuning:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
             raise ValueError(f"steps {self.steps} and batch {self.batch} must be at least 1")
-        if self.adapter is not None:
-            check_name(self.adapter)
+        if self.form is not None:
+            check_name(str(self.adapter))
 
     @property
     def form(self) -> AdapterConfig | None:
@@ -197,10 +199,12 @@ def finetune(wanted: Finetuning) -> Path:
     """
     preset, config = configure(wanted)
     base = sha256_of(find_weights(wanted.start))
-    keep_kind(wanted, base)
+    check_kind(wanted, base)
     use_all_cores()
     world = World.join(wanted.device)
     trainer = Trainer(PRESETS[preset], config, wanted.out, world, adapter=wanted.form)
+    if world.leads:
+        write_whole(wanted.out / KIND, f"{json.dumps(kind_of(wanted, base))}\n".encode())
     trainer.run()
     world.leave()
     if wanted.adapter is None:
@@ -217,24 +221,25 @@ def finetune(wanted: Finetuning) -> Path:
     return target
 
 
-def keep_kind(wanted: Finetuning, base: str) -> None:
+def kind_of(wanted: Finetuning, base: str) -> dict[str, str | int | None]:
+    """What a run must have in common with the one in its folder that it goes on with."""
+    rank = None if wanted.adapter is None else wanted.rank
+    return {"base_sha256": base, "adapter": wanted.adapter, "rank": rank}
+
+
+def check_kind(wanted: Finetuning, base: str) -> None:
     """See that a run in OUT is of the same kind: what it has learned fits no other.
 
     Raises:
         ValueError: it is not; says in what.
     """
-    file, kind = wanted.out / "finetune.json", {"base_sha256": base, "adapter": wanted.adapter}
-    if wanted.adapter is not None:
-        kind["rank"] = str(wanted.rank)
+    file, kind = wanted.out / KIND, kind_of(wanted, base)
     if file.exists():
         before = json.loads(file.read_text())
         if before != kind:
             raise ValueError(f"{wanted.out} holds a run of {before}, asked for is {kind}; give another --out")
-        return
-    if (wanted.out / "state.pt").exists() and wanted.adapter is not None:
+    elif (wanted.out / "state.pt").exists() and wanted.adapter is not None:
         raise ValueError(f"{wanted.out} holds another run, not of an adapter; give another --out")
-    wanted.out.mkdir(parents=True, exist_ok=True)
-    write_whole(file, f"{json.dumps(kind)}\n".encode())
 
 
 def how_to_use(wanted: Finetuning, target: Path) -> Sequence[str]:

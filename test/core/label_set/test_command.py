@@ -11,8 +11,9 @@ from label_sets import QUICK, make_tree, manifest, quick_settings, tree
 
 from robotseg_core.cli import main
 from robotseg_core.label_set import command
+from robotseg_core.label_set.clips import find_clips
 from robotseg_core.label_set.command import label_set
-from robotseg_core.label_set.labeller import Labeller
+from robotseg_core.label_set.labeller import MOST_DEATHS, Labeller
 from robotseg_core.label_set.manifest import hold
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.weights.files import find_weights, sha256_of
@@ -88,6 +89,19 @@ def test_a_run_that_is_cut_off_anywhere_goes_on_and_nothing_is_made_twice(tmp_pa
     assert tree(out) == tree(whole)
     assert [line["clip"] for line in manifest(out)[1]] == ["v0", "v1", "v2"]
     assert not (out / ".partial").exists()
+
+
+def test_a_clip_at_which_every_process_dies_fails_at_last(tmp_path):
+    root, settings = make_tree(tmp_path / "set", clips=2, frames=1), quick_settings()
+    labeller, (first, second) = Labeller(settings, tmp_path / "out"), find_clips(root)[1]
+    for _ in range(MOST_DEATHS - 1):
+        labeller._partial(first)
+    assert labeller.label(second).state == "done"
+    assert labeller.label(first).state == "done"
+    for _ in range(MOST_DEATHS):
+        labeller._partial(second)
+    outcome = labeller.label(second)
+    assert (outcome.state, outcome.error) == ("failed", "5 processes died at it")
 
 
 def test_labels_of_another_run_and_foreign_folders_are_left_alone(tmp_path, capsys):

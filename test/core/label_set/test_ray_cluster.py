@@ -160,4 +160,4 @@ def test_what_a_worker_says_becomes_an_outcome_or_ends_the_run(ray, monkeypatch)
     found = outcome(errors.RayTaskError("label", "", KeyError("x")))
     assert (found.key, found.state, found.error) == ("v0", "failed", "KeyError: 'x'")
     found = outcome(errors.ActorDiedError())
-    assert found.state == "failed" and "died 5 times" in found.error
+    assert found.state == "failed" and "its worker is lost" in found.error
