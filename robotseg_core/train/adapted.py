@@ -2,7 +2,7 @@
 """Training an adapter: the weights stay, small changes of them learn (:mod:`robotseg_core.weights.adapter`).
 
 What changes are the trunk's 1 x 1 convolutions, neck, prompt generator and decoder with the category embeddings.
-Without the trunk it learned less (docs/your-robot.md).  The memory, which knows how to remember, is not about one robot.
+Without the trunk it learned less (docs/your-robot.md).  The memory knows how to remember, which is about no one robot.
 """
 
 from __future__ import annotations
