@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training an adapter: the weights stay, small changes of them learn (:mod:`robotseg_core.weights.adapter`).
 
-What changes are neck, prompt generator and decoder with the category embeddings.  The trunk knows pictures, the memory
-knows how to remember: neither is about one robot.
+What changes are the trunk's 1 x 1 convolutions, neck, prompt generator and decoder with the category embeddings.
+Without the trunk it learned less (docs/your-robot.md).  The memory knows how to remember, which is about no one robot.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class AdapterConfig:
     """
 
     rank: int = 4
-    trunk: bool = False
+    trunk: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank <= 64:
@@ -115,9 +115,14 @@ class AdaptedObjective(nn.Module):
         return self
 
     def tensors(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The changes as :func:`~robotseg_core.weights.adapter.save_adapter` takes them, out of a state dict."""
+        """The changes as :func:`~robotseg_core.weights.adapter.save_adapter` takes them, out of a state dict.
+
+        Products that are zero, as those of stages that a phase freezes, are left out.
+        """
         prefix = "changes."
-        return {k[len(prefix) :].replace("/", "."): v for k, v in state.items() if k.startswith(prefix)}
+        found = {k[len(prefix) :].replace("/", "."): v for k, v in state.items() if k.startswith(prefix)}
+        nothing = {k.removesuffix(UP) for k, v in found.items() if k.endswith(UP) and not bool(v.any())}
+        return {k: v for k, v in found.items() if k.removesuffix(UP).removesuffix(DOWN) not in nothing}
 
     def forward(self, images: Tensor, labels: Tensor, u: Tensor, rng: np.random.Generator) -> Losses:
         """Losses by name as of :class:`Objective`, with the weights changed."""

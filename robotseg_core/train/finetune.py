@@ -30,7 +30,7 @@ from robotseg_core.weights.files import find_weights, sha256_of
 from robotseg_core.weights.load import read_state_dict
 
 PARTS_NEEDED = ("arm", "gripper")
-RATE, ADAPTER_RATE = 3e-4, 2e-3
+RATE, ADAPTER_RATE = 3e-4, 5e-3
 """Peak learning rates: of all weights, and of an adapter, which begins with nothing."""
 KIND = "finetune.json"
 """File of a run's folder that says of what kind it is."""

@@ -17,7 +17,7 @@ from robotseg_core.config import PRESETS
 from robotseg_core.model.robotseg_model import RobotSegModel
 from robotseg_core.train import ablation
 from robotseg_core.train import finetune as finetune_module
-from robotseg_core.train.adapted import ADAPTED
+from robotseg_core.train.adapted import ADAPTED, TRUNK
 from robotseg_core.train.data.sources import any_store
 from robotseg_core.train.finetune import Finetuning, configure, finetune, labelled_throughout, phases
 from robotseg_core.train.pretrained import start_from
@@ -191,7 +191,7 @@ def test_an_adapter_learns_while_the_weights_stay_and_is_loaded_on_them_alone(tm
     loaded = load_weights(model, small_nano)
     apply_adapter(model, adapter, loaded.sha256)
     changed = {key for key, value in model.state_dict().items() if not torch.equal(value.half(), before[key].half())}
-    assert changed and all(key.startswith(ADAPTED) for key in changed)
+    assert changed and all(key.startswith((*ADAPTED, TRUNK)) for key in changed)
 
 
 def test_an_adapter_that_is_cut_off_ends_as_one_that_is_not(tmp_path, small_nano):
