@@ -30,7 +30,7 @@ def without(model: RobotSegModel, box: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if box == "memory":
 
-            def first(features: Features, edge: Tensor, memory: Memory) -> Conditioned:
+            def first(features: Features, edge: Tensor, memory: Memory, *, last_gate: bool = True) -> Conditioned:
                 return model.initial(features, memory.features.shape[0])
 
             stack.enter_context(mock.patch.object(model, "condition", first))
