@@ -24,6 +24,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SAME_S = 1.0
 """A second Ctrl-C within so many seconds is the first one, sent on: by a terminal to all, and by a launcher to each."""
 
+_interrupted = threading.Event()
+
 # From sys/prctl.h.
 _PR_SET_PDEATHSIG = 1
 # Looked up at once: after a fork other threads may hold the loader's lock for ever.
@@ -48,6 +50,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     for other in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(other, signal.SIG_IGN)
     first = time.monotonic()
+    _interrupted.set()
 
     def again(number: int, frame: FrameType | None) -> None:
         if time.monotonic() - first > SAME_S:
@@ -55,6 +58,16 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
     signal.signal(signal.SIGINT, again)
     raise KeyboardInterrupt
+
+
+def raise_lost_interrupt() -> None:
+    """Raise the KeyboardInterrupt of :func:`end_in_order` once more, for loops that go on although it was raised.
+
+    Where it comes in the middle of what Python calls by itself, as when an object of rclpy is taken down, it is lost.
+    """
+    if _interrupted.is_set() and threading.current_thread() is threading.main_thread():
+        _interrupted.clear()
+        raise KeyboardInterrupt
 
 
 def end_at_once(status: int) -> NoReturn:

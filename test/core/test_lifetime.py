@@ -123,6 +123,19 @@ def test_who_cannot_be_interrupted_is_asked_to_end(number):
     assert process.stdout.read() == "asked\ngiven up\n" and process.wait(60) == 0
 
 
+def test_an_interrupt_that_was_lost_is_raised_again_once():
+    code = (
+        "import os, signal\nfrom robotseg_core.lifetime import end_in_order, raise_lost_interrupt\nend_in_order()\n"
+        "class Lost:\n    def __del__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGHUP)\n        [0 for _ in range(9)]\n"
+        "raise_lost_interrupt()\nlost = Lost()\ndel lost\n"
+        "try:\n    raise_lost_interrupt()\nexcept KeyboardInterrupt:\n    print('heard')\n"
+        "raise_lost_interrupt()\nprint('once')"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert ended.stdout == "heard\nonce\n" and ended.returncode == 0, ended.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_who_has_not_begun_ends_at_once_whatever_it_is_in(number):
     code = (
