@@ -22,6 +22,7 @@ READ_ONLY = {
     *("cameras", "camera", "camera_info", "click_topic", "transport", "preset", "device", "backend", "weights"),
     *("robot", "image_size", "precision", "memory_frames", "encoder_batch", "replay", "autostart", "vision_msgs"),
     "jpeg_without_end",
+    "depth_border",
     *("depth", "hygiene"),
 }
 STANDARD = ("use_sim_time", "start_type_description_service")
