@@ -92,7 +92,7 @@ def test_segment_means_the_robot_in_the_region_and_near_enough(folder, tmp_path,
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (["--max-depth", "1.5"], "--max-depth and --depth go together"),
+        (["--max-depth", "1.5"], "--depth goes with --max-depth or --depth-border"),
         (["--region", "0,0,640,480,0,1"], "must be shares of the image's width and height"),
         (["--max-depth", "1.5", "--depth", "nowhere"], "nowhere is no folder of depth images"),
     ],

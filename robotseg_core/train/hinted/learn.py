@@ -6,6 +6,7 @@ Shape glossary: B clips, T frames, R rows a clip, N = R * B rows (all clips of a
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 import torch
@@ -186,10 +187,10 @@ class Learner(nn.Module):
         model = self.sized[what.size]
         length = rows.truth.shape[1]
         x = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        mixed = self.mixed_encoder or torch.is_autocast_enabled(x.device.type)
-        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=mixed):
+        alone = torch.autocast(x.device.type, dtype=torch.bfloat16) if self.mixed_encoder else contextlib.nullcontext()
+        with alone:
             maps = model.image_encoder(x, frozen) if frozen else model.image_encoder(x)
-        if not torch.is_autocast_enabled(x.device.type):
+        if self.mixed_encoder:
             maps = tuple(m.float() for m in maps)
         answered = rows.truth.shape[0] // (AUTOMATIC + len(what.hints)) * length
         every, x, maps = maps, x[:answered], tuple(m[:answered] for m in maps)

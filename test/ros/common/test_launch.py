@@ -149,7 +149,7 @@ def test_rviz_shows_every_picture_for_people_and_publishes_clicks(start_segmente
     node = start_segmenter(FakeModel())
     published = {publisher.topic_name for publisher in node.publishers if publisher.msg_type is Image}
     # Labels are 0, 1 and 2 of 255, which rviz shows as black, whatever its display is told.
-    assert set(shown) == published - {"/robotseg/labels"} | {"/camera/image_raw"} and len(published) == 7
+    assert set(shown) == published - {"/robotseg/labels"} | {"/camera/image_raw"} and len(published) == 8
     assert [tool["Topic"]["Value"] for tool in manager["Tools"] if "Topic" in tool] == ["/clicked_point"]
     # Of the only two that there are; the other is Identity.
     assert manager["Transformation"]["Current"]["Class"] == "rviz_default_plugins/TF"

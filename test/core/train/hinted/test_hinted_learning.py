@@ -301,11 +301,11 @@ def test_memory_that_does_not_suffice_makes_the_steps_smaller(tmp_path: Path, pi
     run = Run(learner, config, Pool(pictures, CPU), streams, tmp_path, None)
     real, counts = learner.losses, []
 
-    def scarce(followed: object, maps: tuple[Tensor, ...], rows: Rows) -> dict[str, Tensor]:
+    def scarce(followed: object, maps: tuple[Tensor, ...], rows: Rows, every: Rows) -> dict[str, Tensor]:
         counts.append(len(maps[0]))
         if len(maps[0]) > 8:
             raise torch.cuda.OutOfMemoryError("no room")
-        return real(followed, maps, rows)  # type: ignore[arg-type]
+        return real(followed, maps, rows, every)  # type: ignore[arg-type]
 
     learner.losses = scarce  # type: ignore[assignment, method-assign]
     run.step(0.1)
