@@ -392,10 +392,9 @@ class Stream:
     def _depth(self, depth: DepthSource | None, size: tuple[int, int]) -> Depth | None:
         """The depth image, where it is needed and there is one."""
         needed = self.depth_border or (self.nearest is not None and self.nearest.max_depth > 0)
-        image = depth() if callable(depth) and needed else depth
-        if image is None or callable(image) or not needed:
-            return None
-        check_depth(image, *size)
+        image = None if not needed else depth() if callable(depth) else depth
+        if image is not None:
+            check_depth(image, *size)
         return image
 
     def _shown(self, logits: NDArray[np.float32], depth: Depth | None, *, confined: bool) -> NDArray[np.float32]:

@@ -166,6 +166,9 @@ NANO = HintedConfig(
 )
 """The run of nano 3 on one GPU of 80 GB."""
 
+_TOLD = Shares(bad=0.05, later=0.0, late_fix=0.15, rounds=(0.5, 0.35, 0.15), parts=3.0, robot_token=0.8, own_token=0.9)
+"""Hints on the first frame, most of them at real parts by their own names."""
+
 _CLICKS = Stage(
     share=0.5,
     sizes=(256,),
@@ -175,16 +178,7 @@ _CLICKS = Stage(
     rows=5,
     frozen=7,
     batch_norm=False,
-    shares=Shares(
-        bad=0.05,
-        later=0.0,
-        late_fix=0.15,
-        teacher=0.3,
-        rounds=(0.5, 0.35, 0.15),
-        parts=3.0,
-        robot_token=0.8,
-        own_token=0.9,
-    ),
+    shares=_TOLD,
 )
 CLICKS = HintedConfig(
     stages=(_CLICKS, dataclasses.replace(_CLICKS, sizes=(448,), frames=9, lr=0.7)),
@@ -206,20 +200,8 @@ _REAL = Stage(
     rows=2,
     batch_norm=False,
     answered=0.34,
-    shares=Shares(
-        rendered=0.22,
-        real=0.42,
-        clip=0.06,
-        photo=0.12,
-        bare=0.18,
-        cut_real=0.4,
-        bad=0.05,
-        later=0.0,
-        late_fix=0.15,
-        rounds=(0.6, 0.3, 0.1),
-        parts=3.0,
-        robot_token=0.8,
-        own_token=0.9,
+    shares=dataclasses.replace(
+        _TOLD, rendered=0.22, real=0.42, clip=0.06, photo=0.12, bare=0.18, cut_real=0.4, rounds=(0.6, 0.3, 0.1)
     ),
 )
 REAL = HintedConfig(
