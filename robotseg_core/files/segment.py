@@ -8,17 +8,16 @@ import os
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from robotseg_core.files.depth_files import depth_of
+from robotseg_core.files.film import Film
 from robotseg_core.files.formats.choose import FORMATS, make_writer, outputs_of
 from robotseg_core.files.formats.writer import MaskWriter
 from robotseg_core.files.frames import FrameError, Frames, list_images, open_frames
-from robotseg_core.files.mask_files import write_png
-from robotseg_core.files.overlay import contact_sheet, overlay
+from robotseg_core.files.overlay import overlay
 from robotseg_core.masks.nearest import Nearest, parse_region
 from robotseg_core.model_arguments import add_hygiene_argument, add_model_arguments, load_model
 from robotseg_core.storage.shown import shown
@@ -194,25 +193,19 @@ class _Writer:
     """Masks, overlay video and contact sheet of one input."""
 
     def __init__(self, out: Path, name: str, frames: Frames, masks: list[MaskWriter], *, video: bool) -> None:
-        self.out, self.name, self.rate_hz, self._video = out, name, frames.rate_hz, video
+        self.name = name
         self.done = 0
         self.unreadable: list[str] = []
         self.failed: list[str] = []
         self._masks = masks
-        self._writer: cv2.VideoWriter | None = None
-        self._size = (0, 0)
-        self._sheet: list[tuple[str, NDArray[np.uint8]]] = []
-        self._every = max(1, -(-(frames.count or 1) // 12))
+        film = out / f"{name}_overlay.mp4" if video else None
+        self._film = Film(film, out / f"{name}_contact_sheet.png", frames.rate_hz, frames.count or 1)
 
     def write(self, name: str, rgb: NDArray[np.uint8], result: PartMasks) -> None:
         """Write the answer to one frame."""
         for masks in self._masks:
             masks.write(name, result)
-        drawn = overlay(rgb, result)
-        if self._video:
-            self._frame(drawn)
-        if self.done % self._every == 0:
-            self._sheet.append((f"{name} {result.state.name}", drawn))
+        self._film.add(f"{name} {result.state.name}", overlay(rgb, result))
         self.done += 1
 
     def skip(self, name: str) -> None:
@@ -229,18 +222,4 @@ class _Writer:
 
     def close(self) -> None:
         """Finish the video and write the contact sheet."""
-        if self._writer is not None:
-            self._writer.release()
-        if self._sheet:
-            write_png(self.out / f"{self.name}_contact_sheet.png", contact_sheet(self._sheet)[..., ::-1])
-
-    def _frame(self, drawn: NDArray[np.uint8]) -> None:
-        if self._writer is None:
-            self._size = (drawn.shape[1], drawn.shape[0])
-            path = self.out / f"{self.name}_overlay.mp4"
-            self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), self.rate_hz, self._size)
-            if not self._writer.isOpened():
-                print(
-                    f"{path} cannot be encoded at {self._size[0]} x {self._size[1]}; no overlay video", file=sys.stderr
-                )
-        self._writer.write(cv2.resize(drawn[..., ::-1], self._size))
+        self._film.close()

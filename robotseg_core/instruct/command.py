@@ -8,14 +8,13 @@ import os
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from robotseg_core.files.film import Film
 from robotseg_core.files.frames import FrameError, Frames, open_frames
 from robotseg_core.files.mask_files import write_png
-from robotseg_core.files.overlay import contact_sheet
 from robotseg_core.instruct.follow import TARGET, Follower, Following, TargetMask, solve
 from robotseg_core.instruct.policies import add_policy_arguments, make_policy
 from robotseg_core.instruct.prompt_set import Answer, Policy, PromptSet
@@ -100,15 +99,12 @@ class _Writer:
     """Masks, overlay video and contact sheet of one input."""
 
     def __init__(self, out: Path, name: str, rate_hz: float, *, video: bool, count: int) -> None:
-        self.out, self.name, self.rate_hz, self._video = out, name, rate_hz, video
-        self.folder = out / name / TARGET
+        self.name, self.folder = name, out / name / TARGET
         self.done = self.seen = 0
         self.found = False
         self.unreadable: list[str] = []
-        self._film: cv2.VideoWriter | None = None
-        self._size = (0, 0)
-        self._sheet: list[tuple[str, NDArray[np.uint8]]] = []
-        self._every = max(1, -(-count // 12))
+        film = out / f"{name}_target.mp4" if video else None
+        self._film = Film(film, out / f"{name}_target_sheet.png", rate_hz, count)
 
     def write(self, name: str, rgb: NDArray[np.uint8], target: TargetMask | None) -> None:
         """Write the target of one frame; None: nothing was found yet."""
@@ -119,22 +115,9 @@ class _Writer:
         self.seen += target is not None and target.state is Following.SEEN
         drawn = rgb.copy()
         drawn[mask > 0] = (0.5 * rgb[mask > 0] + 0.5 * np.array(COLOUR)).astype(np.uint8)
-        if self._video:
-            self._frame(drawn)
-        if self.done % self._every == 0:
-            self._sheet.append((f"{name} {target.state.name if target else 'NONE'}", drawn))
+        self._film.add(f"{name} {target.state.name if target else 'NONE'}", drawn)
         self.done += 1
 
     def close(self) -> None:
         """Finish the video and write the contact sheet."""
-        if self._film is not None:
-            self._film.release()
-        if self._sheet:
-            write_png(self.out / f"{self.name}_target_sheet.png", contact_sheet(self._sheet)[..., ::-1])
-
-    def _frame(self, drawn: NDArray[np.uint8]) -> None:
-        if self._film is None:
-            self._size = (drawn.shape[1], drawn.shape[0])
-            path = self.out / f"{self.name}_target.mp4"
-            self._film = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), self.rate_hz, self._size)
-        self._film.write(cv2.resize(drawn[..., ::-1], self._size))
+        self._film.close()
