@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -28,6 +31,30 @@ ENCODERS = {
 }
 """Encoder and its options by the name of the codec; a key frame every second frame, as LeRobot has them."""
 GROUP = 2
+
+
+TASKS = Path("/proc/self/task")
+
+
+@contextlib.contextmanager
+def own_scheduling() -> Iterator[None]:
+    """Within it an encoder is opened; this thread, and those that it starts, are scheduled as this one was before.
+
+    As root SVT-AV1 makes itself and its caller real-time, at the highest priority, for good; whatever the process
+    starts later inherits that, and a camera or controller beside it gets no processor any more.
+    """
+    if not TASKS.is_dir():
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    before = {task.name for task in TASKS.iterdir()}
+    try:
+        yield
+    finally:
+        for task in {task.name for task in TASKS.iterdir()} - before | {str(threading.get_native_id())}:
+            # It may have ended meanwhile.
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setscheduler(int(task), policy, parameters)
 
 
 def _cannot(path: Path, error: object) -> ValueError:
@@ -132,6 +159,8 @@ class VideoFile:
             self._stream = self._container.add_stream(encoder, rate=self._rate, options={"g": str(GROUP), **options})
             self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
             self._stream.codec_context.thread_count = 1
+            with own_scheduling():
+                self._stream.codec_context.open()
             self._size = (height, width)
         if rgb.shape[:2] != self._size:
             raise ValueError(f"a frame is {width} x {height}, those before it {self._size[1]} x {self._size[0]}")

@@ -2,6 +2,7 @@
 """LeRobot data sets: both layouts are read alike, videos frame by frame, and what is wrong is said."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -73,6 +74,19 @@ def test_every_codec_that_is_written_is_read_from_any_frame_on(tmp_path, codec):
     whole = list(read_frames(path))
     for first in range(8):
         assert np.array_equal(next(read_frames(path, first, 1)), whole[first]), first
+
+
+@pytest.mark.parametrize("codec", ENCODERS)
+def test_an_encoder_makes_nobody_real_time(tmp_path, codec):
+    def policies():
+        return {os.sched_getscheduler(int(task)) for task in os.listdir("/proc/self/task")}
+
+    before = policies()
+    with VideoFile(tmp_path / "v.mp4", 10.0, codec) as video:
+        for i in range(8):
+            video.write(picture(0, i, 96, 128))
+            assert policies() <= before
+    assert policies() <= before
 
 
 def test_videos_are_written_whole_or_not_at_all(tmp_path):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """robotseg report: the page says what the stream said, needs nothing from outside, and works in a browser."""
 
+import dataclasses
 import html
 import json
 import re
@@ -65,8 +66,17 @@ def test_the_page_says_of_every_frame_what_the_stream_said(folder, tmp_path):
         score = f"{result['robot'].score:.2f}"
         assert f"robot: {share:.1f} % of the picture, score {score}" in frames[number]
     # Names of files are text, not HTML, and nothing is asked of any network.
-    assert "<i>0" not in text and html.escape("<i>0") in text
+    assert not re.search(r"<i>\d", text) and frames[0][0] == "frame 0, <i>0"
     assert not re.search(r"https?:|//[a-z]+\.|url\(|@import", text.replace("data:", ""))
+
+
+def test_names_of_the_worst_frames_are_text():
+    recording = Recording("a", 10)
+    for i in range(10):
+        named = dataclasses.replace(frame(i, score=0.11 if i == 4 else 0.9), name=f"<i>{i}")
+        recording.add(named, picture(i))
+    text = page(recording)
+    assert "<i>4" not in text and html.escape("<i>4") in text
 
 
 def test_the_worst_frames_are_found_each_with_its_reasons():
