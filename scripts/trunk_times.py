@@ -17,7 +17,16 @@ import numpy as np
 import onnx
 import torch
 
-from robotseg_core.backends.int8_graph import FLOAT_PREFIXES, Layer, Range, convolutions, rounded_maps, to_int8, watched
+from robotseg_core.backends.calibration import watched
+from robotseg_core.backends.int8_graph import (
+    FLOAT_PREFIXES,
+    Calibration,
+    Layer,
+    Range,
+    convolutions,
+    rounded_maps,
+    to_int8,
+)
 from robotseg_core.backends.onnx_files import export_onnx
 from robotseg_core.backends.onnxruntime_encoder import OnnxGraph
 from robotseg_core.config import NANO, ConvConfig, ConvStage, ModelConfig
@@ -61,7 +70,7 @@ def graphs(config: ModelConfig) -> tuple[OnnxGraph, OnnxGraph, float]:
     reach = next(watched(exact, maps, [noise]))
     ranges = {name: Range(min(0.0, float(reach[name].min())), float(reach[name].max())) for name in maps}
     layers = [Layer(name, (), 0.0, 0.0, not name.startswith(FLOAT_PREFIXES)) for name in names]
-    rounded = to_int8(exact, ranges, layers).SerializeToString()
+    rounded = to_int8(exact, Calibration(ranges, layers)).SerializeToString()
     parameters = sum(p.numel() for p in model.image_encoder.parameters()) / 1e6
     return OnnxGraph(exact.SerializeToString(), 1), OnnxGraph(rounded, 1), parameters
 

@@ -2,26 +2,26 @@
 """The convolutional encoder in 8 bits: which tensors are rounded, how far they reach, and the graph that says so.
 
 Weights are rounded symmetrically, each output channel by a scale of its own; maps asymmetrically, each by one scale,
-from what calibration frames reach.  The graph keeps to ONNX's QuantizeLinear and DequantizeLinear around float
+from what :mod:`calibration frames <robotseg_core.backends.calibration>` reach.  What rounding adds to a channel on
+average is taken from its bias.  The graph keeps to ONNX's QuantizeLinear and DequantizeLinear around float
 operators, which every runtime fuses in its own way.  A map is rounded behind its activation, never before it: ReLU6
 cuts off what would take most of the 256 steps.
 
 What stays float is known beforehand for the stem and the first stage: few channels on the largest maps, little work,
 and filters that take differences of their neighbours with weights an order of magnitude above their result.  Of all
-other convolutions the error is measured, and those above :data:`LARGEST_ERROR` stay float as well.
+other convolutions the error is measured, and those above
+:data:`~robotseg_core.backends.calibration.LARGEST_ERROR` stay float as well.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
 if TYPE_CHECKING:
     import onnx
@@ -30,8 +30,6 @@ Array = NDArray[Any]
 
 FLOAT_PREFIXES = ("/image_encoder/trunk/stem/", "/image_encoder/trunk/stages.0/")
 """Names of the convolutions that stay float whatever their error."""
-LARGEST_ERROR = 0.12
-"""Mean error of a convolution's output over its mean magnitude, above which it stays float."""
 ACTIVATIONS = ("Clip", "Relu")
 
 
@@ -56,7 +54,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Range:
-    """What a map reaches, with 0 in it."""
+    """What of a map is told apart, with 0 in it; what lies outside becomes its end."""
 
     low: float
     high: float
@@ -115,25 +113,6 @@ def rounded_maps(model: onnx.ModelProto, rounded: Iterable[str]) -> list[str]:
     return [name for name in order if name in maps]
 
 
-def watched(model: onnx.ModelProto, names: Sequence[str], frames: Iterable[Array]) -> Iterator[dict[str, Array]]:
-    """Values of the maps ``names`` for each of ``frames`` [1, 3, S, S] float32."""
-    import onnxruntime
-    from onnx import TensorProto, helper
-
-    shown = copy.deepcopy(model)
-    known = {put.name for put in (*shown.graph.output, *shown.graph.input)}
-    shown.graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names if name not in known
-    )
-    options = onnxruntime.SessionOptions()
-    # One thread: sums in the same order, the same ranges each time.
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    image, outputs = session.get_inputs()[0].name, [put.name for put in session.get_outputs()]
-    for frame in frames:
-        yield dict(zip(outputs, session.run(None, {image: frame}), strict=True)) | {image: frame}
-
-
 def round_weights(weights: Array, least: Array | float = 0.0) -> tuple[Array, Array]:
     """Weights [out, ...] -> (int8 of the same shape, scales [out] of ``least`` or more)."""
     reach = np.maximum(np.abs(weights).reshape(len(weights), -1).max(1), 1e-9) / 127
@@ -142,62 +121,27 @@ def round_weights(weights: Array, least: Array | float = 0.0) -> tuple[Array, Ar
     return np.clip(steps, -127, 127).astype(np.int8), scale
 
 
-def _attributes(node: onnx.NodeProto) -> tuple[int, list[int], list[int]]:
-    """Groups, strides and pads of a convolution."""
-    known = {a.name: a for a in node.attribute}
-    groups = int(known["group"].i) if "group" in known else 1
-    strides = list(known["strides"].ints) if "strides" in known else [1, 1]
-    return groups, strides, list(known["pads"].ints) if "pads" in known else [0] * 4
+@dataclass(frozen=True)
+class Calibration:
+    """What the rounded graph is made from.
 
-
-def _convolve(node: onnx.NodeProto, x: Array, weights: Array) -> torch.Tensor:
-    groups, strides, (top, left, bottom, right) = _attributes(node)
-    padded = F.pad(torch.from_numpy(x), (left, right, top, bottom))
-    return F.conv2d(padded, torch.from_numpy(weights.copy()), stride=strides, groups=groups)
-
-
-def calibrate(model: onnx.ModelProto, frames: Sequence[Array]) -> tuple[dict[str, Range], list[Layer]]:
-    """What the maps of a :func:`folded` float32 encoder reach, and what rounding does to each convolution.
-
-    Args:
-        model: the graph.
-        frames: normalised images [1, 3, S, S] float32, at least one.
-
-    Raises:
-        ValueError: no frames, or an encoder without convolutions that could be rounded (base).
+    Attributes:
+        ranges: of the maps, by name.
+        layers: the convolutions in the graph's order.
+        shifts: mean that rounding adds to each channel, [out] float32, by the convolution's name; absent: nothing.
     """
-    nodes = convolutions(model)
-    if not any(node.name.startswith(FLOAT_PREFIXES) for node in nodes):
-        raise ValueError("precision is 'int8', which is for convolutional encoders (nano); take bf16 or fp16")
-    if not frames:
-        raise ValueError("there are 0 calibration frames, at least 1 is needed")
-    maps = rounded_maps(model, (node.name for node in nodes))
-    ranges = {name: Range(0.0, 0.0) for name in maps}
-    last: dict[str, Array] = {}
-    for last in watched(model, maps, frames):
-        for name in maps:
-            low, high = ranges[name].low, ranges[name].high
-            ranges[name] = Range(min(low, float(last[name].min())), max(high, float(last[name].max())))
-    values, layers = constants(model.graph), []
-    for node in nodes:
-        weights = np.asarray(values[node.input[1]], np.float32)
-        x = last[node.input[0]]
-        steps, scale = round_weights(weights)
-        with torch.inference_mode():
-            exact = _convolve(node, x, weights)
-            near = _convolve(node, ranges[node.input[0]].rounded(x), steps * scale.reshape(-1, 1, 1, 1))
-            error = float((near - exact).abs().mean() / exact.abs().mean().clamp(min=1e-9))
-        rounded = error <= LARGEST_ERROR and not node.name.startswith(FLOAT_PREFIXES)
-        macs = exact.shape[-1] * exact.shape[-2] * weights.size / 1e6
-        layers.append(Layer(node.name, weights.shape, macs, error, rounded))
-    return ranges, layers
+
+    ranges: dict[str, Range]
+    layers: list[Layer]
+    shifts: dict[str, Array] = field(default_factory=dict)
 
 
 class _Rounding:
     """Builds the rounded graph out of the float one."""
 
-    def __init__(self, model: onnx.ModelProto, ranges: dict[str, Range], rounded: set[str]) -> None:
-        self.model, self.ranges, self.rounded = copy.deepcopy(model), ranges, rounded
+    def __init__(self, model: onnx.ModelProto, known: Calibration) -> None:
+        rounded = {layer.name for layer in known.layers if layer.rounded}
+        self.model, self.ranges, self.rounded, self.shifts = copy.deepcopy(model), known.ranges, rounded, known.shifts
         self.values = constants(model.graph)
         self.maps = set(rounded_maps(model, rounded))
         self.nodes: list[onnx.NodeProto] = []
@@ -256,6 +200,7 @@ class _Rounding:
 
         weights, reach = np.asarray(self.values[node.input[1]], np.float32), float(self.ranges[source].scale)
         bias = np.asarray(self.values[node.input[2]], np.float64) if len(node.input) > 2 else np.zeros(len(weights))
+        bias = bias - self.shifts.get(node.name, 0.0)
         # A channel of (nearly) no weights must still be able to say its bias.
         steps, scale = round_weights(weights, np.abs(bias) / reach / 2**30)
         given = [("weight", steps, scale)]
@@ -275,6 +220,6 @@ class _Rounding:
             node.input[i] = f"{name}_near"
 
 
-def to_int8(model: onnx.ModelProto, ranges: dict[str, Range], layers: Sequence[Layer]) -> onnx.ModelProto:
-    """The graph with the convolutions in 8 bits that ``layers`` say, inputs and outputs float32."""
-    return _Rounding(model, ranges, {layer.name for layer in layers if layer.rounded}).build()
+def to_int8(model: onnx.ModelProto, known: Calibration) -> onnx.ModelProto:
+    """The graph with the convolutions in 8 bits that ``known`` says, inputs and outputs float32."""
+    return _Rounding(model, known).build()

@@ -15,16 +15,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robotseg_core.backends.calibration import shipped_frames, tensors
+from robotseg_core.backends.calibration import calibrate, shipped_frames, tensors
 from robotseg_core.backends.encoder import EncoderGraph
-from robotseg_core.backends.int8_graph import Layer, calibrate, to_int8
+from robotseg_core.backends.int8_graph import Layer, to_int8
 from robotseg_core.backends.onnx_graph import check_precision, folded, to_half
 from robotseg_core.model.image_encoder_base import PATCH_STRIDE, HieraTrunk
 from robotseg_core.model.robotseg_model import RobotSegModel
 from robotseg_core.storage.user_cache import cache_folder, kept
 from robotseg_core.storage.whole import replacing
 
-GRAPH_VERSION = 8
+GRAPH_VERSION = 9
 """Raised when the export changes, so that no graph or engine of before is taken from the cache."""
 
 
@@ -89,10 +89,10 @@ def write_int8(model: RobotSegModel, path: Path, frames: Sequence[NDArray[np.uin
     import onnx
 
     exact = onnx.load_model_from_string(cached_onnx(model))
-    ranges, layers = calibrate(exact, tensors(frames, model.config.image_size))
+    known = calibrate(exact, tensors(frames, model.config.image_size))
     with replacing(path) as partial:
-        partial.write_bytes(to_int8(exact, ranges, layers).SerializeToString())
-    return layers
+        partial.write_bytes(to_int8(exact, known).SerializeToString())
+    return known.layers
 
 
 def export_onnx(model: RobotSegModel, path: Path, precision: str = "fp32") -> None:

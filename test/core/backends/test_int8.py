@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import onnx
 import pytest
@@ -15,10 +17,10 @@ from tiny_base import TINY
 from robotseg_core import cli
 from robotseg_core.backends import calibration
 from robotseg_core.backends.choose import make_encoder
-from robotseg_core.backends.int8_graph import Range, rounded_maps
+from robotseg_core.backends.int8_graph import Calibration, Range, rounded_maps, to_int8
 from robotseg_core.backends.onnx_files import cached_onnx, encoder_name, write_int8
 from robotseg_core.backends.onnx_graph import fold_pads
-from robotseg_core.backends.onnxruntime_encoder import OnnxEncoder
+from robotseg_core.backends.onnxruntime_encoder import OnnxEncoder, OnnxGraph
 from robotseg_core.config import NANO
 from robotseg_core.model.robotseg_model import RobotSegModel
 from robotseg_core.storage.user_cache import kept_anew
@@ -94,6 +96,39 @@ def test_a_range_holds_zero_exactly():
     near = reach.rounded(x)
     assert near[0] == 0 and near[1] == pytest.approx(-1, abs=0.01) and near[2] == pytest.approx(3, abs=0.01)
     assert abs(near[3] - 1) <= reach.scale / 2 + 1e-6
+
+
+def test_a_rare_value_far_out_does_not_coarsen_the_others():
+    x = np.random.default_rng(0).normal(0, 1, 100_000).astype(np.float32)
+    x[0] = 40
+    reach, whole = calibration.best_range(x), Range(float(x.min()), 40.0)
+
+    def error(tried: Range) -> float:
+        return float(np.square(tried.rounded(x) - x).mean())
+
+    assert reach.low < -3 and 20 <= reach.high < 40 and error(reach) < 0.9 * error(whole)
+    assert calibration.best_range(np.array([0.0, 6.0], np.float32)) == Range(0.0, 6.0)
+    assert calibration.best_range(np.zeros(3, np.float32)).scale > 0
+
+
+def test_rounding_moves_no_channel_on_average():
+    model, frames = small_model(), moving_frames(8)
+    exact = onnx.load_model_from_string(cached_onnx(model))
+    images = calibration.tensors(frames, SMALL.image_size)
+    known = calibration.calibrate(exact, images)
+    assert all(np.abs(shift).max() > 0 for shift in known.shifts.values())
+    without = dataclasses.replace(known, shifts={})
+
+    def moved(made: Calibration) -> float:
+        graph = OnnxGraph(to_int8(exact, made).SerializeToString(), 1)
+        float32 = OnnxGraph(exact.SerializeToString(), 1)
+        apart = []
+        for image in images:
+            a, b = (one.run({"image": image})[-1] for one in (float32, graph))
+            apart.append((b - a).mean((0, 2, 3)))
+        return float(np.abs(np.mean(apart, 0)).mean())
+
+    assert moved(known) < 0.8 * moved(without)
 
 
 def test_maps_are_rounded_behind_their_activation():
