@@ -150,7 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
         cpu_ms = 1e3 * last.cpu_s / last.frames
         text = (
             f"{last.frames} frames of {options.size} in {last.seconds:.0f} s, {last.given_up} given up\nmemory "
-            f"{last.rss_mib:.0f} MiB, {growth:+.0f} bytes a frame; {cpu_ms:.1f} ms CPU a frame; {last.threads} threads"
+            f"{last.rss_mib:.0f} MiB, {growth:+.0f} bytes an image; {cpu_ms:.1f} ms CPU a frame; {last.threads} threads"
         )
         draw(rows, options.out / "soak.png", text, over_time=options.preset == "cell")
         print(text)

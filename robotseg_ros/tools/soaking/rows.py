@@ -16,7 +16,7 @@ ROW_FRAMES = 500
 WARM_UP = 0.1
 """Share of the rows that is not judged: allocators and caches fill up."""
 MAX_GROWTH = 200.0
-"""Bytes of memory a frame: less than what a single forgotten object takes."""
+"""Bytes of memory an image that came, answered or not: less than what a single forgotten object takes."""
 NOISE_MIB = 4.0
 """Growth up to this is not judged, however steep: short runs have little but noise."""
 LEAST_ROWS = 4
@@ -62,25 +62,27 @@ def look_at(pid: int) -> tuple[float, float, int, int]:
 
 
 def judge(rows: list[Row], *, visited: bool = False) -> tuple[float, list[str]]:
-    """Growth of memory in bytes a frame after the warm-up, and what is wrong, in words.
+    """Growth of memory in bytes an image after the warm-up, and what is wrong, in words.
 
-    ``visited``: readers come and go, each with a descriptor or a thread of its own; then these must not grow.
+    An image that was refused or replaced by a newer one has been received like those that were answered, and could
+    leave as much behind.  ``visited``: readers come and go, each with a descriptor or a thread of its own; then these
+    must not grow.
     """
     kept = rows[int(len(rows) * WARM_UP) :]
     if len(kept) < 3:
         return float("nan"), [f"only {len(rows)} rows, at least {LEAST_ROWS} are needed to see a slope"]
-    frames = np.array([row.frames for row in kept], float)
-    slope = float(np.polyfit(frames, [row.rss_mib for row in kept], 1)[0])
-    growth, a_frame = slope * (frames[-1] - frames[0]), slope * 2**20
+    images = np.array([row.frames + row.given_up for row in kept], float)
+    slope = float(np.polyfit(images, [row.rss_mib for row in kept], 1)[0])
+    growth, an_image = slope * (images[-1] - images[0]), slope * 2**20
     wrong = []
-    if a_frame > MAX_GROWTH and growth > NOISE_MIB:
-        wrong.append(f"memory grows by {a_frame:.0f} bytes a frame, must be at most {MAX_GROWTH:.0f}")
+    if an_image > MAX_GROWTH and growth > NOISE_MIB:
+        wrong.append(f"memory grows by {an_image:.0f} bytes an image, must be at most {MAX_GROWTH:.0f}")
     for name in ("threads", "descriptors"):
         values = [getattr(row, name) for row in kept]
         half = len(values) // 2
         if max(values[half:]) > max(values[:half]) if visited else min(values) != max(values):
             wrong.append(f"{name} change from {min(values)} to {max(values)}")
-    return a_frame, wrong
+    return an_image, wrong
 
 
 def draw(rows: list[Row], path: Path, title: str, *, over_time: bool = False) -> None:

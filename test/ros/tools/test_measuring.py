@@ -37,7 +37,7 @@ def test_a_node_that_stays_as_it_is_is_good():
 @pytest.mark.parametrize(
     ("node", "words"),
     [
-        (rows(growth=1000.0), "memory grows by 1000 bytes a frame, must be at most 200"),
+        (rows(growth=1000.0), "memory grows by 1000 bytes an image, must be at most 200"),
         (rows(threads=21), "threads change from 20 to 21"),
         (rows(descriptors=57), "descriptors change from 50 to 57"),
         (rows()[:2], "only 2 rows"),

@@ -26,6 +26,14 @@ def test_readers_that_come_and_go_may_change_descriptors_but_not_let_them_grow()
     assert "memory grows" in judge(rows(rss_mib=[400.0 + i for i in range(20)]), visited=True)[1][0]
 
 
+def test_memory_is_held_against_all_images_that_came():
+    mib, given_up = [400.0 + i / 2 for i in range(20)], [3900 * i for i in range(20)]
+    assert judge(rows(rss_mib=mib))[0] == pytest.approx(2**20 / 200)
+    # Those that were replaced by newer ones or refused have been received, too: 4,000 images for half a MiB.
+    growth, wrong = judge(rows(rss_mib=mib, given_up=given_up))
+    assert growth == pytest.approx(2**20 / 8000) and wrong == []
+
+
 @pytest.fixture
 def cell(context):
     cell = Cell(context, 64, 48)
