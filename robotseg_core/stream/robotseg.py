@@ -26,9 +26,10 @@ from robotseg_core.config import MAX_BATCH, PRESETS
 from robotseg_core.masks.hygiene import Hygiene
 from robotseg_core.model.robotseg_model import Features, RobotSegModel
 from robotseg_core.stream.frame_state import EncodedFrame
-from robotseg_core.stream.loop_cuda import graphed_or_plain as graphed_loop
-from robotseg_core.stream.loop_onnx import make_loop
-from robotseg_core.stream.loop_torch import Loop, TorchLoop
+from robotseg_core.stream.loops.cuda_loop import graphed_or_plain as graphed_loop
+from robotseg_core.stream.loops.loop import Loop
+from robotseg_core.stream.loops.onnx_loop import make_loop
+from robotseg_core.stream.loops.torch_loop import TorchLoop
 from robotseg_core.stream.memory_bank import MemoryBank
 from robotseg_core.stream.policy import NEVER, POLICIES, StreamPolicy
 from robotseg_core.stream.preprocess import check_frame, frame_tensor, frame_to_device

@@ -22,7 +22,8 @@ from robotseg_core.masks.nearest import Depth, Nearest, check_depth, on_grid
 from robotseg_core.model.mask_decoder import ABSENT_LOGIT
 from robotseg_core.model.robotseg_model import Conditioned, Features, RobotSegModel
 from robotseg_core.stream.frame_state import Answer, EncodedFrame, LastFrame
-from robotseg_core.stream.loop_torch import Loop, TorchLoop
+from robotseg_core.stream.loops.loop import Loop
+from robotseg_core.stream.loops.torch_loop import TorchLoop
 from robotseg_core.stream.memory_bank import Entry, MemoryBank
 from robotseg_core.stream.pending_prompts import PartPrompt, gather
 from robotseg_core.stream.policy import StreamPolicy
