@@ -6,7 +6,8 @@ from __future__ import annotations
 import argparse
 
 from robotseg_core.backends.encoder import BACKENDS
-from robotseg_core.stream.robotseg import PRECISIONS, RobotSeg
+from robotseg_core.stream.choices import PRECISIONS
+from robotseg_core.stream.robotseg import RobotSeg
 
 
 def load_model(

@@ -206,7 +206,7 @@ class GraphedLoop:
                 if not error <= TOLERANCE[self._dtype]:
                     raise RuntimeError(f"the recorded {name} differs by {error:.2e} from PyTorch's")
         finally:
-            bank.clear()
+            bank.wipe()
 
 
 def graphed_or_plain(

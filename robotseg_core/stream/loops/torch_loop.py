@@ -51,7 +51,7 @@ class TorchLoop:
         clock.lap("memory_attention")
         decoded = decode(self.model, features, conditioned, classes)
         clock.lap("decoder")
-        return conditioned, Answer(decoded.logits, decoded.iou, decoded.object_logit, decoded.pointer)
+        return conditioned, decoded.answer
 
     def keep(self, features: Features, answer: Answer, binary: Tensor, clock: StageClock) -> Entry:
         """See :class:`~robotseg_core.stream.loops.loop.Loop`."""
