@@ -23,7 +23,8 @@ from tqdm import tqdm
 from robotseg_core.synth.rendering.motion import Motion, spline, swept_points
 from robotseg_core.synth.rendering.render import Picture, Renderer
 from robotseg_core.synth.robots.catalog import RobotChoice
-from robotseg_core.synth.scenes.room import Room, RoomBuilder, place_things
+from robotseg_core.synth.scenes.placing import place_things
+from robotseg_core.synth.scenes.room import Room, RoomBuilder
 from robotseg_core.synth.scenes.scene import Scene, build_scene, update
 from robotseg_core.synth.scenes.views import look_at
 from robotseg_core.synth.vrs import overlay, write_masks, write_sheet

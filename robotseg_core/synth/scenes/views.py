@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotseg_core.synth.robots.robot import GRIPPER, Robot
+from robotseg_core.synth.robots.shapes import unit
 from robotseg_core.synth.scenes.scene import Scene, update
 
 Vector = NDArray[np.float64]
@@ -53,11 +54,6 @@ class CameraPose:
         scene.model.cam_quat[scene.camera] = self.quat
         scene.model.cam_fovy[scene.camera] = self.fovy
         mujoco.mj_camlight(scene.model, scene.data)
-
-
-def unit(v: Vector) -> Vector:
-    """``v`` at length 1."""
-    return np.asarray(v / max(1e-9, float(np.linalg.norm(v))), np.float64)
 
 
 def look_at(pos: Vector, target: Vector, up: Vector, roll: float, fovy: float) -> CameraPose:
