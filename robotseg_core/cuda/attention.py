@@ -21,8 +21,6 @@ from torch.nn import functional as F
 log = logging.getLogger(__name__)
 
 HALF_TYPES = (torch.bfloat16, torch.float16)
-WAVES = 4
-"""At least so many rounds of blocks over the multiprocessors are wanted, so that the last one is a small share."""
 
 
 @dataclass(frozen=True)
