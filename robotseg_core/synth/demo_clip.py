@@ -153,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--robots", type=Path, required=True, help="folder with arms/ and grippers/")
     parser.add_argument("--out", type=Path, required=True, help="folder for clip.mp4 and mask_gt/")
     parser.add_argument("--seed", type=int, default=8, help="of the surroundings")
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, default=10.0, help="length (default 10)")
     parser.add_argument("--mask-every", type=int, default=30, help="frames from one written mask to the next")
     parser.add_argument("--sheet", type=Path, help="also write a contact sheet here (png)")
     args = parser.parse_args(argv)
