@@ -28,7 +28,7 @@ THIN = 0.02
 
 
 def moved(rgb: NDArray[np.uint8], shift: int) -> NDArray[np.uint8]:
-    """A camera that trembles: at most one pixel off."""
+    """A picture [H, W, 3] of a camera that trembles: at most one pixel off, as frame number ``shift`` has it."""
     return np.ascontiguousarray(np.roll(rgb, (shift % 3 - 1, shift % 2), (0, 1)))
 
 
@@ -69,7 +69,10 @@ def memory_worth(robotseg: RobotSeg, video: Video) -> dict[str, list[ObjectScore
 
 
 def thin_pieces(gripper: Mask) -> Mask:
-    """Fingers and the like: what a disc of a diameter of :data:`THIN` of the diagonal does not fit into, no crumbs."""
+    """Fingers and the like, [H, W].
+
+    What a disc of a diameter of :data:`THIN` of the diagonal does not fit into, no crumbs.
+    """
     side = max(5, round(THIN * float(np.hypot(*gripper.shape))))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     # The border of the image cuts pieces, it makes none thin.

@@ -57,7 +57,7 @@ class CameraPose:
 
 
 def look_at(pos: Vector, target: Vector, up: Vector, roll: float, fovy: float) -> CameraPose:
-    """A camera at ``pos`` that looks at ``target``, turned about its axis by ``roll`` radians."""
+    """A camera at ``pos`` [3] that looks at ``target`` [3], both in metres in the world, turned by ``roll`` radians."""
     z = unit(pos - target)
     x = np.cross(up, z)
     if np.linalg.norm(x) < 1e-3:
