@@ -41,7 +41,6 @@ class ExactUser:
         """The middle of the largest error between masks [H, W].
 
         That is its pixel farthest from what is right and from the image's border.
-
         Positive where what is missing is wider than what is too much, else negative; None where nothing is wrong.
         """
         missing, excess = _depth(truth & ~answer), _depth(answer & ~truth)

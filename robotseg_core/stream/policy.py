@@ -36,8 +36,8 @@ class StreamPolicy:
         lost_after: frames without a part after which its memory is dropped, so that it is searched afresh.
         refresh_after: frames after which all memory is dropped and rebuilt from the frame at hand, so that no
             wrong mask is kept for ever; 0 never.
-        remember_every: of the frames of a part that is being followed, every so manieth enters the memory; the
-            answers in between cost no memory encoder, and the memory reaches further back.
+        remember_every: of the frames of a part that is being followed, one in so many enters the memory; the answers
+            in between cost no memory encoder, and the memory reaches further back.
         conditioning_frames: prompted frames that a part remembers, the latest ones; the reference keeps all of
             them.  1: a prompt starts the part's memory anew.
         hygiene: takes specks and holes out of what is answered, not out of what is remembered; None: they stay.

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--schedule", default="gpu", choices=sorted(SCHEDULES), help="gpu (default); clicks, real: for a CPU"
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run; an existing run is gone on with")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; an existing run goes on")
     parser.add_argument("--preset", default="nano", choices=sorted(PRESETS), help="nano (default) or base")
     parser.add_argument(
         "--memory-pool", type=int, default=None, help="memory_pool of the model (default: the preset's)"
