@@ -48,8 +48,8 @@ class Corrections:
         A part that was tracked is decoded with its memory; any other is prompted as on a first frame.
 
         Returns:
-            The answer for all parts, corrected ones in their places, and the :func:`~.frame_state.health` of what was
-            decoded now.
+            The answer for all parts, corrected ones in their places, and of what was decoded now its
+            :func:`~robotseg_core.stream.frame_state.health`.
         """
         sound = torch.zeros((), device=self._classes.device)
         for asked in prompts:
