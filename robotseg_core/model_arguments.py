@@ -6,7 +6,8 @@ from __future__ import annotations
 import argparse
 
 from robotseg_core.backends.encoder import BACKENDS
-from robotseg_core.stream.robotseg import PRECISIONS, RobotSeg
+from robotseg_core.stream.choices import PRECISIONS
+from robotseg_core.stream.robotseg import RobotSeg
 
 
 def load_model(
@@ -35,22 +36,23 @@ def load_model(
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments by which every command chooses its model."""
-    parser.add_argument("--preset", default="nano", help="nano (default) or base")
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
-    parser.add_argument("--backend", default="auto", choices=BACKENDS, help="of the encoder (default auto)")
-    parser.add_argument("--weights", default=None, help="weight file (default: the shipped weights of nano)")
-    parser.add_argument(
+    group = parser.add_argument_group("the model")
+    group.add_argument("--preset", default="nano", help="nano (default) or base")
+    group.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    group.add_argument("--backend", default="auto", choices=BACKENDS, help="of the encoder (default auto)")
+    group.add_argument("--weights", default=None, help="weight file (default: the shipped weights of nano)")
+    group.add_argument(
         "--adapter",
         metavar="NAME|FILE",
         help="what `robotseg finetune --adapter` has learned of one robot: a name, or a file (default: none)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--precision",
         default="auto",
         choices=("auto", *PRECISIONS),
         help="auto (default): int8 for nano on CPUs that profit, else fp32",
     )
-    parser.add_argument("--image-size", type=int, help="side of the model's input, pixels, a multiple of 32")
+    group.add_argument("--image-size", type=int, help="side of the model's input, pixels, a multiple of 32")
 
 
 def add_hygiene_argument(parser: argparse.ArgumentParser) -> None:

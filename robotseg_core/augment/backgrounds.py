@@ -31,7 +31,7 @@ def photographs(folder: Path) -> list[Path]:
 
 
 def covering(picture: Rgb, height: int, width: int) -> Rgb:
-    """A picture scaled and cut from its middle so that it fills ``height`` x ``width``."""
+    """A picture [h, w, 3] uint8 RGB, scaled and cut from its middle so that it fills ``height`` x ``width`` pixels."""
     scale = max(height / picture.shape[0], width / picture.shape[1])
     size = max(width, round(picture.shape[1] * scale)), max(height, round(picture.shape[0] * scale))
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -59,7 +59,7 @@ def draw(kind: str, height: int, width: int, rng: np.random.Generator, photos: l
 
 
 def noise(height: int, width: int, rng: np.random.Generator) -> Rgb:
-    """Coloured noise of all scales, from blots of a quarter of the picture to single pixels."""
+    """Coloured noise [height, width, 3] uint8 of all scales, from blots of a quarter of it to single pixels."""
     total = np.zeros((height, width, 3), np.float32)
     for cells in (4, 8, 16, 32, 64, 128, max(height, width)):
         coarse = rng.normal(0, 1, (max(2, cells * height // max(height, width)), cells, 3)).astype(np.float32)

@@ -57,11 +57,6 @@ class Change:
         if not (self.background or self.recolour or self.remove or self.donor):
             raise ValueError("nothing is to be changed: background, recolour, remove or paste")
 
-    @property
-    def keeps_masks(self) -> bool:
-        """Whether the masks of the video are those of the changed one, too."""
-        return not self.remove and self.donor is None
-
 
 @dataclass(frozen=True)
 class Changed:

@@ -28,7 +28,7 @@ BAND = 64
 
 
 def by_opencv(picture: Rgb, hole: NDArray[np.bool_]) -> Rgb:
-    """Telea's method."""
+    """Telea's method: a picture [H, W, 3] uint8 RGB with its hole [H, W] filled."""
     if not hole.any():
         return picture.copy()
     if hole.all():
@@ -92,7 +92,7 @@ class Lama:
 
 
 def grown(robot: NDArray[np.bool_], by: int = KEEP_OFF) -> NDArray[np.bool_]:
-    """A mask with its surroundings."""
+    """A mask [H, W] with ``by`` pixels of its surroundings."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * by + 1, 2 * by + 1))
     return np.asarray(cv2.dilate(robot.astype(np.uint8), kernel) > 0)
 

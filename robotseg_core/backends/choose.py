@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from robotseg_core.backends.encoder import BACKENDS, EncoderBackend
+from robotseg_core.backends.encoder import BACKENDS, EncoderBackend, Graph
 from robotseg_core.backends.onnx_graph import check_precision
-from robotseg_core.backends.onnxruntime_encoder import OnnxEncoder
-from robotseg_core.backends.openvino_encoder import OpenVinoEncoder
+from robotseg_core.backends.onnxruntime_encoder import OnnxEncoder, OnnxGraph
+from robotseg_core.backends.openvino_encoder import OpenVinoEncoder, OpenVinoSession, loop_precision
 from robotseg_core.backends.tensorrt_encoder import TensorRTEncoder
 from robotseg_core.backends.torch_encoder import TorchEncoder
 from robotseg_core.model.robotseg_model import RobotSegModel
@@ -84,6 +86,19 @@ def make_encoder(
             raise
         log.warning("ONNX Runtime cannot be used (%s); the encoder runs in PyTorch, in float32", error)
         return TorchEncoder(model, device)
+
+
+def graph_opener(encoder: EncoderBackend, threads: int, precision: str) -> Callable[[bytes], Graph]:
+    """What opens further ONNX graphs in the CPU runtime that the encoder runs in, ONNX Runtime where it has none.
+
+    Args:
+        encoder: made by :func:`make_encoder`.
+        threads: of the runtime.
+        precision: of the encoder, for OpenVINO, which has one of its own for other graphs.
+    """
+    if encoder.name == OpenVinoEncoder.name:
+        return functools.partial(OpenVinoSession, threads=threads, precision=loop_precision(precision))
+    return functools.partial(OnnxGraph, threads=threads)
 
 
 def profits_from_int8() -> bool:

@@ -16,8 +16,9 @@ from robotseg_core.bench.measure import STAGES, full, hardware, measure, picture
 from robotseg_core.config import MAX_BATCH, PRESETS
 from robotseg_core.model.attention import product, uses_onednn
 from robotseg_core.model_arguments import add_model_arguments, load_model
+from robotseg_core.stream.choices import LOOPS, check_loop, chosen_device
 from robotseg_core.stream.preprocess import MAX_SIDE
-from robotseg_core.stream.robotseg import LOOPS, RobotSeg, check_loop, chosen_device
+from robotseg_core.stream.robotseg import RobotSeg
 
 REFERENCE_GFLOP = 3 * 1423
 """Three passes of the reference, one a part, at 1024 pixels with a full memory."""

@@ -12,13 +12,11 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-import torch
-
 from robotseg_core.bench.gpu_document import Report
 from robotseg_core.bench.gpu_sections import Bench, Way
 from robotseg_core.bench.gpu_table import markdown
 from robotseg_core.config import BASE, HieraConfig
-from robotseg_core.stream.robotseg import chosen_device
+from robotseg_core.stream.choices import usable_device
 
 SECONDS = 100.0
 FULL_SECONDS = 600.0
@@ -70,9 +68,7 @@ def report(bench: Bench, folder: Path, seconds: float, *, full: bool) -> Report:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the report; the exit status is 1 where a section failed."""
-    device = torch.device(chosen_device(arguments.device))
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device is {arguments.device!r}, but PyTorch finds no CUDA device here")
+    device = usable_device(arguments.device)
     full = bool(arguments.full)
     bench = Bench(device, 100 if full else 30, 30 if full else 8, NANO_SIZES)
     if device.type == "cpu":

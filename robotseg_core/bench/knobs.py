@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from robotseg_core.bench.measure import full, measure
 from robotseg_core.config import BASE
 from robotseg_core.model.robotseg_model import RobotSegModel
-from robotseg_core.stream.robotseg import PRECISIONS, RobotSeg, check_precision, chosen_device, chosen_precision
+from robotseg_core.stream.choices import PRECISIONS, check_precision, chosen_device, chosen_precision
+from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import PARTS
 from robotseg_core.weights.seeded import load_golden_weights
 

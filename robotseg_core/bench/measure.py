@@ -65,7 +65,10 @@ def versions() -> str:
 
 
 def pictures(width: int, height: int) -> list[NDArray[np.uint8]]:
-    """Smooth noise that moves: over a full memory the cost of a frame does not depend on what it shows."""
+    """Frames [height, width, 3] uint8 of smooth noise that moves.
+
+    Over a full memory the cost of a frame does not depend on what it shows.
+    """
     coarse = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
     noise = np.asarray(cv2.resize(coarse, (2 * width, height)), np.uint8)
     return [np.ascontiguousarray(noise[:, 8 * i : 8 * i + width]) for i in range(min(16, width // 8))]

@@ -21,8 +21,6 @@ from torch.nn import functional as F
 log = logging.getLogger(__name__)
 
 HALF_TYPES = (torch.bfloat16, torch.float16)
-WAVES = 4
-"""At least so many rounds of blocks over the multiprocessors are wanted, so that the last one is a small share."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +171,7 @@ def attend_by(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, plan: Tiling
 
 
 def fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """The same attention by PyTorch's own fused operator."""
+    """The same attention, of the same shapes as :func:`attend`, by PyTorch's own fused operator."""
     q = q.expand(k.shape[0], -1, -1)
     bias = None if mask is None else mask.to(q.dtype)[:, None].expand(-1, -1, q.shape[1], -1)
     return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], attn_mask=bias)[:, 0]

@@ -100,7 +100,7 @@ class ObjectCounter:
         self._occurred = False
 
     def add(self, index: int, name: str, answer: Mask, truth: Mask) -> None:
-        """Count one annotated frame; it is left out while the object has not yet occurred."""
+        """Count the masks [H, W] of one annotated frame; it is left out while the object has not yet occurred."""
         self.in_truth |= bool(truth.any())
         self._occurred |= self.in_truth or bool(answer.any())
         if self._occurred:

@@ -29,14 +29,18 @@ class ExactUser:
     """Clicks and draws exactly where the protocol says."""
 
     def first_click(self, truth: Mask) -> Click:
-        """The pixel of a non-empty mask that is closest to its centroid; the first in row-major order on ties."""
+        """The pixel of a mask [H, W], not empty, that is closest to its centroid.
+
+        On ties the first in row-major order.
+        """
         rows, columns = np.nonzero(truth)
         nearest = int(np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2))
         return Click(float(columns[nearest]), float(rows[nearest]), 1)
 
     def correction(self, answer: Mask, truth: Mask) -> Click | None:
-        """The middle of the largest error: its pixel farthest from what is right and from the image's border.
+        """The middle of the largest error between masks [H, W].
 
+        That is its pixel farthest from what is right and from the image's border.
         Positive where what is missing is wider than what is too much, else negative; None where nothing is wrong.
         """
         missing, excess = _depth(truth & ~answer), _depth(answer & ~truth)
@@ -47,7 +51,7 @@ class ExactUser:
         return Click(float(x), float(y), int(positive))
 
     def box(self, truth: Mask) -> Box:
-        """Tight box of a non-empty mask: x, y, x + width, y + height."""
+        """Tight box of a mask [H, W], not empty, in pixels: x, y, x + width, y + height."""
         x, y, width, height = cv2.boundingRect(truth.view(np.uint8))
         return float(x), float(y), float(x + width), float(y + height)
 

@@ -63,7 +63,7 @@ class StreamTracker:
         self._memory = memory
 
     def step(self, index: int, rgb: NDArray[np.uint8], frame: Frame | None, truth: Truth) -> dict[str, Mask]:
-        """All parts, from the first frame on."""
+        """Masks [H, W] of all parts, from the first frame on."""
         if not self._memory:
             self._stream.reset()
         result = self._stream.step(rgb)
@@ -84,7 +84,7 @@ class SessionTracker:
         self._budget = OI_BUDGET if protocol == "oi" else 0
 
     def step(self, index: int, rgb: NDArray[np.uint8], frame: Frame | None, truth: Truth) -> dict[str, Mask]:
-        """The part's mask, or nothing before it has first been in the truth."""
+        """The part's mask [H, W], or nothing before it has first been in the truth."""
         assert frame is not None
         true = truth[self.part]
         if not self._started:

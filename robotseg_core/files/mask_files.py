@@ -18,7 +18,7 @@ SOFT = "soft"
 
 
 def write_png(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write a PNG.
+    """Write a PNG of [H, W] or, in OpenCV's order BGR, [H, W, 3].
 
     Raises:
         OSError: the file cannot be written (disk full, no permission).

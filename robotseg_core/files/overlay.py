@@ -63,14 +63,14 @@ def keep_robot(rgb: NDArray[np.uint8], robot_mask: NDArray[np.uint8]) -> NDArray
 
 
 def remove_robot(rgb: NDArray[np.uint8], robot_mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Blacken the robot; the opposite of :func:`keep_robot`."""
+    """Blacken the robot, mask [H, W], in a picture [H, W, 3] uint8; the opposite of :func:`keep_robot`."""
     return keep_robot(rgb, np.bitwise_not(robot_mask))
 
 
 def contact_sheet(
     pictures: Sequence[tuple[str, NDArray[np.uint8]]], *, columns: int = 4, width: int = 320
 ) -> NDArray[np.uint8]:
-    """Captioned RGB pictures of any size in a grid -> one RGB picture.
+    """Captioned RGB pictures [h, w, 3] uint8 of any size in a grid, each ``width`` pixels wide -> one RGB picture.
 
     Raises:
         ValueError: there is no picture.

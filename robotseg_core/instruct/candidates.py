@@ -41,7 +41,7 @@ class Candidate:
 
     @classmethod
     def of(cls, mask: NDArray[np.bool_]) -> Candidate:
-        """Measure a mask that is not empty."""
+        """Measure a mask [H, W] that is not empty."""
         x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
         rows, columns = np.nonzero(mask[y : y + h, x : x + w])
         centre = (float(columns.mean()) + x, float(rows.mean()) + y)
@@ -67,7 +67,10 @@ def candidates(parts: PartMasks, part: str) -> list[Candidate]:
 
 
 def colour_shares(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> dict[str, float]:
-    """Which share of a mask's pixels has which colour, as a camera sees it; shares of 0 are left out."""
+    """Which share of a mask's pixels has which colour, as a camera sees it; shares of 0 are left out.
+
+    The picture is [H, W, 3] uint8 RGB, the mask [H, W]; shares are 0 to 1.
+    """
     hue, saturation, value = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)[mask].astype(int).T
     edges = np.array([limit for limit, _ in _HUES])
     names = np.array([name for _, name in _HUES] + ["red"])[np.searchsorted(edges, hue, side="right")]

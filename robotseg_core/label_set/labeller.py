@@ -20,8 +20,9 @@ import torch
 
 from robotseg_core.files.formats.choose import FORMATS, make_writer
 from robotseg_core.label_set.clips import Clip, frames_of
-from robotseg_core.storage.whole import write_whole
-from robotseg_core.stream.robotseg import RobotSeg, chosen_device, chosen_precision
+from robotseg_core.storage.whole import umask, write_whole
+from robotseg_core.stream.choices import chosen_device, chosen_precision
+from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import ModelFault
 from robotseg_core.weights.adapter import find_adapter
 from robotseg_core.weights.files import find_weights, sha256_of
@@ -197,7 +198,7 @@ class Labeller:
                 raise ValueError(f"none of {said['frames']} frames has an answer")
             record = {"clip": clip.key, "state": DONE, **said, **self.settings.identity}
             write_whole(partial / RECORD, f"{json.dumps(record, sort_keys=True)}\n".encode())
-            partial.chmod(0o777 & ~_umask())
+            partial.chmod(0o777 & ~umask())
             place(partial, final)
         except (ValueError, RuntimeError, cv2.error) as error:
             said = {"error": str(error).strip() or type(error).__name__}
@@ -271,10 +272,3 @@ def place(partial: Path, final: Path) -> None:
     except OSError:
         if not (final / RECORD).is_file():
             raise
-
-
-def _umask() -> int:
-    # The only way to read it is to set it.
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

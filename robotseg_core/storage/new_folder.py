@@ -53,7 +53,7 @@ def unfinished(out: Path, plan: dict[str, Any]) -> Iterator[Unfinished]:
 
     Args:
         out: the new folder.
-        plan: what is made (JSON): input and options; work of another plan is not gone on with.
+        plan: what is made (JSON): input and options; work of another plan is not continued.
 
     Raises:
         FileExistsError: ``out`` exists, or its partial folder holds something else.

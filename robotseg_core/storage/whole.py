@@ -39,7 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield partial
         with partial.open("rb") as written:
             os.fsync(written.fileno())
-            os.fchmod(written.fileno(), 0o666 & ~_umask())
+            os.fchmod(written.fileno(), 0o666 & ~umask())
         os.replace(partial, path)
         _sync_folder(path.parent)
     finally:
@@ -78,7 +78,8 @@ def locked(path: Path, *, waiting: str = "") -> Iterator[None]:
         os.close(handle)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The permissions that files of this process do not get."""
     # The only way to read it is to set it.
     mask = os.umask(0o077)
     os.umask(mask)

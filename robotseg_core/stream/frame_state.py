@@ -7,11 +7,15 @@ import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from robotseg_core.cuda.transfer import OnTheWay
 from robotseg_core.masks.nearest import Depth
+from robotseg_core.model.mask_decoder import ABSENT_LOGIT
 from robotseg_core.model.robotseg_model import Conditioned, Features
+from robotseg_core.stream.memory_bank import Entry
 from robotseg_core.stream.stage_clock import StageClock
 
 
@@ -54,6 +58,23 @@ class Answer:
         """The same in storage of its own."""
         return Answer(self.logits.clone(), self.iou.clone(), self.object_logit.clone(), self.pointer.clone())
 
+    def sent(self, sound: Tensor) -> OnTheWay:
+        """On the way to the host: present [B] bool, scores [B], logits [B, h, w], and whether ``sound`` is finite."""
+        scores = (self.iou * self.object_logit.sigmoid()).float()
+        return OnTheWay(self.object_logit > 0, scores, self.logits.float(), sound.isfinite())
+
+    def absent_where(self, doubtful: Tensor, pointer: Tensor) -> Answer:
+        """The answer of the decoder for parts that are not in view, where ``doubtful`` [] bool.
+
+        ``pointer`` [1, d] is the one of absent parts.
+        """
+        return Answer(
+            logits=torch.where(doubtful, torch.full_like(self.logits, ABSENT_LOGIT), self.logits),
+            iou=self.iou,
+            object_logit=torch.where(doubtful, self.object_logit.clamp(max=-1.0), self.object_logit),
+            pointer=torch.where(doubtful, pointer.to(self.pointer.dtype), self.pointer),
+        )
+
 
 @dataclass(frozen=True)
 class LastFrame:
@@ -71,3 +92,9 @@ class LastFrame:
     answer: Answer
     tracked: NDArray[np.bool_]
     depth: Depth | None = None
+
+
+def health(*values: Features | Answer | Entry) -> Tensor:
+    """A number that is finite where all of the numbers given are: their sum, on the device, without waiting for it."""
+    tensors = [getattr(value, field.name) for value in values for field in dataclasses.fields(value)]
+    return torch.stack([tensor.sum(dtype=torch.float32) for tensor in tensors]).sum()

@@ -8,6 +8,7 @@ their age enters through the time code.  The thousandth frame costs what the ten
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -121,11 +122,20 @@ class MemoryBank:
         self._valid[:] = self._pointer_valid[:] = True
         self._writes = self._valid.shape[1] + self._pointer_valid.shape[1]
 
-    def clear(self) -> None:
-        """Forget everything, and overwrite it."""
-        self.reset()
-        for storage in (self.features, self.object_tokens, self.keys, self.pointers):
-            storage.zero_()
+    def fill_with_blanks(self, keys_of: Callable[[Tensor], Tensor], frames: int) -> int:
+        """As if many frames had been seen, ``frames`` if that is more than fit: their number enters the time codes.
+
+        ``keys_of`` projects features [parts, M, m] to keys [A, parts, M, e].  Returns the next frame's number.
+        """
+        features, tokens, pointer = (
+            torch.zeros_like(x[:, 0]) for x in (self.features, self.object_tokens, self.pointers)
+        )
+        entry = Entry(features, keys_of(features), tokens, pointer)
+        held = max(self.config.memory_frames, self.config.max_pointers)
+        following = max(frames, held)
+        for index in (0, *range(following - held + 1, following)):
+            self.store(index, entry, np.full(len(features), index == 0))
+        return following
 
     def _indices(self, frame: int, slots: slice, seen: slice) -> dict[str, NDArray[np.generic]]:
         """The part of :class:`Memory` that the host knows, by name."""

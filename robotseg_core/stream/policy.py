@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from robotseg_core.masks.hygiene import Hygiene
 from robotseg_core.stream.session import Compat
+from robotseg_core.types import PartMask, State
 
 NEVER = 1 << 40
 """More frames than any camera gives."""
@@ -35,8 +36,8 @@ class StreamPolicy:
         lost_after: frames without a part after which its memory is dropped, so that it is searched afresh.
         refresh_after: frames after which all memory is dropped and rebuilt from the frame at hand, so that no
             wrong mask is kept for ever; 0 never.
-        remember_every: of the frames of a part that is being followed, every so manieth enters the memory; the
-            answers in between cost no memory encoder, and the memory reaches further back.
+        remember_every: of the frames of a part that is being followed, one in so many enters the memory; the answers
+            in between cost no memory encoder, and the memory reaches further back.
         conditioning_frames: prompted frames that a part remembers, the latest ones; the reference keeps all of
             them.  1: a prompt starts the part's memory anew.
         hygiene: takes specks and holes out of what is answered, not out of what is remembered; None: they stay.
@@ -66,6 +67,41 @@ class StreamPolicy:
         edge = np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
         border = np.count_nonzero(edge) / edge.size
         return bool(self.min_coverage <= coverage <= self.max_coverage and border <= self.max_border)
+
+    def state(self, robot: PartMask, score: float, *, seen: bool, known: bool) -> State:
+        """How far the masks of a frame are to be trusted.
+
+        Args:
+            robot: the frame's robot mask.
+            score: predicted quality of it, 0 to 1.
+            seen: whether the robot has been seen before.
+            known: whether it is known which robot this is.
+        """
+        if not robot.present:
+            return State.LOST if seen else State.SEARCHING
+        trusted = known and score >= self.min_score and self.plausible(robot.mask)
+        return State.TRACKING if trusted else State.DEGRADED
+
+    def starts(
+        self,
+        present: NDArray[np.bool_],
+        prompted: NDArray[np.bool_],
+        started: NDArray[np.bool_],
+        logits: NDArray[np.float32],
+    ) -> NDArray[np.bool_]:
+        """Parts that take a frame as a conditioning frame, [parts].
+
+        Args:
+            present: [parts] which of them the model sees.
+            prompted: [parts] which of them the user has pointed at.
+            started: [parts] which of them have a memory already.
+            logits: [parts, h, w] as they would be remembered; of arm and gripper only one is published where they
+                overlap.
+        """
+        if self.compat == "reference":
+            return ~started | prompted
+        plausible = np.array([self.plausible(part > 0) for part in logits])
+        return (present & plausible & ~started) | (present & prompted)
 
 
 REFERENCE = StreamPolicy(

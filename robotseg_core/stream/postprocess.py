@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from robotseg_core.masks.depth_border import sharpen
 from robotseg_core.masks.hygiene import Hygiene, tidy, without
-from robotseg_core.masks.nearest import Nearest, not_meant
+from robotseg_core.masks.nearest import Depth, Nearest, not_meant, on_grid
 from robotseg_core.types import PARTS, PartMask
 
 OUTSIDE = -32.0
@@ -50,30 +51,35 @@ def part_mask(name: str, mask: NDArray[np.bool_], score: float) -> PartMask:
     return PartMask(name, pixels, score, True, area, (int(x), int(y), int(w), int(h)), centroid)
 
 
-def refined(
+def shown(
     logits: NDArray[np.float32],
     hygiene: Hygiene | None,
-    nearest: Nearest | None = None,
-    metres: NDArray[np.float32] | None = None,
     *,
+    nearest: Nearest | None = None,
+    depth: Depth | None = None,
+    depth_border: bool = False,
     confined: bool = False,
 ) -> NDArray[np.float32]:
-    """Logits [n, h, w] of all parts, the robot last, of the robot that is meant, tidied up.
+    """Logits [n, h, w] of all parts, the robot last, of the robot that is meant, tidied up; a depth border is finer.
 
     Args:
         logits: as the model gives them; left unchanged.
         hygiene: None: specks and holes stay.
         nearest: None: all robots are meant.
-        metres: depth on the grid of the logits, for ``nearest``.
+        depth: [H, W] aligned with the frame, for ``nearest`` and the border; None: there is none.
+        depth_border: depth decides where the border is doubtful (:func:`~robotseg_core.masks.depth_border.sharpen`).
         confined: arm and gripper are those of the robot that was pointed at: none of them where it is not.
     """
     if confined:
         logits = np.minimum(logits, logits[-1])
     if nearest:
+        metres = None if depth is None else on_grid(depth, logits.shape[1:])
         away = not_meant(logits.max(0) > 0, nearest, metres)
         if away.any():
             logits = without(logits, away)
-    return logits if hygiene is None else tidy(logits, hygiene)
+    if hygiene is not None:
+        logits = tidy(logits, hygiene)
+    return sharpen(logits, depth) if depth_border and depth is not None else logits
 
 
 def part_masks(

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from robotseg_core.model.mask_decoder import Candidates, Choice
 from robotseg_core.model.robotseg_model import Conditioned, Features, RobotSegModel
+from robotseg_core.stream.frame_state import Answer
+from robotseg_core.stream.pending_prompts import PartPrompt
 
 PROMPT_LOGIT = 10.0
 """Logit of a mask given by the user, inside; outside its negative."""
@@ -40,6 +42,11 @@ class Decoded:
     candidates: Candidates
     choice: Choice
     multimask: bool
+
+    @property
+    def answer(self) -> Answer:
+        """What a stream goes on with."""
+        return Answer(self.logits, self.iou, self.object_logit, self.pointer)
 
 
 def decode(
@@ -94,3 +101,37 @@ def decode_mask(model: RobotSegModel, features: Features, mask: Tensor) -> Decod
 def fed_back(logits: Tensor) -> Tensor:
     """Stored logits [B, h, w] as the mask prompt that goes with further clicks, [B, 1, h, w]."""
     return logits[:, None].clamp(-CLICK_CLAMP, CLICK_CLAMP)
+
+
+def decode_prompt(
+    model: RobotSegModel,
+    asked: PartPrompt,
+    features: Features,
+    part: Tensor,
+    *,
+    conditioned: Conditioned | None = None,
+    previous: Tensor | None = None,
+) -> Answer:
+    """Decode one part with its prompt.
+
+    Args:
+        model: whose decoder answers.
+        asked: what the user has asked for this part.
+        features: of the frame.
+        part: [1] int64, the part's class token.
+        conditioned: the decoder's input for all parts where the part has a memory; None: decoded as on a first frame.
+        previous: [1, h, w] logits that clicks correct; None: there are none.
+    """
+    if asked.mask is not None:
+        return decode_mask(model, features, asked.mask).answer
+    one = model.initial(features, 1)
+    if conditioned is not None:
+        row, empty = slice(asked.row, asked.row + 1), conditioned.token_mask
+        one = Conditioned(
+            image=conditioned.image[row],
+            object_tokens=conditioned.object_tokens[row],
+            token_mask=None if empty is None else empty[row],
+            structure=None,
+        )
+    fed = None if previous is None else fed_back(previous)
+    return decode(model, features, one, part, points=asked.points, mask_logits=fed).answer

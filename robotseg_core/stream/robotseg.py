@@ -5,50 +5,41 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
-import logging
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from robotseg_core.backends.calibration import find_sheet
-from robotseg_core.backends.choose import CPU_PRECISIONS, make_encoder, profits_from_int8
-from robotseg_core.backends.encoder import EncoderBackend, Graph
-from robotseg_core.backends.graphed_encoder import graphed_or_plain as graphed_encoder
-from robotseg_core.backends.onnxruntime_encoder import OnnxGraph
-from robotseg_core.backends.openvino_encoder import OpenVinoEncoder, OpenVinoSession, loop_precision
-from robotseg_core.backends.torch_encoder import TorchEncoder
-from robotseg_core.config import MAX_BATCH, PRESETS
+from robotseg_core.backends.choose import graph_opener
+from robotseg_core.backends.encoder import EncoderBackend
+from robotseg_core.config import MAX_BATCH
 from robotseg_core.masks.hygiene import Hygiene
 from robotseg_core.model.robotseg_model import Features, RobotSegModel
+from robotseg_core.stream.choices import (
+    PRECISIONS,
+    check_loop,
+    check_precision,
+    chosen_config,
+    chosen_encoder,
+    chosen_precision,
+    chosen_threads,
+    runs_as_graphs,
+    usable_device,
+)
+from robotseg_core.stream.encoding import encode_frames
 from robotseg_core.stream.frame_state import EncodedFrame
-from robotseg_core.stream.loop_cuda import graphed_or_plain as graphed_loop
-from robotseg_core.stream.loop_onnx import make_loop
-from robotseg_core.stream.loop_torch import Loop, TorchLoop
+from robotseg_core.stream.loops.cuda_loop import graphed_or_plain
+from robotseg_core.stream.loops.loop import Loop
+from robotseg_core.stream.loops.onnx_loop import make_loop
+from robotseg_core.stream.loops.torch_loop import TorchLoop
 from robotseg_core.stream.memory_bank import MemoryBank
 from robotseg_core.stream.policy import NEVER, POLICIES, StreamPolicy
-from robotseg_core.stream.preprocess import check_frame, frame_tensor, frame_to_device
-from robotseg_core.stream.stage_clock import StageClock
 from robotseg_core.stream.stream import Stream
 from robotseg_core.types import PARTS
 from robotseg_core.weights.adapter import Adapter, apply_adapter, read_adapter
 from robotseg_core.weights.load import load_weights
-
-log = logging.getLogger(__name__)
-
-PRECISIONS: dict[str, torch.dtype | None] = {
-    "fp32": None,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-    "int8": None,
-}
-"""Types of products by name, as PyTorch computes them; None: no change.  int8 is the encoder's alone."""
-LOOPS = ("auto", "eager", "graphs", "compiled")
-"""How all but the encoder runs, see :meth:`RobotSeg.of`."""
 
 
 class RobotSeg:
@@ -132,25 +123,13 @@ class RobotSeg:
             ValueError: unknown preset, loop, device, backend or precision; another argument out of its range.
             WeightsError: absent, damaged or unfit weights, or an adapter of others; the message says what to do.
         """
-        if preset not in PRESETS:
-            raise ValueError(f"preset is {preset!r}, must be one of {tuple(PRESETS)}")
-        device = chosen_device(device)
-        try:
-            place = torch.device(device)
-        except RuntimeError as error:
-            raise ValueError(f"device is {device!r}, must be auto, cpu, cuda or cuda:N") from error
-        if place.type == "cuda" and not torch.cuda.is_available():
-            raise ValueError(f"device is {device!r}, but PyTorch finds no CUDA device here")
+        config = chosen_config(preset, image_size)
+        place = usable_device(device)
         precision = chosen_precision(precision, preset, place, backend)
         check_precision(precision, place)
         check_loop(loop, place)
         if not 1 <= encoder_batch <= MAX_BATCH:
             raise ValueError(f"encoder_batch is {encoder_batch}, must be 1 to {MAX_BATCH}")
-        config = PRESETS[preset]
-        if image_size is not None:
-            if not 64 <= image_size <= 2048:
-                raise ValueError(f"image_size is {image_size}, must be 64 to 2048")
-            config = dataclasses.replace(config, image_size=image_size)
         added = None if adapter is None else read_adapter(adapter)
         model = RobotSegModel(config)
         loaded = load_weights(model, weights if weights is not None else preset)
@@ -193,10 +172,10 @@ class RobotSeg:
     ) -> RobotSeg:
         """The same of a model that has its weights; ``source``, ``sha256`` and ``adapter`` say which.
 
-        ``loop``: how all but the encoder runs, one of :data:`LOOPS`.  ``auto``: as graphs where that is faster and
-        works, ONNX Runtime's on a CPU, on CUDA those of CUDA (and the encoder as well); ``eager``: operator by
-        operator; ``graphs`` and ``compiled``, for CUDA: its graphs or nothing, without and with ``torch.compile``
-        before them.
+        ``loop``: how all but the encoder runs, one of :data:`~robotseg_core.stream.choices.LOOPS`.  ``auto``: as graphs
+        where that is faster and works, ONNX Runtime's on a CPU, on CUDA those of CUDA (and the encoder as well);
+        ``eager``: operator by operator; ``graphs`` and ``compiled``, for CUDA: its graphs or nothing, without and with
+        ``torch.compile`` before them.
 
         Raises:
             ValueError: unknown loop, or one that the device does not know.
@@ -204,18 +183,15 @@ class RobotSeg:
         """
         check_loop(loop, device)
         model = model.eval().requires_grad_(False).to(device)
-        if precision == "bf16" and backend == "auto" and device.type == "cuda":
-            # Our TensorRT graph knows float16 and float32 only.
-            backend = "torch"
-        inside = precision if device.type == "cuda" and backend in ("auto", "tensorrt") else "fp32"
-        if precision == "int8" or (precision == "bf16" and device.type == "cpu" and backend == "openvino"):
-            inside = precision
-        encoder = make_encoder(model, backend, device, chosen_threads(threads), precision=inside, batch=encoder_batch)
-        if device.type == "cuda" and encoder.name == TorchEncoder.name and loop != "eager":
-            encoder = graphed_encoder(model, device, PRECISIONS[precision], loop)
-        graphs = loop != "eager"
-        if device.type == "cpu":
-            graphs = graphs and precision in CPU_PRECISIONS.get(encoder.name, ())
+        encoder = chosen_encoder(
+            model,
+            device,
+            backend=backend,
+            precision=precision,
+            loop=loop,
+            threads=chosen_threads(threads),
+            batch=encoder_batch,
+        )
         return cls(
             model,
             encoder,
@@ -225,7 +201,7 @@ class RobotSeg:
             precision=precision,
             memory_frames=memory_frames,
             encoder_batch=encoder_batch,
-            graphs=graphs,
+            graphs=runs_as_graphs(encoder, device, precision, loop),
             loop=loop,
             adapter=adapter,
             threads=threads,
@@ -298,31 +274,7 @@ class RobotSeg:
         most = self.encoder.max_batch
         if most is not None and len(frames) > most:
             raise ValueError(f"{len(frames)} frames at once, the encoder ({self.backend}) takes {most} at most")
-        for frame in frames:
-            check_frame(frame)
-        images, clocks = [], []
-        for frame in frames:
-            clock = StageClock(self._device)
-            images.append(self._prepared(frame))
-            clock.lap("preprocess")
-            clocks.append(clock)
-        for clock in clocks:
-            clock.skip()
-        features = self.encode(images[0] if len(images) == 1 else torch.cat(images))
-        encoded = []
-        for i, (frame, image, clock) in enumerate(zip(frames, images, clocks, strict=True)):
-            clock.lap("encoder")
-            own = slice(i, i + 1)
-            one = Features(h4=features.h4[own], h8=features.h8[own], f16=features.f16[own])
-            encoded.append(EncodedFrame((frame.shape[0], frame.shape[1]), image, one, clock))
-        return encoded
-
-    def _prepared(self, frame: NDArray[np.uint8]) -> torch.Tensor:
-        """The model's input on its device; on a CPU Pillow itself is the fastest way to Pillow's bytes."""
-        size, exact = self.model.config.image_size, self.model.config.name == "base"
-        if self._device.type == "cpu":
-            return frame_tensor(frame, size, exact=exact)
-        return frame_to_device(frame, size, exact=exact, device=self._device)
+        return encode_frames(frames, self.encode, self.model.config, self._device)
 
     def loop(self, bank: MemoryBank) -> Loop:
         """What runs after the encoder with a memory of this size, made once."""
@@ -331,14 +283,11 @@ class RobotSeg:
             return plain
         if self._device.type == "cuda":
             # Graphs know where the memory lies: each stream has its own.
-            return graphed_loop(self.model, bank, PRECISIONS[self.precision], plain, self._loop)
+            return graphed_or_plain(self.model, bank, PRECISIONS[self.precision], plain, self._loop)
         shape = tuple(bank.features.shape)
         if shape not in self._loops:
-            threads = self._threads
-            opened: Callable[[bytes], Graph] = functools.partial(OnnxGraph, threads=threads)
-            if self.encoder.name == OpenVinoEncoder.name:
-                opened = functools.partial(OpenVinoSession, threads=threads, precision=loop_precision(self.precision))
-            self._loops[shape] = make_loop(self.model, bank, self.time_keys, opened)
+            opener = graph_opener(self.encoder, self._threads, self.precision)
+            self._loops[shape] = make_loop(self.model, bank, self.time_keys, opener)
         return self._loops[shape]
 
     def stream(self, policy: StreamPolicy | None = None, *, parts: tuple[str, ...] = PARTS) -> Stream:
@@ -367,49 +316,3 @@ class RobotSeg:
         """
         policy = dataclasses.replace(self.policy, lost_after=NEVER, refresh_after=0, hygiene=None)
         return Stream(self, policy, ("robot",), loop=TorchLoop(self.model, self.autocast))
-
-
-def chosen_threads(threads: int | None) -> int:
-    """Number of threads; None: the cores that this process may use."""
-    if threads is None:
-        return len(os.sched_getaffinity(0))
-    if not 1 <= threads <= 1024:
-        raise ValueError(f"threads is {threads}, must be 1 to 1024")
-    return threads
-
-
-def chosen_device(device: str) -> str:
-    """The device of ``auto``: CUDA where it works, else the CPU; any other is as it is."""
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-
-
-def chosen_precision(precision: str, preset: str, device: torch.device, backend: str) -> str:
-    """The precision of ``auto``: int8 for nano's encoder on a CPU that profits, else fp32; any other is as it is."""
-    if precision != "auto":
-        return precision
-    if preset != "nano" or device.type != "cpu" or backend == "torch" or not profits_from_int8():
-        return "fp32"
-    try:
-        find_sheet()
-    except FileNotFoundError as error:
-        log.warning("%s; the encoder runs in float32", error)
-        return "fp32"
-    return "int8"
-
-
-def check_loop(loop: str, device: torch.device) -> None:
-    """Raise ValueError where a loop is unknown or not for the device."""
-    if loop not in LOOPS:
-        raise ValueError(f"loop is {loop!r}, must be one of {LOOPS}")
-    if loop in ("graphs", "compiled") and device.type != "cuda":
-        raise ValueError(f"loop is {loop!r}, which is for CUDA; the device is {device}")
-
-
-def check_precision(precision: str, device: torch.device) -> None:
-    """Raise ValueError where a precision is unknown or the device has no arithmetic for it."""
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision is {precision!r}, must be one of {tuple(PRECISIONS)}")
-    if precision == "int8" and device.type != "cpu":
-        raise ValueError(f"precision is 'int8', which is for CPUs, device is {device}; take fp16 or bf16")
-    if precision == "fp16" and device.type == "cpu" and not torch.cpu.get_capabilities().get("avx512_fp16", False):
-        raise ValueError("precision is 'fp16', for which this processor has no arithmetic; take bf16 or fp32")

@@ -15,9 +15,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from robotseg_core.masks.holes import fill_holes
 from robotseg_core.model.robotseg_model import Conditioned, Features, Memory, RobotSegModel
 from robotseg_core.model.structure import edges
-from robotseg_core.stream.holes import fill_holes
 from robotseg_core.stream.prompting import Decoded, decode, decode_mask, fed_back, raw_frame
 from robotseg_core.stream.session_memory import Output, SessionMemory, Trace
 from robotseg_core.types import ModelFault

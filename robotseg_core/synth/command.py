@@ -139,7 +139,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--count", type=int, default=200, help="videos in all")
     parser.add_argument("--seed", type=int, default=1, help="of the set; each video has its own, made of it")
     parser.add_argument("--frames", type=int, default=12, help="frames in a video")
-    parser.add_argument("--size", type=int, nargs=2, default=(384, 384), metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(384, 384), metavar=("WIDTH", "HEIGHT"), help="pixels (default 384 384)"
+    )
     parser.add_argument("--photos", type=Path, help="folder of photographs for backgrounds (default: rooms only)")
     parser.add_argument("--empty", type=float, default=0.2, help="fraction of videos without a robot")
     parser.add_argument("--two", type=float, default=0.15, help="fraction of the others with two robots, rarely three")

@@ -210,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--robots", type=Path, help="folder with arms/ and grippers/ (without: generated robots only)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
     parser.add_argument("--count", type=int, default=6000, help="samples in all")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="of all that is drawn (default 1)")
     parser.add_argument("--size", type=int, default=384, help="pixels, width and height")
     parser.add_argument("--shard", type=int, default=250, help="samples in a shard")
     parser.add_argument("--per-scene", type=int, default=8, help="samples of one compiled scene")

@@ -23,7 +23,8 @@ from tqdm import tqdm
 from robotseg_core.synth.rendering.motion import Motion, spline, swept_points
 from robotseg_core.synth.rendering.render import Picture, Renderer
 from robotseg_core.synth.robots.catalog import RobotChoice
-from robotseg_core.synth.scenes.room import Room, RoomBuilder, place_things
+from robotseg_core.synth.scenes.placing import place_things
+from robotseg_core.synth.scenes.room import Room, RoomBuilder
 from robotseg_core.synth.scenes.scene import Scene, build_scene, update
 from robotseg_core.synth.scenes.views import look_at
 from robotseg_core.synth.vrs import overlay, write_masks, write_sheet
@@ -152,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--robots", type=Path, required=True, help="folder with arms/ and grippers/")
     parser.add_argument("--out", type=Path, required=True, help="folder for clip.mp4 and mask_gt/")
     parser.add_argument("--seed", type=int, default=8, help="of the surroundings")
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, default=10.0, help="length (default 10)")
     parser.add_argument("--mask-every", type=int, default=30, help="frames from one written mask to the next")
     parser.add_argument("--sheet", type=Path, help="also write a contact sheet here (png)")
     args = parser.parse_args(argv)

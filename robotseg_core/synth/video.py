@@ -24,8 +24,8 @@ from robotseg_core.synth.rendering.track import CameraTrack, aim, aim_at_things,
 from robotseg_core.synth.robots.catalog import RobotChoice
 from robotseg_core.synth.robots.followers import Held
 from robotseg_core.synth.scenes.look import exposure, light_scene, paint_alike, paint_like
-from robotseg_core.synth.scenes.placing import choose_robots, place_robots
-from robotseg_core.synth.scenes.room import HIDDEN_Z, Room, Thing, place_things
+from robotseg_core.synth.scenes.placing import choose_robots, place_robots, place_things
+from robotseg_core.synth.scenes.room import HIDDEN_Z, Room, Thing
 from robotseg_core.synth.scenes.scene import Scene, build_scene, update
 from robotseg_core.synth.scenes.surroundings import (
     CABLES,

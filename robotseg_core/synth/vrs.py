@@ -36,7 +36,9 @@ def _write(path: Path, image: NDArray[np.uint8] | NDArray[np.uint16], options: l
 def write_frame(
     root: Path, video: str, index: int, rgb: NDArray[np.uint8], label: NDArray[np.uint8], jpeg: int
 ) -> None:
-    """Write one frame and its masks; ``jpeg`` is the quality, 1 to 100."""
+    """Write one frame [H, W, 3] uint8 RGB and the masks of its label [H, W] (1 arm, 2 gripper).
+
+    ``jpeg`` is the quality, 1 to 100."""
     folder = root / "image" / video
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / f"{index:05d}.jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, jpeg])
@@ -83,7 +85,7 @@ def publish(part: Path, out: Path, video: str) -> None:
 
 
 def overlay(rgb: NDArray[np.uint8], label: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The frame with the arm tinted green and the gripper red."""
+    """The frame [H, W, 3] uint8 RGB with the arm, 1 in the label [H, W], tinted green and the gripper red."""
     out = rgb.astype(np.float32)
     for part, colour in ((ARM, (0, 255, 0)), (GRIPPER, (255, 0, 0))):
         out[label == part] = 0.55 * out[label == part] + 0.45 * np.array(colour)

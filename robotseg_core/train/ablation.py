@@ -104,7 +104,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=128, help="side of the input, pixels (default 128)")
     parser.add_argument("--lr", type=float, default=3e-4, help="learning rate (default 0.0003)")
     parser.add_argument("--score", type=int, default=8, help="videos of the other half that are scored (default 8)")
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), metavar="NAME")
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        default=list(VARIANTS),
+        choices=list(VARIANTS),
+        metavar="NAME",
+        help=f"of {', '.join(VARIANTS)} (default: all)",
+    )
 
 
 def split(data: Path, out: Path) -> tuple[Path, list[Video]]:

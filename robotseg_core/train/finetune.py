@@ -105,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lr", type=float, help=f"peak learning rate (default {RATE:g}, with --adapter {ADAPTER_RATE:g})"
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (default 0)")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:N")
 
 

@@ -48,7 +48,10 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
-    """IoU of ``logits > 0`` and ``target > 0.5`` over the last two axes; the union is floored at 1 (SPEC 9.4)."""
+    """IoU of ``logits > 0`` and ``target > 0.5`` over the last two axes, [..., h, w] -> [...].
+
+    The union is floored at 1 (SPEC 9.4).
+    """
     a, b = logits > 0, target > 0.5
     return (a & b).sum(dim=(-2, -1)) / (a | b).sum(dim=(-2, -1)).clamp(min=1)
 

@@ -91,7 +91,7 @@ def decode_first(
 
 
 def give_mask(model: RobotSegModel, frame: Features, coverage: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A mask prompt for R rows, taken as it is (SPEC 8) -> low-res logits, pointer, object logit."""
+    """A mask prompt for R rows, coverage [R, h, w] taken as it is (SPEC 8) -> low-res logits, pointer, object logit."""
     rows, size = coverage.shape[0], (model.config.image_size, model.config.image_size)
     large = (F.interpolate(coverage[:, None], size, mode="bilinear") >= 0.5).float()
     raw = Conditioned(

@@ -166,7 +166,8 @@ def load_robotseg(options: ModelOptions) -> Model:
         Exception: whatever the core raises for an unknown preset, a missing file or a missing device.
     """
     # Imported here: torch takes seconds, and a node that never gets configured needs none of it.
-    from robotseg_core.stream.robotseg import RobotSeg, chosen_device
+    from robotseg_core.stream.choices import chosen_device
+    from robotseg_core.stream.robotseg import RobotSeg
 
     device = chosen_device(options.device)
     batch = options.encoder_batch or (MAX_BATCH if device.startswith("cuda") else 1)

@@ -158,14 +158,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measured_parts(stopwatch: Stopwatch) -> Iterator[tuple[Any, str, Callable[..., Any]]]:
     """What is replaced while measuring: (owner, name, timed function)."""
     from robotseg_core.files import overlay as pictures
-    from robotseg_core.stream import robotseg as stream
-    from robotseg_core.stream import stream as part_stream
+    from robotseg_core.stream import encoding, stream
     from robotseg_ros.segmenter import inference, publishers
 
     for owner, name, part in (
         (inference, "decode", "decode"),
-        (stream, "frame_tensor", "resize"),
-        (part_stream, "part_masks", "upsample"),
+        (encoding, "frame_tensor", "resize"),
+        (stream, "part_masks", "upsample"),
         (SteadyStream, "step", "inference"),
         (pictures, "overlay", "compose"),
         (publishers.Publishers, "publish", "publish"),

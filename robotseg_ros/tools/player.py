@@ -43,8 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(prog="player", description=__doc__)
     parser.add_argument("input", help="video file, folder of images or /dev/videoN")
-    parser.add_argument("--topic", default="/camera/image_raw")
-    parser.add_argument("--frame-id", default="camera")
+    parser.add_argument("--topic", default="/camera/image_raw", help="default /camera/image_raw")
+    parser.add_argument("--frame-id", default="camera", help="of the images (default camera)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time")
     parser.add_argument("--stamps", help="file for the stamps of the images published, ns, one a line")
     parser.add_argument("--wait-for", type=int, default=0, help="number of subscribers to wait for, up to a minute")

@@ -21,7 +21,7 @@ from pathlib import Path
 from robotseg_core.lifetime import end_in_order
 from robotseg_ros.common.allocator import keep_image_memory
 from robotseg_ros.common.model import Model, ModelOptions
-from robotseg_ros.tools.soaking.cell import soak_cell
+from robotseg_ros.tools.soaking.cell_run import soak_cell
 from robotseg_ros.tools.soaking.rows import ROW_FRAMES, ROW_S, START_TIMEOUT_S, Row, draw, judge, look_at
 
 PRESETS = ("plain", "cell")

@@ -10,19 +10,15 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from small_models import moving_frames, small_robotseg
+from small_models import moving_frames
 from tiny_base import TINY
 
 from robotseg_core import cli
 from robotseg_core.bench import knobs as bench_knobs
 from robotseg_core.masks.nearest import Nearest
-from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.stream.stream import Stream
 
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch):
-    monkeypatch.setattr(RobotSeg, "load", classmethod(lambda cls, preset="nano", **_: small_robotseg()))
+pytestmark = pytest.mark.usefixtures("small")
 
 
 @pytest.fixture

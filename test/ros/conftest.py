@@ -45,6 +45,16 @@ def client(context):
 
 
 @pytest.fixture
+def peer(context):
+    """A node of the test's own, beside a companion."""
+    from companion import Peer
+
+    peer = Peer(context)
+    yield peer
+    peer.close()
+
+
+@pytest.fixture
 def start_segmenter(context):
     """Start the node in this process: ``start_segmenter(model, camera=...)`` returns it, active.
 

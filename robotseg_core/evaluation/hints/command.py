@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from robotseg_core.evaluation.dataset import Video, choose, read_root
-from robotseg_core.evaluation.hints import measure
+from robotseg_core.evaluation.hints import measure, unhinted
 from robotseg_core.evaluation.hints.objects import robots_of_pairs, things
 from robotseg_core.evaluation.hints.one_of_two import WAYS, one_of_two
 from robotseg_core.evaluation.hints.without import BOXES, without
@@ -109,14 +109,14 @@ def _measure(
         details["late"] = [asdict(one) for one in late]
         rows += _of_late(late)
     if "memory" in wanted and several:
-        worth = [measure.memory_worth(robotseg, video) for video in tqdm(several, "memory")]
+        worth = [unhinted.memory_worth(robotseg, video) for video in tqdm(several, "memory")]
         for key, text in (("clear", "memory on, clear frames"), ("on", "memory on"), ("off", "memory off")):
             for part in (*PARTS, "all"):
                 found = [s for w in worth for s in w[key] if part in ("all", s.part)]
                 told = text if key == "clear" else f"{text}, frames that need it"
                 rows.append((f"{told}: J&F", part, len(found), summarise(found).jf))
     if "thin" in wanted and annotated:
-        thin = [share for video in tqdm(annotated, "thin fingers") for share in measure.thin_recall(robotseg, video)]
+        thin = [share for video in tqdm(annotated, "thin fingers") for share in unhinted.thin_recall(robotseg, video)]
         rows.append(("thin pieces of grippers: recall as gripper", "gripper", len(thin), _mean([t[0] for t in thin])))
         rows.append(("  as robot", "robot", len(thin), _mean([t[1] for t in thin])))
     if "objects" in wanted and (targets := things(arguments.root, videos)):
@@ -147,14 +147,14 @@ def _measure(
             outside = _mean([one.outside for one in chosen])
             rows.append(("  marked outside it, share of its area", "robot", len(chosen), outside))
     if "absent" in wanted and pictures:
-        shares = measure.false_pixels(robotseg, tqdm(pictures, "pictures without robots"))
+        shares = unhinted.false_pixels(robotseg, tqdm(pictures, "pictures without robots"))
         rows.append(("no robot: % of pixels marked", "robot", len(shares), 100 * _mean(shares)))
         rows.append(("no robot: % of pictures unmarked", "robot", len(shares), 100 * _mean([s == 0 for s in shares])))
     if "back" in wanted and pictures and several:
-        back = [measure.frames_until_back(robotseg, video, pictures[0]) for video in tqdm(several[:8], "coming back")]
+        back = [unhinted.frames_until_back(robotseg, video, pictures[0]) for video in tqdm(several[:8], "coming back")]
         seen = [b for b in back if b is not None]
         details["back"] = seen
-        rows.append((f"away for {measure.AWAY} frames: frames until TRACKING", "robot", len(seen), _mean(seen)))
+        rows.append((f"away for {unhinted.AWAY} frames: frames until TRACKING", "robot", len(seen), _mean(seen)))
         rows.append(("  the most", "robot", len(seen), float(max(seen, default=float("nan")))))
     return rows, details
 

@@ -34,7 +34,7 @@ class HintedStream:
         self._user = ExactUser()
 
     def step(self, index: int, encoded: EncodedFrame, truth: Truth) -> dict[str, Mask]:
-        """The answer to a frame, every part of the stream."""
+        """The answer to a frame, masks [H, W] of every part of the stream; ``truth`` is what hints are made from."""
         told = {part: true for part in self.parts if (true := truth.get(part)) is not None and true.any()}
         if index != self.at or self.hint == "auto":
             told = {}

@@ -48,7 +48,7 @@ class Target:
         return np.isin(self.read(index), self.ids)
 
     def other_mask(self, index: int) -> Mask:
-        """Where the others are seen."""
+        """Where the others are seen, [H, W]."""
         return np.isin(self.read(index), self.other)
 
     def read(self, index: int) -> NDArray[np.uint16]:

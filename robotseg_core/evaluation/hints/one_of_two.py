@@ -41,7 +41,7 @@ class OneOfTwo:
 
 
 def region_around(true: Mask) -> tuple[tuple[float, float], ...]:
-    """Corners of a mask's box, widened, as shares of width and height."""
+    """Corners (x, y) of the box of a mask [H, W], widened, as shares of width and height."""
     height, width = true.shape
     x, y, w, h = cv2.boundingRect(true.view(np.uint8))
     x0, x1 = (float(np.clip(v, 0, width)) / width for v in (x - ROOM * w, x + w + ROOM * w))

@@ -41,7 +41,7 @@ def s_measure(p: NDArray[np.float64], g: NDArray[np.bool_], *, alpha: float = 0.
 
 
 def object_term(p: NDArray[np.float64], g: NDArray[np.bool_]) -> float:
-    """How bright and even the map is on the target, and how dark beside it."""
+    """How bright and even the map ``p`` [H, W], 0 to 1, is on the target, and how dark beside it."""
     share = float(g.mean())
     return share * _even(p[g]) + (1 - share) * _even(1 - p[~g])
 
@@ -53,13 +53,16 @@ def _even(x: NDArray[np.float64]) -> float:
 
 
 def cut(g: NDArray[np.bool_]) -> tuple[int, int]:
-    """(row, column) at which image and truth are cut into four: the centroid, rounded half to even, plus 1."""
+    """(row, column) at which image and truth ``g`` [H, W] are cut into four.
+
+    It is the centroid, rounded half to even, plus 1.
+    """
     rows, columns = np.nonzero(g)
     return int(np.round(rows.mean())) + 1, int(np.round(columns.mean())) + 1
 
 
 def region_term(p: NDArray[np.float64], g: NDArray[np.bool_]) -> float:
-    """Structural similarity of four blocks, each weighted with its size."""
+    """Structural similarity of four blocks of map and truth [H, W], each weighted with its size."""
     row, column = cut(g)
     total = 0.0
     for rows in (slice(0, row), slice(row, None)):

@@ -18,12 +18,12 @@ Pictures = Callable[[PartMasks], dict[str, NDArray[np.uint8]]]
 
 
 def masks(result: PartMasks) -> dict[str, NDArray[np.uint8]]:
-    """Arm, gripper and robot, 0 or 255."""
+    """Arm, gripper and robot by their folders, each [H, W] uint8, 0 or 255."""
     return {folder: result[part].mask for part, folder in FOLDERS.items()}
 
 
 def probability(result: PartMasks) -> dict[str, NDArray[np.uint8]]:
-    """How likely each pixel is robot, 0 to 255."""
+    """How likely each pixel is robot, [H, W] uint8, 0 to 255."""
     return {SOFT: robot_probability(result)}
 
 

@@ -19,7 +19,7 @@ class MaskWriter(Protocol):
     """
 
     def write(self, name: str, result: PartMasks) -> None:
-        """The answer to a frame.
+        """The answer to a frame, with masks [H, W] uint8 of all parts; ``name`` is the frame's.
 
         Raises:
             ValueError: the format cannot hold it.

@@ -143,5 +143,5 @@ def frame_scene(video: VideoIds, index: int, ids: NDArray[np.uint16]) -> FrameSc
 
 
 def distance(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    """Pixels between two masks that are not empty; 0 where they touch."""
+    """Pixels between two masks [H, W] that are not empty; 0 where they touch."""
     return float(cv2.distanceTransform((~a).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[b].min())

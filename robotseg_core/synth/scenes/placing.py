@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which robots a scene holds, and where they stand."""
+"""Which robots a scene holds, and where they and the things around them stand."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
 from robotseg_core.synth.robots.catalog import RobotChoice, embodiment, sample_made
+from robotseg_core.synth.scenes.room import HIDDEN_Z, Room, Table
 from robotseg_core.synth.scenes.scene import Scene
 
 
@@ -95,3 +97,40 @@ def place_robots(scene: Scene, rng: np.random.Generator, hang: float = 0.0) -> N
         turn, quat = np.array([np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]), np.zeros(4)
         mujoco.mju_mulQuat(quat, tilt, turn)
         model.body_quat[robot.mount] = quat
+
+
+def place_things(
+    scene: Scene, room: Room, rng: np.random.Generator, swept: NDArray[np.float64], margin: float = 0.05
+) -> int:
+    """Put the things on the table (or the floor) clear of each other and of ``swept`` [n, 3]; returns how many fit."""
+    taken: list[tuple[float, float, float]] = []
+    for thing in room.things:
+        body = scene.model.body(thing.body).id
+        scene.model.body_pos[body] = (0, 0, HIDDEN_Z)
+        for _ in range(25):
+            if room.table is not None and not thing.on_floor:
+                top = room.table
+                x = top.x + rng.uniform(-1, 1) * (top.half_x - 0.05)
+                y = top.y + rng.uniform(-1, 1) * (top.half_y - 0.05)
+                z = top.z
+            else:
+                far = max(1.0, room.clear - 0.3)
+                x, y, z = rng.uniform(-far, far), rng.uniform(-far, far), room.floor_z
+            low = swept[(swept[:, 2] < z + thing.height + margin) & (swept[:, 2] > z - 0.5)]
+            gap = thing.radius + margin
+            if len(low) and ((low[:, 0] - x) ** 2 + (low[:, 1] - y) ** 2).min() < gap**2:
+                continue
+            if thing.on_floor and room.table is not None and _under(room.table, x, y, thing.radius):
+                continue
+            if any((x - a) ** 2 + (y - b) ** 2 < (thing.radius + r) ** 2 for a, b, r in taken):
+                continue
+            yaw = rng.uniform(-np.pi, np.pi)
+            scene.model.body_pos[body] = (x, y, z + thing.lift)
+            scene.model.body_quat[body] = (np.cos(yaw / 2), 0, 0, np.sin(yaw / 2))
+            taken.append((x, y, thing.radius))
+            break
+    return len(taken)
+
+
+def _under(table: Table, x: float, y: float, radius: float) -> bool:
+    return abs(x - table.x) < table.half_x + radius and abs(y - table.y) < table.half_y + radius

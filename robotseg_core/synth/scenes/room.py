@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
 from robotseg_core.synth.robots.shapes import Mesh
 from robotseg_core.synth.scenes import textures
@@ -17,7 +16,7 @@ from robotseg_core.synth.scenes.furniture import add_furniture, add_stand
 from robotseg_core.synth.scenes.look import random_colour
 from robotseg_core.synth.scenes.machines import dressed_builder
 from robotseg_core.synth.scenes.people import add_hand, add_person, people_builder
-from robotseg_core.synth.scenes.scene import Scene, add_texture
+from robotseg_core.synth.scenes.scene import add_texture
 from robotseg_core.synth.scenes.stock import MACHINES, ROBOT_LIKE, SMALL, Stock
 
 GEOM = mujoco.mjtGeom
@@ -71,7 +70,7 @@ class Room:
     Attributes:
         floor_z: height of the floor, metres.
         table: the table, or None.
-        things: to be placed with :func:`place_things`.
+        things: to be placed with :func:`~robotseg_core.synth.scenes.placing.place_things`.
         held: things for the grippers, in the order of the robots' grippers; None for an empty one.
         fixtures: furniture that stands where it was built: tables, stands under robots, boards on walls.
         stands: by the number of a robot, what it stands on and how high, metres; see :func:`stand_robots`.
@@ -289,40 +288,3 @@ class RoomBuilder:
             body.add_geom(type=GEOM.mjGEOM_ELLIPSOID, size=self.rng.uniform(0.02, 0.09, 3).tolist(), material=material)
             name = "lump"
         return Thing(body.name, 0.1, 0.1, name=name)
-
-
-def place_things(
-    scene: Scene, room: Room, rng: np.random.Generator, swept: NDArray[np.float64], margin: float = 0.05
-) -> int:
-    """Put the things on the table (or the floor) clear of each other and of ``swept`` [n, 3]; returns how many fit."""
-    taken: list[tuple[float, float, float]] = []
-    for thing in room.things:
-        body = scene.model.body(thing.body).id
-        scene.model.body_pos[body] = (0, 0, HIDDEN_Z)
-        for _ in range(25):
-            if room.table is not None and not thing.on_floor:
-                top = room.table
-                x = top.x + rng.uniform(-1, 1) * (top.half_x - 0.05)
-                y = top.y + rng.uniform(-1, 1) * (top.half_y - 0.05)
-                z = top.z
-            else:
-                far = max(1.0, room.clear - 0.3)
-                x, y, z = rng.uniform(-far, far), rng.uniform(-far, far), room.floor_z
-            low = swept[(swept[:, 2] < z + thing.height + margin) & (swept[:, 2] > z - 0.5)]
-            gap = thing.radius + margin
-            if len(low) and ((low[:, 0] - x) ** 2 + (low[:, 1] - y) ** 2).min() < gap**2:
-                continue
-            if thing.on_floor and room.table is not None and _under(room.table, x, y, thing.radius):
-                continue
-            if any((x - a) ** 2 + (y - b) ** 2 < (thing.radius + r) ** 2 for a, b, r in taken):
-                continue
-            yaw = rng.uniform(-np.pi, np.pi)
-            scene.model.body_pos[body] = (x, y, z + thing.lift)
-            scene.model.body_quat[body] = (np.cos(yaw / 2), 0, 0, np.sin(yaw / 2))
-            taken.append((x, y, thing.radius))
-            break
-    return len(taken)
-
-
-def _under(table: Table, x: float, y: float, radius: float) -> bool:
-    return abs(x - table.x) < table.half_x + radius and abs(y - table.y) < table.half_y + radius

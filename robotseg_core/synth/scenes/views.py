@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotseg_core.synth.robots.robot import GRIPPER, Robot
+from robotseg_core.synth.robots.shapes import unit
 from robotseg_core.synth.scenes.scene import Scene, update
 
 Vector = NDArray[np.float64]
@@ -55,13 +56,8 @@ class CameraPose:
         mujoco.mj_camlight(scene.model, scene.data)
 
 
-def unit(v: Vector) -> Vector:
-    """``v`` at length 1."""
-    return np.asarray(v / max(1e-9, float(np.linalg.norm(v))), np.float64)
-
-
 def look_at(pos: Vector, target: Vector, up: Vector, roll: float, fovy: float) -> CameraPose:
-    """A camera at ``pos`` that looks at ``target``, turned about its axis by ``roll`` radians."""
+    """A camera at ``pos`` [3] that looks at ``target`` [3], both in metres in the world, turned by ``roll`` radians."""
     z = unit(pos - target)
     x = np.cross(up, z)
     if np.linalg.norm(x) < 1e-3:

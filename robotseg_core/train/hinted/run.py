@@ -46,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--schedule", default="gpu", choices=sorted(SCHEDULES), help="gpu (default); clicks, real: for a CPU"
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run; an existing run is gone on with")
-    parser.add_argument("--preset", default="nano", choices=sorted(PRESETS))
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; an existing run goes on")
+    parser.add_argument("--preset", default="nano", choices=sorted(PRESETS), help="nano (default) or base")
     parser.add_argument(
         "--memory-pool", type=int, default=None, help="memory_pool of the model (default: the preset's)"
     )
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-first-probe", action="store_true", help="do not measure what the run starts from")
     parser.add_argument("--lr", type=float, default=None, help="peak learning rate (default: the run's)")
     parser.add_argument("--small", type=int, default=None, metavar="SIZE", help="a run of this size for a CPU")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (default 0)")
 
 
 def small(config: HintedConfig, size: int) -> HintedConfig:

@@ -89,8 +89,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--packs", type=Path, required=True, help="folder of packs (*.zip)")
     parser.add_argument("--out", type=Path, required=True, help="picture to write")
     parser.add_argument("--stage", type=int, default=1, help="stage of the run, from 0 (default 1)")
-    parser.add_argument("--clips", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--clips", type=int, default=3, help="clips drawn (default 3)")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (default 0)")
     arguments = parser.parse_args(argv)
     pictures = read_packs(sorted(arguments.packs.glob("*.zip")), NANO.store, workers=1)
     stage = NANO.stages[arguments.stage]

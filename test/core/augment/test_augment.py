@@ -7,20 +7,16 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from small_models import small_robotseg
 
 from robotseg_core import cli
 from robotseg_core.augment.flicker import Flicker
 from robotseg_core.storage.new_folder import PARTIAL
 from robotseg_core.stream.robotseg import RobotSeg
 
+pytestmark = pytest.mark.usefixtures("small")
+
 SIZE = (72, 96)
 WALL, GREEN = (180, 170, 150), (30, 160, 60)
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch):
-    monkeypatch.setattr(RobotSeg, "load", classmethod(lambda cls, preset="nano", **_: small_robotseg()))
 
 
 def scene(number):

@@ -24,8 +24,8 @@ from robotseg_core.backends.onnxruntime_encoder import OnnxEncoder, OnnxGraph
 from robotseg_core.config import NANO
 from robotseg_core.model.robotseg_model import RobotSegModel
 from robotseg_core.storage.user_cache import kept_anew
+from robotseg_core.stream.choices import chosen_precision
 from robotseg_core.stream.preprocess import frame_tensor
-from robotseg_core.stream.robotseg import chosen_precision
 
 CPU = torch.device("cpu")
 

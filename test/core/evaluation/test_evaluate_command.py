@@ -8,20 +8,16 @@ import json
 import cv2
 import numpy as np
 import pytest
-from small_models import moving_frames, small_robotseg
+from small_models import moving_frames
 
 from robotseg_core import cli
 from robotseg_core.evaluation import runner
 from robotseg_core.evaluation.dataset import choose, embodiment, read_root
 from robotseg_core.evaluation.protocols import PROTOCOLS
-from robotseg_core.stream.robotseg import RobotSeg
+
+pytestmark = pytest.mark.usefixtures("small")
 
 SHAPE = (60, 80)
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch):
-    monkeypatch.setattr(RobotSeg, "load", classmethod(lambda cls, preset="nano", **_: small_robotseg()))
 
 
 def write_mask(path, mask):

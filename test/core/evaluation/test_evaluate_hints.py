@@ -14,21 +14,17 @@ from small_models import moving_frames, small_model, small_robotseg
 
 from robotseg_core import cli
 from robotseg_core.evaluation.dataset import read_root
-from robotseg_core.evaluation.hints import measure
+from robotseg_core.evaluation.hints import measure, unhinted
 from robotseg_core.evaluation.hints.hinted_stream import HintedStream
 from robotseg_core.evaluation.hints.objects import robots_of_pairs, things
 from robotseg_core.evaluation.hints.without import without
 from robotseg_core.evaluation.metrics import iou
 from robotseg_core.model.robotseg_model import Memory
-from robotseg_core.stream.robotseg import RobotSeg
+
+pytestmark = pytest.mark.usefixtures("small")
 
 SHAPE = (60, 80)
 CUP, NEAR, FAR = 3, 1, 2
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch):
-    monkeypatch.setattr(RobotSeg, "load", classmethod(lambda cls, preset="nano", **_: small_robotseg()))
 
 
 @pytest.fixture
@@ -71,7 +67,7 @@ def behind(folder):
 
 
 def test_every_section_is_measured(root, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(measure, "frames_until_back", functools.partial(measure.frames_until_back, away=3))
+    monkeypatch.setattr(unhinted, "frames_until_back", functools.partial(unhinted.frames_until_back, away=3))
     monkeypatch.setattr(measure, "LATER", 2)
     absent = tmp_path / "absent"
     absent.mkdir()
@@ -130,25 +126,25 @@ def test_following_scores_the_target_and_the_other_one(root):
 
 def test_frames_that_need_memory_are_nearly_black_or_blurred():
     rgb = moving_frames(1, *SHAPE)[0]
-    assert measure.needs_memory("a", 0, rgb) is None and measure.needs_memory("a", 5, rgb) is None
+    assert unhinted.needs_memory("a", 0, rgb) is None and unhinted.needs_memory("a", 5, rgb) is None
     detail = float(cv2.Laplacian(rgb, cv2.CV_32F).std())
     for video in "abcdef":
-        hard = measure.needs_memory(video, 2, rgb)
+        hard = unhinted.needs_memory(video, 2, rgb)
         assert float(hard.mean()) < 0.1 * rgb.mean() or float(cv2.Laplacian(hard, cv2.CV_32F).std()) < 0.2 * detail
-        assert (measure.needs_memory(video, 2, rgb) == hard).all()
+        assert (unhinted.needs_memory(video, 2, rgb) == hard).all()
 
 
 def test_thin_pieces_are_fingers_and_no_palm_nor_crumbs():
     gripper = np.zeros((480, 640), bool)
     gripper[100:160, 200:300] = True
     gripper[160:220, 210:218] = gripper[160:220, 280:288] = True
-    thin = measure.thin_pieces(gripper)
+    thin = unhinted.thin_pieces(gripper)
     assert thin[170:215, 212:216].all() and thin[170:215, 282:286].all()
     assert not thin[105:150, 205:295].any()
     # The edge of the image makes nothing thin.
     cut = np.zeros((480, 640), bool)
     cut[470:, 100:200] = True
-    assert not measure.thin_pieces(cut).any()
+    assert not unhinted.thin_pieces(cut).any()
 
 
 def test_a_late_hint_changes_nothing_before_its_frame(root):

@@ -2,10 +2,8 @@
 """What the player can open."""
 
 import os
-import struct
 import subprocess
 import sys
-import zlib
 
 import cv2
 import numpy as np
@@ -13,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from png_bombs import png_that_says
 
 from robotseg_core.files.frames import FrameError, InputError, open_frames
 from robotseg_core.files.natural import natural
@@ -144,14 +143,6 @@ def test_animations_are_taken_whole_or_said_to_be_cut(tmp_path, suffix, caplog):
     grey(path.with_name("other.png"))
     assert sorted(names(path.parent)) == ["moving", "other"]
     assert f"moving{suffix} holds 3 pictures, of which the first is taken" in caplog.text
-
-
-def png_that_says(width, height):
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"0")) + chunk(b"IEND", b"")
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

@@ -17,14 +17,10 @@ from robotseg_core import cli
 from robotseg_core.report.charts import curves, states
 from robotseg_core.report.frames import Frame, Recording
 from robotseg_core.report.page import page
-from robotseg_core.stream.robotseg import RobotSeg
+
+pytestmark = pytest.mark.usefixtures("small")
 
 BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), "")
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch):
-    monkeypatch.setattr(RobotSeg, "load", classmethod(lambda cls, preset="nano", **_: small_robotseg()))
 
 
 @pytest.fixture

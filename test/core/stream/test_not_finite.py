@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from small_models import moving_frames, small_robotseg
 
 from robotseg_core.model.robotseg_model import Features
+from robotseg_core.stream import prompting
 from robotseg_core.stream.policy import StreamPolicy
 from robotseg_core.types import PARTS, MaskPrompt, ModelFault, Prompt, PromptKind
 
@@ -106,13 +107,13 @@ def test_a_bad_number_of_a_prompt_or_a_correction_is_a_fault(monkeypatch):
     click = Prompt("arm", PromptKind.POINT, (40.0, 30.0))
     stream = small_robotseg().stream(ANY)
     stream.step(FRAMES[0])
-    decode = type(stream)._decode_prompt
+    decode = prompting.decode
 
-    def bad(self, *arguments):
-        answer = decode(self, *arguments)
+    def bad(*arguments, **options):
+        answer = decode(*arguments, **options)
         return dataclasses.replace(answer, object_logit=answer.object_logit * math.nan)
 
-    monkeypatch.setattr(type(stream), "_decode_prompt", bad)
+    monkeypatch.setattr(prompting, "decode", bad)
     with pytest.raises(ModelFault):
         stream.correct(click)
     stream.step(FRAMES[1])

@@ -11,7 +11,7 @@ from small_models import SMALL, moving_frames, small_robotseg
 
 from robotseg_core.model.robotseg_model import Memory
 from robotseg_core.model.structure import edges, real_edges
-from robotseg_core.stream import loop_torch as torch_loop
+from robotseg_core.stream.loops import torch_loop
 from robotseg_core.stream.pending_prompts import PartPrompt, gather
 from robotseg_core.stream.policy import StreamPolicy
 from robotseg_core.stream.postprocess import part_masks

@@ -232,7 +232,8 @@ def test_border_follows_depth_where_it_is_asked_to(robotseg, seen, monkeypatch):
     """The stream gives its depth to what sharpens the border, at steps and at corrections, and only then."""
     given = []
     monkeypatch.setattr(
-        "robotseg_core.stream.stream.sharpen", lambda logits, image: given.append(image) or np.full_like(logits, 5.0)
+        "robotseg_core.stream.postprocess.sharpen",
+        lambda logits, image: given.append(image) or np.full_like(logits, 5.0),
     )
     stream, image = robotseg.stream(SURE), depth(1.0, 2.0)
     plain = stream.step(FRAME, depth=image)

@@ -15,7 +15,7 @@ mujoco = pytest.importorskip("mujoco", reason="the renderer needs mujoco: instal
 from robotseg_core.synth import command as main  # noqa: E402
 from robotseg_core.synth import cutouts  # noqa: E402
 from robotseg_core.synth.rendering.motion import spline  # noqa: E402
-from robotseg_core.synth.rendering.render import Renderer, find_specks, shrink_picture  # noqa: E402
+from robotseg_core.synth.rendering.render import find_specks, shrink_picture  # noqa: E402
 from robotseg_core.synth.robots.catalog import TEST_ARMS, RobotChoice, list_choices  # noqa: E402
 from robotseg_core.synth.robots.robot import ARM, BACKGROUND, GRIPPER  # noqa: E402
 from robotseg_core.synth.scenes.scene import build_scene, update  # noqa: E402
@@ -30,16 +30,6 @@ SIZE = (128, 96)
 needs_robots = pytest.mark.skipif(
     not (ROBOTS / "arms").is_dir(), reason=f"no robot models in {ROBOTS}: set ROBOTSEG_ROBOTS to the robots folder"
 )
-
-
-@pytest.fixture(scope="module")
-def renderer():
-    try:
-        made = Renderer(*SIZE)
-    except RuntimeError as e:
-        pytest.skip(str(e))
-    yield made
-    made.close()
 
 
 def test_specks_are_filled_and_holes_stay():

@@ -18,13 +18,7 @@ from robotseg_core.weights import files as weight_files
 from robotseg_core.weights.files import KNOWN_FILES, WeightFile, WeightsError, download, find_weights
 from robotseg_core.weights.load import ADDED_TO_SAM2
 
-
-@pytest.fixture(autouse=True)
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "models"
-    monkeypatch.setenv("ROBOTSEG_MODELS", str(folder))
-    folder.mkdir()
-    return folder
+pytestmark = pytest.mark.usefixtures("models")
 
 
 def test_absent_files_say_how_to_obtain_them(tmp_path: Path) -> None:

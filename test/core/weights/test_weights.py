@@ -18,6 +18,8 @@ from torch import nn
 from robotseg_core.weights.files import WeightsError
 from robotseg_core.weights.load import load_weights, save_safetensors
 
+pytestmark = pytest.mark.usefixtures("models")
+
 
 class Toy(nn.Module):
     def __init__(self) -> None:
@@ -25,14 +27,6 @@ class Toy(nn.Module):
         self.linear = nn.Linear(3, 2)
         self.norm = nn.BatchNorm2d(2)
         self.robot_prompt_generator = nn.Embedding(1, 4)
-
-
-@pytest.fixture(autouse=True)
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "models"
-    monkeypatch.setenv("ROBOTSEG_MODELS", str(folder))
-    folder.mkdir()
-    return folder
 
 
 def test_safetensors_round_trip_in_half_precision(tmp_path: Path) -> None:

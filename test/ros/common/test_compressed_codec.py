@@ -2,7 +2,6 @@
 """JPEG and PNG, read by their first bytes and headers, and refused before they can do harm."""
 
 import struct
-import zlib
 from io import BytesIO
 
 import cv2
@@ -12,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 from plain_messages import File, scene
+from png_bombs import png_that_says
 
 from robotseg_ros.common.compressed_codec import MAX_PIXELS, MAX_SIDE, decode_compressed, encode_jpeg, encode_png
 from robotseg_ros.common.image_codec import CodecError, Refusal
@@ -21,18 +21,6 @@ def pillow(rgb, kind, **options):
     file = BytesIO()
     PillowImage.fromarray(rgb).save(file, kind, **options)
     return file.getvalue()
-
-
-def png_chunk(kind, data):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png_bomb(width, height):
-    """A PNG of some bytes that says it is huge."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        png_chunk(*chunk) for chunk in ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(9))), (b"IEND", b""))
-    )
 
 
 JPEG = pillow(scene(), "jpeg", quality=95)
@@ -165,11 +153,11 @@ def test_bytes_after_the_end_of_a_jpeg_do_no_harm():
         (PNG[:-12], Refusal.DATA, "no end chunk"),
         (PNG[:20], Refusal.DATA, "no header chunk"),
         (PNG[:45] + b"garbage" + PNG[52:], Refusal.DATA, "png"),
-        (png_bomb(MAX_SIDE + 1, 1), Refusal.SIZE, f"width of the png is {MAX_SIDE + 1}"),
-        (png_bomb(2**31 - 1, 2**31 - 1), Refusal.SIZE, "must be 1 to 8192"),
-        (png_bomb(8192, 8192), Refusal.SIZE, f"67108864 pixels, must be at most {MAX_PIXELS}"),
-        (png_bomb(0, 5), Refusal.SIZE, "width of the png is 0"),
-        (png_bomb(64, 64), Refusal.DATA, "png"),
+        (png_that_says(MAX_SIDE + 1, 1), Refusal.SIZE, f"width of the png is {MAX_SIDE + 1}"),
+        (png_that_says(2**31 - 1, 2**31 - 1), Refusal.SIZE, "must be 1 to 8192"),
+        (png_that_says(8192, 8192), Refusal.SIZE, f"67108864 pixels, must be at most {MAX_PIXELS}"),
+        (png_that_says(0, 5), Refusal.SIZE, "width of the png is 0"),
+        (png_that_says(64, 64), Refusal.DATA, "png"),
         ("text", Refusal.DATA, "is a str"),
     ],
 )
@@ -183,7 +171,7 @@ def test_a_jpeg_that_says_it_is_huge_is_refused_before_it_is_decoded(monkeypatch
     start = JPEG.index(b"\xff\xc0")
     huge = JPEG[: start + 5] + struct.pack(">HH", 60000, 60000) + JPEG[start + 9 :]
     assert refused(File(huge))[0] is Refusal.SIZE
-    assert refused(File(png_bomb(60000, 60000)))[0] is Refusal.SIZE
+    assert refused(File(png_that_says(60000, 60000)))[0] is Refusal.SIZE
 
 
 def test_a_thumbnail_before_it_does_not_hide_that_a_jpeg_is_cut_off():

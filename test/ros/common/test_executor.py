@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-from companion import Peer
 from fake_model import FakeModel
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import Parameter as ParameterMessage
@@ -39,13 +38,6 @@ PROCESSES = {
 
 def unknown_type(name="x"):
     return ParameterMessage(name=name, value=ParameterValue(type=77))
-
-
-@pytest.fixture
-def peer(context):
-    peer = Peer(context)
-    yield peer
-    peer.close()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import rclpy
-from companion import Peer, Running, header
+from companion import Running, header
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PointStamped
 from plain_messages import File
@@ -31,13 +31,6 @@ MASK[10:20, 5:15] = 255
 K = [50.0, 0.0, 19.5, 0.0, 50.0, 14.5, 0.0, 0.0, 1.0]
 OTHER_K = [35.0, 0.0, 19.5, 0.0, 35.0, 14.5, 0.0, 0.0, 1.0]
 COLOUR, DEPTH = "camera_color_optical_frame", "camera_depth_optical_frame"
-
-
-@pytest.fixture
-def peer(context):
-    peer = Peer(context)
-    yield peer
-    peer.close()
 
 
 class Bench:

@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from companion import Peer, Running, header
+from companion import Running, header
 from fake_model import FakeModel, robot_picture
 from rclpy.parameter import Parameter
 from ros_client import pixels, wait_until
@@ -18,13 +18,6 @@ MS = 1_000_000
 T0 = 1_700_000_000_000_000_000
 MASK = np.zeros((30, 40), np.uint8)
 MASK[10:20, 5:15] = 255
-
-
-@pytest.fixture
-def peer(context):
-    peer = Peer(context)
-    yield peer
-    peer.close()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from companion import Peer, Running, header
+from companion import Running, header
 from geometry_msgs.msg import PointStamped, PoseWithCovarianceStamped
 from ros_client import wait_until
 from sensor_msgs.msg import CameraInfo, Image
@@ -18,13 +18,6 @@ from robotseg_ros.msg import GripperPose
 T0 = 1_700_000_000_000_000_000
 MASK = np.zeros((30, 40), np.uint8)
 MASK[10:14, 5:25] = 255
-
-
-@pytest.fixture
-def peer(context):
-    peer = Peer(context)
-    yield peer
-    peer.close()
 
 
 @pytest.fixture

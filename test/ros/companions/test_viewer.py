@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from companion import Peer, Running, header
+from companion import Running, header
 from ros_client import wait_until
 from sensor_msgs.msg import Image
 
@@ -74,13 +74,6 @@ def viewer(context):
     running = Running(context, Viewer, port=0)
     yield running.node
     running.close()
-
-
-@pytest.fixture
-def peer(context):
-    peer = Peer(context)
-    yield peer
-    peer.close()
 
 
 def test_pictures_and_states_arrive_while_somebody_looks_and_only_then(viewer, peer):

@@ -15,20 +15,16 @@ from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from robotseg_core import cli
-from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import PARTS, State
 from robotseg_ros.tools import bag
 from robotseg_ros.tools.bag_messages import BagMessages
+
+pytestmark = pytest.mark.usefixtures("small")
 
 TYPES = get_typestore(Stores.ROS2_HUMBLE)
 RAW, COMPRESSED, TEXT = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "std_msgs/msg/String"
 FRAMES = moving_frames(4)
 T0 = 1_700_000_000_123_456_789
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch):
-    monkeypatch.setattr(RobotSeg, "load", classmethod(lambda cls, preset="nano", **_: small_robotseg()))
 
 
 def header(number):

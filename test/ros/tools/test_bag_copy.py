@@ -21,11 +21,6 @@ from robotseg_ros.tools.bag_messages import BagMessages, image_topics, ros_type
 from robotseg_ros.tools.bag_records import BagError, Message
 
 
-@pytest.fixture
-def small(monkeypatch):
-    monkeypatch.setattr(RobotSeg, "load", classmethod(lambda cls, preset="nano", **_: small_robotseg()))
-
-
 @pytest.mark.parametrize("compression", list(CompressionType))
 def test_every_record_is_copied_with_its_times_and_packed_like_the_input(tmp_path, compression):
     source = write_mixed(tmp_path / "in.mcap", compression=compression)

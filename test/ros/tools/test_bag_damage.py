@@ -18,17 +18,10 @@ import zstandard
 from mcap.writer import CompressionType
 from mixed_bags import bomb, contents, copy, image, ros_bag, write_mixed
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
-from small_models import small_robotseg
 
 from robotseg_core import cli
-from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_ros.tools.bag_files import Bag
 from robotseg_ros.tools.bag_records import BagError, unpacked
-
-
-@pytest.fixture
-def small(monkeypatch):
-    monkeypatch.setattr(RobotSeg, "load", classmethod(lambda cls, preset="nano", **_: small_robotseg()))
 
 
 @pytest.mark.parametrize("keep", [0, 3, 60, 200])

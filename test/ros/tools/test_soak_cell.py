@@ -8,7 +8,8 @@ import pytest
 from std_msgs.msg import Header
 
 from robotseg_ros.msg import PartMask, PartMasks
-from robotseg_ros.tools.soaking.cell import Cell, soak_cell
+from robotseg_ros.tools.soaking.cell import Cell
+from robotseg_ros.tools.soaking.cell_run import soak_cell
 from robotseg_ros.tools.soaking.rows import Row, judge
 
 
@@ -90,7 +91,7 @@ def test_a_camera_that_is_left_out_is_found_and_a_slow_machine_is_not(cell):
 
 
 def test_a_short_one_runs(domain_id, monkeypatch, tmp_path):
-    monkeypatch.setattr("robotseg_ros.tools.soaking.cell.ROW_S", 4.0)
+    monkeypatch.setattr("robotseg_ros.tools.soaking.cell_run.ROW_S", 4.0)
     began = time.monotonic()
     found, wrong = soak_cell(8.0, 64, 48, tmp_path / "soak.csv", least_rows=2)
     assert time.monotonic() - began > 8 and len(found) >= 2 and found[-1].frames > found[0].frames > 0

@@ -18,16 +18,12 @@ from robotseg_core.files.formats.labels import LABELS, read_labels
 from robotseg_core.files.formats.rle import decode, encode
 from robotseg_core.masks.soft import robot_probability
 from robotseg_core.stream.postprocess import part_mask
-from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.stream.stream import Stream
 from robotseg_core.types import PARTS, ModelFault, PartMasks, StageTimes, State
 
+pytestmark = pytest.mark.usefixtures("small")
+
 FILES = {"coco": "clip.coco.json", "coco-gz": "clip.coco.json.gz", "labels": "clip_labels.avi"}
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch):
-    monkeypatch.setattr(RobotSeg, "load", classmethod(lambda cls, preset="nano", **_: small_robotseg()))
 
 
 @pytest.fixture

@@ -18,16 +18,12 @@ from robotseg_core import cli
 from robotseg_core.lerobot.layout import open_data_set
 from robotseg_core.lerobot.video import read_frames
 from robotseg_core.storage.new_folder import PARTIAL
-from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.stream.stream import Stream
 from robotseg_core.types import PARTS, ModelFault
 
+pytestmark = pytest.mark.usefixtures("small")
+
 MASKS = "observation.masks.top"
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch):
-    monkeypatch.setattr(RobotSeg, "load", classmethod(lambda cls, preset="nano", **_: small_robotseg()))
 
 
 @pytest.fixture(params=[make_v2, make_v3], ids=["v2.1", "v3.0"])

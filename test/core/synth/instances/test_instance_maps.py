@@ -18,7 +18,7 @@ from robotseg_core.synth.instances.colours import COLOURS, colour_name, main_ton
 from robotseg_core.synth.instances.files import read_ids, read_ids_meta, tint_ids, write_ids  # noqa: E402
 from robotseg_core.synth.instances.frames import find_boxes  # noqa: E402
 from robotseg_core.synth.instances.registry import find_instances  # noqa: E402
-from robotseg_core.synth.rendering.render import Renderer, shrink_ids  # noqa: E402
+from robotseg_core.synth.rendering.render import shrink_ids  # noqa: E402
 from robotseg_core.synth.robots.catalog import PROCEDURAL, RobotChoice  # noqa: E402
 from robotseg_core.synth.robots.robot import ARM, BACKGROUND, GRIPPER  # noqa: E402
 from robotseg_core.synth.scenes.scene import build_scene, update  # noqa: E402
@@ -46,16 +46,6 @@ BUSY = VideoOptions(
 needs_robots = pytest.mark.skipif(
     not (ROBOTS / "arms").is_dir(), reason=f"no robot models in {ROBOTS}: set ROBOTSEG_ROBOTS to the robots folder"
 )
-
-
-@pytest.fixture(scope="module")
-def renderer():
-    try:
-        made = Renderer(*SIZE)
-    except RuntimeError as e:
-        pytest.skip(str(e))
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

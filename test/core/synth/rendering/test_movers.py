@@ -12,7 +12,8 @@ pytest.importorskip("mujoco", reason="the renderer needs mujoco: install the 'sy
 from robotseg_core.synth.rendering.motion import Motion, Mover, joint_path, swept_points  # noqa: E402
 from robotseg_core.synth.rendering.movers import drive_robots, move_things  # noqa: E402
 from robotseg_core.synth.robots.catalog import PROCEDURAL, RobotChoice  # noqa: E402
-from robotseg_core.synth.scenes.room import Room, RoomBuilder, Table, place_things  # noqa: E402
+from robotseg_core.synth.scenes.placing import place_things  # noqa: E402
+from robotseg_core.synth.scenes.room import Room, RoomBuilder, Table  # noqa: E402
 from robotseg_core.synth.scenes.scene import build_scene, update  # noqa: E402
 
 NOWHERE = Path("no_such_folder")

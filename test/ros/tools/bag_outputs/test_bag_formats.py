@@ -13,17 +13,13 @@ from small_bags import STEP_NS, T0, write_bag
 from robotseg_core import cli
 from robotseg_core.files.formats.coco import read_coco
 from robotseg_core.files.formats.labels import read_labels
-from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.stream.stream import Stream
 from robotseg_core.types import PARTS
 
+pytestmark = pytest.mark.usefixtures("small")
+
 FRAMES = moving_frames(4)
 NAMES = [str(T0 + number * STEP_NS) for number in range(4)]
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch):
-    monkeypatch.setattr(RobotSeg, "load", classmethod(lambda cls, preset="nano", **_: small_robotseg()))
 
 
 def expected():

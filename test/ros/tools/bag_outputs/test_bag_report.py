@@ -18,12 +18,9 @@ from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import State
 from robotseg_ros.tools.bag_messages import BagMessages
 
+pytestmark = pytest.mark.usefixtures("small")
+
 FRAMES = moving_frames(5)
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch):
-    monkeypatch.setattr(RobotSeg, "load", classmethod(lambda cls, preset="nano", **_: small_robotseg()))
 
 
 def report(bag, out, *more):

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_flatten
 from robotseg_core.backends.encoder import EncoderGraph
 from robotseg_core.model import structure
 from robotseg_core.model.robotseg_model import RobotSegModel
-from robotseg_core.stream import loop_cuda
+from robotseg_core.stream.loops import cuda_loop
 from robotseg_core.stream.memory_bank import MemoryBank
 
 COPIES = {"aten::lift_fresh", "aten::_pin_memory"}
@@ -74,15 +74,15 @@ def constants(monkeypatch):
 
 @pytest.mark.parametrize("config", [SMALL, TINY], ids=["nano", "base"])
 def test_loop_never_waits_and_reads_the_device_only(monkeypatch, constants, config):
-    monkeypatch.setattr(loop_cuda, "Recording", Called)
-    monkeypatch.setattr(loop_cuda.GraphedLoop, "_check", lambda self: None)
+    monkeypatch.setattr(cuda_loop, "Recording", Called)
+    monkeypatch.setattr(cuda_loop.GraphedLoop, "_check", lambda self: None)
     Called.rules = Rules()
     model = RobotSegModel(config).eval()
     with torch.inference_mode():
         to_elsewhere(model)
         keys = model.time_keys().to(torch.float32)
         bank = MemoryBank(config, 3, keys, frames=config.memory_frames, conditioning=2)
-        loop = loop_cuda.GraphedLoop(model, bank, None)
+        loop = cuda_loop.GraphedLoop(model, bank, None)
         for start in (0, 1):
             memory, look_up, decoder = loop._find(start)
             (image, *_), (logits, *_) = look_up(), decoder()

@@ -25,7 +25,8 @@ from robotseg_core.model.folded_decoder import FoldedDecoder
 from robotseg_core.model.robotseg_model import Conditioned, Features, Memory, ProjectedKeys, RobotSegModel
 from robotseg_core.storage.user_cache import kept
 from robotseg_core.stream.frame_state import Answer
-from robotseg_core.stream.loop_torch import Loop, TorchLoop
+from robotseg_core.stream.loops.loop import Loop
+from robotseg_core.stream.loops.torch_loop import TorchLoop
 from robotseg_core.stream.memory_bank import Entry, MemoryBank
 from robotseg_core.stream.preprocess import cell_edges
 from robotseg_core.stream.stage_clock import StageClock
@@ -171,7 +172,7 @@ class OnnxLoop:
     def find(
         self, image: Tensor, features: Features, bank: MemoryBank, frame: int, classes: Tensor, clock: StageClock
     ) -> tuple[Conditioned, Answer]:
-        """See :class:`robotseg_core.stream.loop_torch.Loop`; without a memory all slots are empty ones."""
+        """See :class:`~robotseg_core.stream.loops.loop.Loop`; without a memory all slots are empty ones."""
         # Where the gate of a single layer cancels, nothing reads the edges.
         edge = cell_edges(image) if "edge" in self._find.inputs else torch.zeros(1, 1, 1, 1)
         values = (edge, features.h4, features.h8, features.f16, *memory_inputs(bank.whole(frame)), classes)
@@ -180,7 +181,7 @@ class OnnxLoop:
         return Conditioned(out[4], out[5], out[6], None), Answer(*out[:4])
 
     def keep(self, features: Features, answer: Answer, binary: Tensor, clock: StageClock) -> Entry:
-        """See :class:`robotseg_core.stream.loop_torch.Loop`."""
+        """See :class:`~robotseg_core.stream.loops.loop.Loop`."""
         inputs = {
             "f16": features.f16,
             "logits": answer.logits,

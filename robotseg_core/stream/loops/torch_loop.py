@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 from torch import Tensor
 
@@ -16,20 +15,6 @@ from robotseg_core.stream.frame_state import Answer
 from robotseg_core.stream.memory_bank import Entry, MemoryBank
 from robotseg_core.stream.prompting import decode
 from robotseg_core.stream.stage_clock import StageClock
-
-
-class Loop(Protocol):
-    """What runs between the encoder and the masks."""
-
-    def find(
-        self, image: Tensor, features: Features, bank: MemoryBank, frame: int, classes: Tensor, clock: StageClock
-    ) -> tuple[Conditioned, Answer]:
-        """All parts of frame number ``frame``, without prompts; ``classes`` [parts] are their class tokens."""
-        ...
-
-    def keep(self, features: Features, answer: Answer, binary: Tensor, clock: StageClock) -> Entry:
-        """What the memory keeps of a frame; of parts in ``binary`` [parts] with a hard mask."""
-        ...
 
 
 class TorchLoop:
@@ -52,7 +37,7 @@ class TorchLoop:
     def find(
         self, image: Tensor, features: Features, bank: MemoryBank, frame: int, classes: Tensor, clock: StageClock
     ) -> tuple[Conditioned, Answer]:
-        """See :class:`Loop`."""
+        """See :class:`~robotseg_core.stream.loops.loop.Loop`."""
         memory = bank.view(frame)
         if memory is None:
             conditioned = self.model.initial(features, len(classes))
@@ -66,10 +51,10 @@ class TorchLoop:
         clock.lap("memory_attention")
         decoded = decode(self.model, features, conditioned, classes)
         clock.lap("decoder")
-        return conditioned, Answer(decoded.logits, decoded.iou, decoded.object_logit, decoded.pointer)
+        return conditioned, decoded.answer
 
     def keep(self, features: Features, answer: Answer, binary: Tensor, clock: StageClock) -> Entry:
-        """See :class:`Loop`."""
+        """See :class:`~robotseg_core.stream.loops.loop.Loop`."""
         kept = self.model.remember(features, answer.logits, answer.object_logit, binary)
         clock.lap("memory_encoder")
         # Keys and the RPG's tokens of a frame depend on that frame alone: made once, when it enters.

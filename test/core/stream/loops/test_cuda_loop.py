@@ -13,9 +13,9 @@ from robotseg_core.backends import graphed_encoder as cuda_encoder
 from robotseg_core.backends.graphed_encoder import GraphedEncoder
 from robotseg_core.backends.torch_encoder import TorchEncoder
 from robotseg_core.model.robotseg_model import RobotSegModel
-from robotseg_core.stream import loop_cuda as cuda_loop
-from robotseg_core.stream.loop_cuda import GraphedLoop
-from robotseg_core.stream.loop_torch import TorchLoop
+from robotseg_core.stream.loops import cuda_loop
+from robotseg_core.stream.loops.cuda_loop import GraphedLoop
+from robotseg_core.stream.loops.torch_loop import TorchLoop
 from robotseg_core.stream.policy import StreamPolicy
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import Prompt, PromptKind

@@ -21,7 +21,8 @@ from robotseg_core.cuda.recording import Recording, autocast, difference, tensor
 from robotseg_core.model.robotseg_model import Conditioned, Features, Memory, RobotSegModel
 from robotseg_core.model.structure import edges
 from robotseg_core.stream.frame_state import Answer
-from robotseg_core.stream.loop_torch import Loop, TorchLoop
+from robotseg_core.stream.loops.loop import Loop
+from robotseg_core.stream.loops.torch_loop import TorchLoop
 from robotseg_core.stream.memory_bank import Entry, MemoryBank
 from robotseg_core.stream.prompting import decode
 from robotseg_core.stream.stage_clock import StageClock
@@ -143,7 +144,7 @@ class GraphedLoop:
     def find(
         self, image: Tensor, features: Features, bank: MemoryBank, frame: int, classes: Tensor, clock: StageClock
     ) -> tuple[Conditioned, Answer]:
-        """See :class:`~robotseg_core.stream.loop_torch.Loop`."""
+        """See :class:`~robotseg_core.stream.loops.loop.Loop`."""
         if bank is not self._bank:
             raise ValueError("this loop was recorded for the memory of another stream")
         if not bank.started.any():
@@ -160,7 +161,7 @@ class GraphedLoop:
         return Conditioned(own[0], own[1], own[2], None), answer
 
     def keep(self, features: Features, answer: Answer, binary: Tensor, clock: StageClock) -> Entry:
-        """See :class:`~robotseg_core.stream.loop_torch.Loop`; what it gives holds until the next call."""
+        """See :class:`~robotseg_core.stream.loops.loop.Loop`; what it gives holds until the next call."""
         self._features.f16.copy_(features.f16)
         self._logits.copy_(answer.logits)
         self._object_logit.copy_(answer.object_logit)
@@ -205,7 +206,7 @@ class GraphedLoop:
                 if not error <= TOLERANCE[self._dtype]:
                     raise RuntimeError(f"the recorded {name} differs by {error:.2e} from PyTorch's")
         finally:
-            bank.clear()
+            bank.wipe()
 
 
 def graphed_or_plain(

@@ -12,9 +12,9 @@ from small_models import SMALL, moving_frames, small_model
 
 from robotseg_core.backends.torch_encoder import TorchEncoder
 from robotseg_core.config import ModelConfig
-from robotseg_core.stream import loop_onnx as onnx_loop
-from robotseg_core.stream.loop_onnx import OnnxLoop
-from robotseg_core.stream.loop_torch import TorchLoop
+from robotseg_core.stream.loops import onnx_loop
+from robotseg_core.stream.loops.onnx_loop import OnnxLoop
+from robotseg_core.stream.loops.torch_loop import TorchLoop
 from robotseg_core.stream.policy import REFERENCE
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import Prompt, PromptKind

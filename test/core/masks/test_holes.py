@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import torch
 
-from robotseg_core.stream.holes import FILLED_LOGIT, fill_holes
+from robotseg_core.masks.holes import FILLED_LOGIT, fill_holes
 
 
 def test_small_holes_are_filled_diagonals_connect() -> None:
