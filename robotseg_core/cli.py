@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -105,10 +106,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except (ValueError, OSError, RuntimeError, cv2.error, yaml.YAMLError) as error:
-        print(f"robotseg {argv[0]}: {shown(str(error))}", file=sys.stderr)
+        print(f"robotseg {argv[0]}: {shown(_told(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _told(error: Exception) -> str:
+    """An error in words; those of the system without their number, the file first."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error)
 
 
 def _missing(command: str, error: ModuleNotFoundError) -> int:

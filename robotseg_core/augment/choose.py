@@ -24,7 +24,9 @@ def open_layout(root: Path, own_masks: str, keep_masks: bool, cameras: list[str]
         OSError: it cannot be read.
     """
     if not root.exists():
-        raise InputError(f"{root} does not exist; give a folder in VRS layout, of images, of LeRobot, or a video file")
+        raise InputError(
+            f"{root} does not exist; give a folder in VRS layout, of images, of videos, of LeRobot, or a video file"
+        )
     if (root / "meta" / "info.json").is_file():
         if own_masks == "given":
             raise ValueError(f"{root} is a LeRobot data set, whose masks are found: --masks given is not for it")

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input",
         type=Path,
-        help="VRS layout, LeRobot data set (v2, v3), folder of images or of such folders, video file",
+        help="VRS layout, LeRobot data set (v2, v3), folder of images, of such folders or of videos, video file",
     )
     parser.add_argument("--out", required=True, type=Path, help="new folder: everything of the input, pictures changed")
     parser.add_argument("--background", default="", metavar="KIND", help=f"put behind the robot: {', '.join(KINDS)}")

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Videos that are augmented as image files: VRS layout, folders of images; and a video file, which becomes one."""
+"""Videos that are augmented as image files: VRS layout, folders of images; and video files, which become such."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,14 @@ from numpy.typing import NDArray
 from robotseg_core.augment.change import Changed
 from robotseg_core.augment.clip import Clip, Masks, Rgb
 from robotseg_core.augment.layout import Piece, Sink
-from robotseg_core.files.frames import IMAGE_SUFFIXES, InputError, list_images, open_frames, read_image
+from robotseg_core.files.frames import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    InputError,
+    list_images,
+    open_frames,
+    read_image,
+)
 from robotseg_core.files.mask_files import FOLDERS, write_png
 
 JPEG_QUALITY = 95
@@ -22,7 +30,7 @@ MASKS = "mask_gt"
 
 
 class Frames:
-    """Frames as image files: VRS layout, a folder of images, a folder of such folders, or a video file.
+    """Frames as image files: VRS layout, a folder of images, of such folders or of video files, or a video file.
 
     Pictures keep their places and names; masks are written to ``mask_gt/<video>/000|001|002/`` unless the video brings
     masks that stay true.  A video file becomes ``image/<name>/*.jpg``.
@@ -58,9 +66,21 @@ class Frames:
             else:
                 self.left_out |= {file.relative_to(root) for file in theirs}
             pieces.append(Piece(name, (clip,)))
-        if not pieces:
-            raise InputError(f"{root} has no images, and no folders of images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-        self.pieces = tuple(pieces)
+        self.pieces = tuple(pieces) or self._videos(root)
+
+    def _videos(self, root: Path) -> tuple[Piece, ...]:
+        """A piece for each video file that lies in a folder."""
+        files = sorted(f for f in root.iterdir() if f.suffix.lower() in VIDEO_SUFFIXES and not f.name.startswith("."))
+        if not files:
+            raise InputError(
+                f"{root} has no images ({', '.join(sorted(IMAGE_SUFFIXES))}), no folders of images and no videos "
+                f"({', '.join(sorted(VIDEO_SUFFIXES))})"
+            )
+        for file, after in pairwise(files):
+            if file.stem == after.stem:
+                raise InputError(f"{root} has {file.name} and {after.name}; their frames would be mixed")
+        self.left_out |= {file.relative_to(root) for file in files}
+        return tuple(Piece(file.stem, (_video(file),)) for file in files)
 
     @contextmanager
     def sink(self, piece: Piece, target: Path) -> Iterator[Sink]:

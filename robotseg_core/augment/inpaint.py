@@ -83,7 +83,8 @@ class Lama:
         # Networks that take any size want multiples of 8.
         size = self._size or (-(-width // 8) * 8, -(-height // 8) * 8)
         image = cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-        mask = (cv2.resize(hole.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0).astype(np.float32)
+        # As in by_opencv: a pixel that has some of the robot is a hole.
+        mask = (cv2.resize(hole.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0).astype(np.float32)
         given = {self._image: image.transpose(2, 0, 1)[None], self._mask: mask[None, None]}
         out = np.asarray(self._session.run(None, given)[0], np.float32)[0].transpose(1, 2, 0)
         out = np.clip(out * 255 if out.max() <= 1.5 else out, 0, 255).astype(np.uint8)

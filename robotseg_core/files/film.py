@@ -22,13 +22,18 @@ class Film:
 
     Args:
         video: file of the video; None: none is made.
-        sheet: file of the contact sheet.
+        sheet: file of the contact sheet; None: none is made.
         rate_hz: frames a second.
         count: frames that will come, for the sheet to show the whole; 1 where nobody knows.
+        columns: of the sheet.
+        width: of a picture on the sheet, in pixels.
     """
 
-    def __init__(self, video: Path | None, sheet: Path, rate_hz: float, count: int) -> None:
+    def __init__(
+        self, video: Path | None, sheet: Path | None, rate_hz: float, count: int, *, columns: int = 4, width: int = 320
+    ) -> None:
         self.video, self.sheet, self.rate_hz = video, sheet, rate_hz
+        self._columns, self._width = columns, width
         self.shown = 0
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
@@ -44,9 +49,9 @@ class Film:
                 self._writer = cv2.VideoWriter(str(self.video), fourcc, self.rate_hz, self._size)
                 if not self._writer.isOpened():
                     size = f"{self._size[0]} x {self._size[1]}"
-                    print(f"{self.video} cannot be encoded at {size}; no overlay video", file=sys.stderr)
+                    print(f"{self.video} cannot be encoded at {size}; no video", file=sys.stderr)
             self._writer.write(cv2.resize(picture[..., ::-1], self._size))
-        if self.shown % self._every == 0:
+        if self.sheet is not None and self.shown % self._every == 0:
             self._pictures.append((caption, picture))
         self.shown += 1
 
@@ -54,5 +59,6 @@ class Film:
         """Finish the video and write the contact sheet, if a frame came."""
         if self._writer is not None:
             self._writer.release()
-        if self._pictures:
-            write_png(self.sheet, contact_sheet(self._pictures)[..., ::-1])
+        if self.sheet is not None and self._pictures:
+            sheet = contact_sheet(self._pictures, columns=self._columns, width=self._width)
+            write_png(self.sheet, sheet[..., ::-1])

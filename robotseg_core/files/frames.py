@@ -21,6 +21,8 @@ from robotseg_core.storage.file_kinds import explain
 log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
+"""Files of a folder that are taken for videos; a file that is named is tried whatever it is called."""
 OTHER_PICTURES = frozenset(
     (
         ".apng .avif .cr2 .dng .exr .gif .hdr .heic .heif .jfif .jp2 .jpe .jxl .mpo .nef .npy .pbm .pgm .pnm .ppm .raw "

@@ -72,6 +72,8 @@ def contact_sheet(
 ) -> NDArray[np.uint8]:
     """Captioned RGB pictures [h, w, 3] uint8 of any size in a grid, each ``width`` pixels wide -> one RGB picture.
 
+    Without a line for captions where no picture has one.
+
     Raises:
         ValueError: there is no picture.
     """
@@ -79,10 +81,14 @@ def contact_sheet(
         raise ValueError("a contact sheet needs at least one picture, there are 0")
     cells = []
     height = max(1, *(round(width * p.shape[0] / p.shape[1]) for _, p in pictures))
+    top = 20 if any(caption for caption, _ in pictures) else 0
     for caption, picture in pictures:
-        cell = np.zeros((height + 20, width, 3), np.uint8)
-        scaled = cv2.resize(picture, (width, min(height, max(1, round(width * picture.shape[0] / picture.shape[1])))))
-        cell[20 : 20 + scaled.shape[0]] = scaled
+        cell = np.zeros((height + top, width, 3), np.uint8)
+        size = (width, min(height, max(1, round(width * picture.shape[0] / picture.shape[1]))))
+        # What is made smaller keeps its thin lines.
+        way = cv2.INTER_AREA if size[0] < picture.shape[1] else cv2.INTER_LINEAR
+        scaled = cv2.resize(picture, size, interpolation=way)
+        cell[top : top + scaled.shape[0]] = scaled
         cv2.putText(cell, caption, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
         cells.append(cell)
     columns = min(columns, len(cells))

@@ -14,13 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.files.frames import FrameError, InputError, open_frames
+from robotseg_core.files.frames import VIDEO_SUFFIXES, FrameError, InputError, open_frames
 from robotseg_core.files.natural import natural
 
 if TYPE_CHECKING:
     from robotseg_core.lerobot.layout import Episode
 
-VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
 LAYOUTS = ("vrs", "lerobot", "videos")
 Frame = tuple[str, NDArray[np.uint8] | None]
 """Name, and [H, W, 3] uint8 RGB; None where the frame cannot be read."""

@@ -138,7 +138,7 @@ def open_data_set(root: Path) -> DataSet:
         version = int(str(info["codebase_version"]).lstrip("v").partition(".")[0])
         rate, features, layout = float(info["fps"]), dict(info["features"]), str(info["data_path"])
         cameras = {k: Camera(k, f["dtype"]) for k, f in features.items() if f["dtype"] in ("video", "image")}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise DataSetError(f"{root} is no LeRobot data set: it has no {INFO}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataSetError(f"{path} cannot be read{explain(path)}: {type(error).__name__} {error}") from error

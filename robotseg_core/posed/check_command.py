@@ -65,11 +65,15 @@ def run(arguments: argparse.Namespace) -> int:
     out: Path = arguments.out
     if (out / REPORT).exists() and not arguments.overwrite:
         raise FileExistsError(f"{out / REPORT} exists; give another --out, or --overwrite to replace it")
-    robot = load_robot(arguments)
     names = [folder.resolve().name for folder in arguments.cameras]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ValueError(f"two folders are called {twice[0]}: their pictures would overwrite each other")
+    for name in names:
+        # Only next to a report of ours are pictures of that name ours.
+        if (out / name).exists() and not (out / REPORT).exists():
+            raise FileExistsError(f"{out / name} exists, and pictures would be mixed with it: give another --out")
+    robot = load_robot(arguments)
     recordings = [open_recording(folder, arguments, robot) for folder in arguments.cameras]
     links = tuple(n.strip() for n in arguments.ignore_links.split(",")) if arguments.ignore_links else ()
     ignored = robot.below(links) if links else None

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from robotseg_core.files.depth_files import find_depth, read_depth
-from robotseg_core.files.overlay import contact_sheet
+from robotseg_core.files.film import Film
 from robotseg_core.geometry.camera import Camera
 from robotseg_core.geometry.depth_filter import Depth
 from robotseg_core.posed.background import board, cloud_ply, empty_depth, empty_picture, metres, surface
@@ -208,12 +208,9 @@ def _film(path: Path, camera: Camera, recording: Recording, frames: list[SeenFra
     size = (width, max(2, round(width * camera.height / camera.width) // 2 * 2))
     renderer = Renderer(*size, scale=1.0)
     renderer.set_model(model)
-    file = path.with_name("side_by_side.mp4")
-    writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"mp4v"), recording.rate_hz, (2 * size[0], size[1]))
-    if not writer.isOpened():
-        print(f"{file.name} cannot be encoded; no video", file=sys.stderr)
+    video, sheet = path.with_name("side_by_side.mp4"), path.with_name("contact_sheet.png")
+    film = Film(video, sheet, recording.rate_hz, len(frames), columns=2, width=640)
     ious: list[float | None] = []
-    sheet = []
     for frame in tqdm(frames, desc="twin", unit="frame"):
         mujoco.mj_resetDataKeyframe(model, data, model.key(f"frame_{frame.name}").id)
         mujoco.mj_forward(model, data)
@@ -223,11 +220,7 @@ def _film(path: Path, camera: Camera, recording: Recording, frames: list[SeenFra
         union = float((robot | mask).sum())
         ious.append(float((robot & mask).sum()) / union if posed and union else None)
         pair = np.hstack([cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA), twin])
-        writer.write(np.ascontiguousarray(pair[..., ::-1]))
-        sheet.append((frame.name, pair))
-    writer.release()
+        film.add(frame.name, pair)
+    film.close()
     renderer.close()
-    every = max(1, -(-len(sheet) // 12))
-    drawn = contact_sheet(sheet[::every], columns=2, width=640)
-    cv2.imwrite(str(path.with_name("contact_sheet.png")), drawn[..., ::-1])
     return ious

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from robotseg_core.files.overlay import contact_sheet
 from robotseg_core.synth.robots.robot import ARM, BACKGROUND, GRIPPER
 
 PART_FOLDERS: tuple[str, str, str] = ("000", "001", "002")
@@ -92,17 +93,6 @@ def overlay(rgb: NDArray[np.uint8], label: NDArray[np.uint8]) -> NDArray[np.uint
     return out.astype(np.uint8)
 
 
-def contact_sheet(tiles: list[NDArray[np.uint8]], columns: int, width: int = 192) -> NDArray[np.uint8]:
-    """RGB pictures of one shape side by side, ``columns`` to a row, each ``width`` pixels wide."""
-    if not tiles:
-        raise ValueError("no pictures for a contact sheet")
-    height = round(width * tiles[0].shape[0] / tiles[0].shape[1])
-    small = [cv2.resize(t, (width, height), interpolation=cv2.INTER_AREA) for t in tiles]
-    small += [np.zeros_like(small[0])] * (-len(small) % columns)
-    rows = [np.hstack(small[i : i + columns]) for i in range(0, len(small), columns)]
-    return np.asarray(np.vstack(rows), np.uint8)
-
-
 def write_sheet(path: Path, tiles: list[NDArray[np.uint8]], columns: int = 8, width: int = 192) -> None:
     """Write a contact sheet of RGB pictures."""
-    _write(path, contact_sheet(tiles, columns, width)[..., ::-1], [])
+    _write(path, contact_sheet([("", tile) for tile in tiles], columns=columns, width=width)[..., ::-1], [])

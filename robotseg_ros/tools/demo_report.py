@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from robotseg_core.files.film import Film
+from robotseg_core.files.mask_files import write_png
 from robotseg_core.files.overlay import contact_sheet
 from robotseg_core.types import PARTS, State
 from robotseg_ros.tools.player import Played
@@ -135,15 +136,13 @@ def write_video(pictures: PictureFolder, stamps: Sequence[int], path: Path, rate
     first = next((picture for picture in map(pictures.read, stamps) if picture is not None), None)
     if first is None:
         raise ValueError(f"no overlay picture arrived for any of the {len(stamps)} images played")
-    size = (first.shape[1], first.shape[0])
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate_hz, size)
+    film = Film(path, None, rate_hz, len(stamps))
     shown = np.zeros_like(first)
     for stamp in stamps:
         picture = pictures.read(stamp)
-        if picture is not None:
-            shown = np.asarray(cv2.cvtColor(cv2.resize(picture, size), cv2.COLOR_RGB2BGR), dtype=np.uint8)
-        writer.write(shown)
-    writer.release()
+        shown = shown if picture is None else picture
+        film.add("", shown)
+    film.close()
 
 
 def write_contact_sheet(pictures: PictureFolder, stamps: Sequence[int], path: Path) -> None:
@@ -161,4 +160,4 @@ def write_contact_sheet(pictures: PictureFolder, stamps: Sequence[int], path: Pa
     there = [number for number, stamp in enumerate(stamps) if pictures.has(stamp)]
     chosen = sorted({min(there, key=lambda number: abs(number - want)) for want in wanted} if there else set())
     captioned = [(str(number), picture) for number in chosen if (picture := pictures.read(stamps[number])) is not None]
-    cv2.imwrite(str(path), contact_sheet(captioned)[..., ::-1])
+    write_png(path, contact_sheet(captioned)[..., ::-1])

@@ -10,6 +10,7 @@ import pytest
 
 from robotseg_core import cli
 from robotseg_core.augment.flicker import Flicker
+from robotseg_core.augment.inpaint import Lama
 from robotseg_core.storage.new_folder import PARTIAL
 from robotseg_core.stream.robotseg import RobotSeg
 
@@ -138,6 +139,25 @@ def test_a_moving_camera_is_inpainted_frame_by_frame(root, tmp_path):
     assert not ((found[..., 1] - found[..., 0]) > 40).any()
 
 
+def test_every_video_of_a_folder_becomes_frames_in_vrs_layout(tmp_path, capsys):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name, count in (("a.avi", 3), ("b.avi", 4)):
+        video = cv2.VideoWriter(str(folder / name), cv2.VideoWriter.fourcc(*"FFV1"), 10, SIZE[::-1])
+        for i in range(count):
+            video.write(np.ascontiguousarray(scene(i)[0][..., ::-1]))
+        video.release()
+    (folder / "notes.txt").write_text("mine")
+    assert augment(folder, tmp_path / "out", "--background", "noise") == 0
+    made = files_of(tmp_path / "out")
+    assert [sum(name.startswith(f"image/{clip}/") for name in made) for clip in "ab"] == [3, 4]
+    assert [sum(name.startswith(f"mask_gt/{clip}/002/") for name in made) for clip in "ab"] == [3, 4]
+    assert made["notes.txt"] == b"mine" and not any(name.endswith(".avi") for name in made)
+    (folder / "b.mp4").write_bytes(b"")
+    assert augment(folder, tmp_path / "o2", "--background", "noise") == 2
+    assert "has b.avi and b.mp4" in capsys.readouterr().err
+
+
 def test_a_network_inpaints_where_the_user_has_one(root, tmp_path, capsys):
     onnx = pytest.importorskip("onnx")
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
@@ -154,6 +174,12 @@ def test_a_network_inpaints_where_the_user_has_one(root, tmp_path, capsys):
         (root / "image" / "clip" / f"{i:05d}.png").unlink()
     assert augment(root, tmp_path / "out", "--remove", "--lama", tmp_path / "lama.onnx") == 0
     assert after(tmp_path / "out", 0)[inside(scene(0)[1])].max() < 5
+    # A robot thinner than a pixel of the network's smaller picture is a hole there, too.
+    thin, hole = np.full((256, 256, 3), WALL, np.uint8), np.zeros((256, 256), bool)
+    hole[:, 5:7] = True
+    thin[hole] = GREEN
+    filled = Lama(tmp_path / "lama.onnx")(thin, hole)
+    assert filled[hole].max() < 40 and (filled[~hole] == WALL).all()
     (tmp_path / "no.onnx").write_bytes(b"no network")
     assert augment(root, tmp_path / "o2", "--remove", "--lama", tmp_path / "no.onnx") == 2
     assert "cannot be read as an ONNX file" in capsys.readouterr().err

@@ -35,3 +35,21 @@ def test_a_sheet_without_a_video(tmp_path: Path) -> None:
     film.add("one", np.zeros((48, 64, 3), np.uint8))
     film.close()
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_video_without_a_sheet_keeps_no_pictures(tmp_path: Path) -> None:
+    film = Film(tmp_path / "a.mp4", None, 10.0, 1)
+    for _ in range(3):
+        film.add("", np.zeros((48, 64, 3), np.uint8))
+    film.close()
+    assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"] and not film._pictures
+
+
+def test_a_sheet_has_the_columns_asked_for_and_a_line_only_for_captions(tmp_path: Path) -> None:
+    film = Film(None, tmp_path / "a.png", 10.0, 3, columns=2, width=160)
+    for caption in ("", "", ""):
+        film.add(caption, np.full((240, 320, 3), 90, np.uint8))
+    film.close()
+    sheet = cv2.imread(str(tmp_path / "a.png"))
+    assert sheet is not None and sheet.shape == (240, 320, 3)
+    assert (sheet[:120] == 90).all() and (sheet[120:, :160] == 90).all() and not sheet[120:, 160:].any()

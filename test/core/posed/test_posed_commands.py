@@ -62,7 +62,7 @@ def test_disturbed_on_purpose(folder, tmp_path):
         (["--masks", "nothing"], "is no folder"),
         (["--masks", "masks", "--pose", "none.json"], "does not exist"),
         (["--masks", "masks", "--joint-names", "a,b,c"], "no joint a, b, c"),
-        (["--masks", "masks", "--camera-info", "none.yaml"], "No such file"),
+        (["--masks", "masks", "--camera-info", "none.yaml"], "none.yaml: No such file or directory"),
         (["--masks", "masks", "--ignore-links", "foot"], "no link foot"),
         (["--masks", "masks", "--tolerance", "0"], "must be above 0"),
     ],
@@ -71,6 +71,14 @@ def test_bad_input_is_one_line(folder, tmp_path, capsys, options, words):
     command = ["check-extrinsics", str(folder), "--mjcf", str(folder / "arm.xml"), "--out", str(tmp_path / "o")]
     assert main([*command, *options]) == 2
     assert words in said(capsys)
+
+
+def test_a_folder_of_the_cameras_name_is_not_written_into(folder, tmp_path, capsys):
+    (tmp_path / folder.name).mkdir()
+    command = ["check-extrinsics", str(folder), "--mjcf", str(folder / "arm.xml"), "--masks", "masks", "--overwrite"]
+    assert main([*command, "--out", str(tmp_path)]) == 2
+    assert f"{tmp_path / folder.name} exists" in said(capsys)
+    assert [path.name for path in tmp_path.rglob("*")] == [folder.name]
 
 
 def test_frames_of_another_size_are_named(folder, tmp_path, capsys):

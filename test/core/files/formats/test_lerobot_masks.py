@@ -130,6 +130,7 @@ def test_interrupted_work_goes_on_and_never_bears_the_final_name(tmp_path, monke
 
 def test_what_cannot_be_done_is_one_line_and_leaves_nothing(tmp_path, capsys):
     root = make_v3(tmp_path / "set", cameras=("top", "left.top"))
+    (tmp_path / "clip.mp4").write_bytes(b"")
     there = set(tmp_path.iterdir())
 
     def refused(words, *arguments):
@@ -142,6 +143,7 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(tmp_path, capsys):
     refused("--format must be lerobot", root, "--out", out)
     refused("--format must be lerobot", root, "--out", out, "--format", "lerobot", "--format", "png")
     refused("no LeRobot data set", tmp_path, "--out", out, "--format", "lerobot")
+    refused("clip.mp4 is no LeRobot data set", tmp_path / "clip.mp4", "--out", out, "--format", "lerobot")
     refused("0 cameras called side; it has", root, "--out", out, "--format", "lerobot", "--camera", "side")
     refused("would give observation.masks.top", root, "--out", out, "--format", "lerobot")
     refused("exists; it is not overwritten", root, "--out", root, "--format", "lerobot",
