@@ -128,8 +128,7 @@ def test_a_calibration_of_another_frame_makes_no_points(context, peer, capfd):
         bench.running.close()
 
 
-@pytest.mark.parametrize("what", ["mask", "depth", "info"])
-@pytest.mark.parametrize("frame", [COLOUR, DEPTH])
+@pytest.mark.parametrize(("what", "frame"), [("mask", COLOUR), ("depth", COLOUR), ("depth", DEPTH), ("info", DEPTH)])
 def test_two_senders_are_refused_whatever_their_frames_and_one_is_heard_again(bench, capfd, what, frame):
     """What is joined by stamps is of one camera: a second one is seen, and nothing of it goes out."""
     bench.send_until(lambda: bench.out, "an output")
