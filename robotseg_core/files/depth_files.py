@@ -9,10 +9,14 @@ import cv2
 import numpy as np
 
 from robotseg_core.geometry.depth_filter import Depth
+from robotseg_core.storage.documents import read_array
 from robotseg_core.storage.file_kinds import explain
 
 DEPTH_SUFFIXES = (".png", ".tiff", ".tif", ".npy")
 """PNG and TIFF of 16 bits in mm, TIFF of float32 and NPY of either in their own unit."""
+
+MOST_PIXELS = 89 * 2**20
+"""Of a depth image, as of other pictures."""
 
 
 def find_depth(folder: Path, name: str) -> Path | None:
@@ -27,7 +31,7 @@ def read_depth(path: Path) -> Depth:
         ValueError: it cannot be read, or is of another type.
     """
     if path.suffix.lower() == ".npy":
-        image = np.load(path, allow_pickle=False)
+        image = read_array(path, MOST_PIXELS)
     else:
         image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if image is None:

@@ -15,9 +15,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
+from robotseg_core.storage.documents import read_yaml
 from robotseg_core.types import State
 
 MAX_SIDE = 8192
@@ -127,13 +127,16 @@ def load_plan(path: Path) -> ZonePlan:
         OSError: it cannot be read.
     """
     try:
-        doc: Any = yaml.safe_load(path.read_text())
+        doc: Any = read_yaml(path)
+    except ValueError as error:
+        raise ZoneError(str(error)) from error
+    try:
         image, listed = doc["image"], doc["zones"]
         zones = [
             Zone(**{**entry, "polygon": tuple((float(x), float(y)) for x, y in entry["polygon"])}) for entry in listed
         ]
         return ZonePlan(int(image["width"]), int(image["height"]), tuple(zones))
-    except (yaml.YAMLError, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ZoneError(f"{path}: {what}") from error
 

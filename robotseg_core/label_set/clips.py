@@ -140,10 +140,9 @@ def _pictures(clip: Clip, episode: Episode) -> Iterator[NDArray[np.uint8]]:
         file, first = episode.videos[clip.camera]
         yield from read_frames(clip.path / file, first, episode.length)
         return
-    import pyarrow.parquet as pq
+    from robotseg_core.lerobot.layout import read_table
 
-    only = [("episode_index", "=", episode.index)]
-    rows = pq.read_table(clip.path / episode.data, columns=[clip.camera], filters=only).column(clip.camera)
+    rows = read_table(clip.path / episode.data, [clip.camera], episode.index).column(clip.camera)
     if len(rows) != episode.length:
         raise InputError(f"episode {episode.index} has {len(rows)} pictures, must have {episode.length}")
     for number, cell in enumerate(rows):

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from robotseg_core.lerobot.layout import INFO, DataSet, episode_tables
+from robotseg_core.lerobot.layout import INFO, DataSet, episode_tables, read_table
+from robotseg_core.storage.documents import read_json, read_text
 
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 """Type of a column of pictures."""
@@ -92,13 +93,13 @@ def write_meta(
     pictures = {name: said["dtype"] == "image" for name, said in features.items()}
     whole = {name: together([of_episode[name] for of_episode in shares.values()]) for name in features}
     if (data.root / STATS).is_file():
-        stats = json.loads((data.root / STATS).read_text())
+        stats = read_json(data.root / STATS)
         quantiles = _has_quantiles(stats)
         added = {name: whole[name].stats(pictures[name], quantiles) for name in features}
         _write_json(target / STATS, {**stats, **added})
     if (data.root / EPISODES_STATS).is_file():
         lines = []
-        for line in filter(str.strip, (data.root / EPISODES_STATS).read_text().splitlines()):
+        for line in filter(str.strip, read_text(data.root / EPISODES_STATS).splitlines()):
             said = json.loads(line)
             own = shares[int(said["episode_index"])]
             quantiles = _has_quantiles(said["stats"])
@@ -106,7 +107,7 @@ def write_meta(
             lines.append(json.dumps(said) + "\n")
         (target / EPISODES_STATS).write_text("".join(lines))
     for file in episode_tables(data.root):
-        table = pq.read_table(file)
+        table = read_table(file)
         numbers = table.column("episode_index").to_pylist()
         # Only where the other features have statistics here, too.
         if any(name.startswith("stats/") for name in table.column_names):

@@ -19,16 +19,29 @@ Layout and names are those of the package ``lerobot`` 0.4.4.  Needs the extra ``
 from __future__ import annotations
 
 import json
+import re
+import string
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.lib import ArrowException
 
+from robotseg_core.storage.documents import read_json, read_text
 from robotseg_core.storage.file_kinds import explain
 
 INFO = Path("meta/info.json")
+MOST_FRAMES = 10**8
+"""Of an episode, and of a video before it."""
+MOST_BYTES = 8 * 2**30
+"""That a table may unpack to."""
+LONGEST_KEY = 200
+"""Characters of a camera's name."""
+_NUMBER = re.compile(r"(0?[1-9]?d?)?")
+"""How a number may be written in the name of a file: ``03d``."""
 
 
 class DataSetError(ValueError):
@@ -134,7 +147,7 @@ def open_data_set(root: Path) -> DataSet:
     """
     path = root / INFO
     try:
-        info = json.loads(path.read_text())
+        info = read_json(path)
         version = int(str(info["codebase_version"]).lstrip("v").partition(".")[0])
         rate, features, layout = float(info["fps"]), dict(info["features"]), str(info["data_path"])
         cameras = {k: Camera(k, f["dtype"]) for k, f in features.items() if f["dtype"] in ("video", "image")}
@@ -144,6 +157,9 @@ def open_data_set(root: Path) -> DataSet:
         raise DataSetError(f"{path} cannot be read{explain(path)}: {type(error).__name__} {error}") from error
     if version not in (2, 3):
         raise DataSetError(f"{path} is of version {info['codebase_version']}, must be v2 or v3")
+    for key in cameras:
+        if not 0 < len(key) <= LONGEST_KEY or key in (".", "..") or any(c in "/\\" or not c.isprintable() for c in key):
+            raise DataSetError(f"{path} has a camera {key[:LONGEST_KEY]!r}: masks could not have that name")
     if not 0 < rate <= 1000:
         raise DataSetError(f"{path} says {rate} frames a second, must be above 0 and at most 1000")
     videos = [key for key, camera in cameras.items() if camera.kind == "video"]
@@ -155,7 +171,16 @@ def open_data_set(root: Path) -> DataSet:
         raise DataSetError(f"{root / 'meta'} does not say which episodes there are: {error!r}") from error
     if not episodes:
         raise DataSetError(f"{root} has no episodes")
+    twice = [index for index, count in Counter(episode.index for episode in episodes).items() if count > 1]
+    if twice:
+        raise DataSetError(f"{root} has several episodes {twice[0]}: their masks would be mixed")
     for episode in episodes:
+        first = min((first for _, first in episode.videos.values()), default=0)
+        if not (0 <= episode.index and 1 <= episode.length <= MOST_FRAMES and 0 <= first <= MOST_FRAMES):
+            raise DataSetError(
+                f"{root}: episode {episode.index} has {episode.length} frames from frame {first} of a video on; must "
+                f"have 1 to {MOST_FRAMES}"
+            )
         for file in (episode.data, *(video for video, _ in episode.videos.values())):
             if file.is_absolute() or ".." in file.parts:
                 raise DataSetError(f"{path} places {file} outside the data set")
@@ -168,7 +193,7 @@ def _episodes_2(
     root: Path, info: dict[str, Any], videos: list[str], data_path: str, video_path: str, rate: float
 ) -> list[Episode]:
     size, found = int(info["chunks_size"]), []
-    for line in (root / "meta" / "episodes.jsonl").read_text().splitlines():
+    for line in read_text(root / "meta" / "episodes.jsonl").splitlines():
         if line.strip():
             said = json.loads(line)
             index = int(said["episode_index"])
@@ -177,8 +202,8 @@ def _episodes_2(
                 Episode(
                     index,
                     int(said["length"]),
-                    Path(data_path.format(**place)),
-                    {key: (Path(video_path.format(video_key=key, **place)), 0) for key in videos},
+                    _place(data_path, **place),
+                    {key: (_place(video_path, video_key=key, **place), 0) for key in videos},
                 )
             )
     return found
@@ -189,15 +214,42 @@ def _episodes_3(
 ) -> list[Episode]:
     found = []
     for file in episode_tables(root):
-        for row in pq.read_table(file).to_pylist():
+        for row in read_table(file).to_pylist():
             places = {}
             for key in videos:
                 said = {name: row[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index", "from_timestamp")}
-                place = Path(video_path.format(video_key=key, **said))
+                place = _place(video_path, video_key=key, **said)
                 places[key] = place, round(float(said["from_timestamp"]) * rate)
-            data = Path(data_path.format(chunk_index=row["data/chunk_index"], file_index=row["data/file_index"]))
+            data = _place(data_path, chunk_index=row["data/chunk_index"], file_index=row["data/file_index"])
             found.append(Episode(int(row["episode_index"]), int(row["length"]), data, places))
     return found
+
+
+def _place(template: str, **values: Any) -> Path:
+    """The file that a template of ``info.json`` names.
+
+    Raises:
+        ValueError: it is no such template.  One of Python's could read attributes, or be a gigabyte long.
+    """
+    for _, name, form, turned in string.Formatter().parse(template):
+        if name is not None and (name not in values or turned or not _NUMBER.fullmatch(form or "")):
+            raise ValueError(f"template {template[:200]!r} has {{{name[:40]}}}, known are {', '.join(values)}")
+    return Path(template.format(**values))
+
+
+def read_table(path: Path, columns: list[str] | None = None, episode: int | None = None) -> pa.Table:
+    """A Parquet file, or some of its columns, or the rows of an episode.
+
+    Raises:
+        DataSetError: it says that it unpacks to more than :data:`MOST_BYTES`.
+        ArrowException, OSError: it cannot be read.
+    """
+    said = pq.read_metadata(path)
+    size = sum(said.row_group(i).total_byte_size for i in range(said.num_row_groups))
+    if size > MOST_BYTES:
+        raise DataSetError(f"{path} unpacks to {size >> 20} MiB, must be at most {MOST_BYTES >> 20}")
+    only = None if episode is None else [("episode_index", "=", episode)]
+    return pq.read_table(path, columns=columns, filters=only)
 
 
 def episode_tables(root: Path) -> list[Path]:

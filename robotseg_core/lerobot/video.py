@@ -31,7 +31,8 @@ ENCODERS = {
 }
 """Encoder and its options by the name of the codec; a key frame every second frame, as LeRobot has them."""
 GROUP = 2
-
+MOST_PIXELS = 89 * 2**20
+"""Of a frame that is read, as of other pictures."""
 
 TASKS = Path("/proc/self/task")
 
@@ -94,6 +95,10 @@ def read_frames(path: Path, first: int = 0, count: int | None = None) -> Iterato
                 if count is not None and given >= count:
                     return
                 if number >= first:
+                    if frame.width * frame.height > MOST_PIXELS:
+                        raise _cannot(
+                            path, f"its frames are {frame.width} x {frame.height}, at most {MOST_PIXELS} pixels"
+                        )
                     given += 1
                     yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
     except (av.error.FFmpegError, IndexError) as error:

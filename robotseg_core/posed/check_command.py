@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,15 @@ from robotseg_core.posed.recording import (
 )
 from robotseg_core.posed.robot import Pose, PosedRobot
 from robotseg_core.posed.silhouette import SilhouetteRenderer
+from robotseg_core.storage.documents import read_json
 from robotseg_core.storage.whole import write_whole
 
 REPORT = "extrinsics.json"
 GIVEN, REFINED, SEEN = (255, 60, 60), (60, 230, 90), (70, 130, 255)
 """RGB of both silhouettes' edges and of the mask."""
+MOST_BYTES = 2**30
+"""Of the frames that are kept for the search and the pictures, :data:`BYTES` a pixel."""
+BYTES = 8
 STATUS = {"good": 0, "off": 3, "unknown": 4}
 """Exit status of each verdict; of several cameras the highest."""
 
@@ -69,9 +74,13 @@ def run(arguments: argparse.Namespace) -> int:
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ValueError(f"two folders are called {twice[0]}: their pictures would overwrite each other")
-    for name in names:
+    for folder, name in zip(arguments.cameras, names, strict=True):
+        if not (out / name).exists():
+            continue
+        if (out / name).samefile(folder):
+            raise ValueError(f"--out {out} would put pictures among the files of {folder}; give another --out")
         # Only next to a report of ours are pictures of that name ours.
-        if (out / name).exists() and not (out / REPORT).exists():
+        if not (out / REPORT).exists():
             raise FileExistsError(f"{out / name} exists, and pictures would be mixed with it: give another --out")
     robot = load_robot(arguments)
     recordings = [open_recording(folder, arguments, robot) for folder in arguments.cameras]
@@ -80,6 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     report: dict[str, Any] = {}
     status = 0
     out.mkdir(parents=True, exist_ok=True)
+    _clear(out)
     for recording in recordings:
         check = _check(robot, recording, ignored, arguments, out)
         report[recording.name] = described(check)
@@ -88,6 +98,21 @@ def run(arguments: argparse.Namespace) -> int:
     write_whole(out / REPORT, (json.dumps(report, indent=1) + "\n").encode())
     print(f"report and pictures -> {out}")
     return status
+
+
+def _clear(out: Path) -> None:
+    """Remove an earlier report, and the pictures that it tells of: those of two checks are not mixed."""
+    if not (out / REPORT).exists():
+        return
+    try:
+        said = read_json(out / REPORT)
+        pictures = [Path(name) / f"{frame['name']}.png" for name, camera in said.items() for frame in camera["frames"]]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        pictures = []
+    (out / REPORT).unlink()
+    for picture in pictures:
+        if len(picture.parts) == 2 and ".." not in picture.parts:
+            (out / picture).unlink(missing_ok=True)
 
 
 def _check(
@@ -101,9 +126,7 @@ def _check(
     pose = recording.pose
     if arguments.disturb is not None:
         pose = moved(pose, np.array(arguments.disturb) * np.array([0.01] * 3 + [math.pi / 180] * 3))
-    seen = [frame for frame in recording.frames() if frame.positions is not None]
-    if not seen:
-        raise ValueError(f"{recording.name}: no frame has both joints and a mask")
+    seen = _spread(recording)
     frames = [PosedFrame(f.name, f.positions, f.mask) for f in seen if f.positions is not None]
     with tqdm(total=STEPS, desc=f"{recording.name}: search", unit="step") as bar:
         check = check_camera(
@@ -118,6 +141,25 @@ def _check(
         )
     _pictures(robot, recording, seen, check, out)
     return check
+
+
+def _spread(recording: Recording) -> list[SeenFrame]:
+    """Frames with joints, evenly spread where all of them would not fit into memory."""
+    most = max(1, MOST_BYTES // (BYTES * recording.camera.width * recording.camera.height))
+    every = max(1, -(-(recording.count or 0) // most))
+    seen: list[SeenFrame] = []
+    left_out = 0
+    for index, frame in enumerate(recording.frames()):
+        if frame.positions is not None:
+            if index % every == 0 and len(seen) < most:
+                seen.append(frame)
+            else:
+                left_out += 1
+    if not seen:
+        raise ValueError(f"{recording.name}: no frame has both joints and a mask")
+    if left_out:
+        print(f"{recording.name}: {len(seen)} frames are looked at, {left_out} left out: memory", file=sys.stderr)
+    return seen
 
 
 def _pictures(robot: PosedRobot, recording: Recording, seen: list[SeenFrame], check: Check, out: Path) -> None:

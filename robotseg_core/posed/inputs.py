@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import csv
-import json
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from robotseg_core.geometry.camera import Camera, CameraError
 from robotseg_core.posed.robot import Pose
+from robotseg_core.storage.documents import read_array, read_json, read_text, read_yaml
 
 BODY_TO_OPTICAL = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 """The optical frame (z forward, y down) in the body frame of the same camera (x forward, z up), REP 103."""
@@ -25,6 +25,12 @@ SHARED = ("joint_positions_rad", "joint_positions", "joints", "frames")
 """Keys under which a JSON file may hold its joints by frame."""
 ROUND = 1e-3
 """How far a rotation may be from an exact one."""
+UNIT = 0.01
+"""How far the length of a quaternion may be from 1: people round its numbers."""
+FAR_M = 1e4
+"""No camera is farther from its robot."""
+MAX_SIDE = 16384
+"""Of a camera's pictures, pixels."""
 
 
 @dataclass(frozen=True)
@@ -62,34 +68,37 @@ def read_joints(path: Path) -> JointTable:
     """
     kind = path.suffix.lower()
     if kind == ".npy":
-        table = np.load(path, allow_pickle=False)
-        if table.ndim != 2 or not np.issubdtype(table.dtype, np.number):
+        table = read_array(path)
+        if table.ndim != 2:
             raise ValueError(f"{path} is {table.dtype} {table.shape}, must be numbers [frames, joints]")
         return JointTable(None, {}, tuple(tuple(map(float, row)) for row in table))
     if kind == ".csv":
         return _read_csv(path)
     if kind != ".json":
         raise ValueError(f"{path} is {kind or 'of no kind'}; joints are read from .json, .csv or .npy")
-    content = _load_json(path)
+    content = read_json(path)
     names = content.get("joint_names") if isinstance(content, dict) else None
     if isinstance(content, dict):
         content = next((content[key] for key in SHARED if key in content), content)
     try:
-        known = None if names is None else tuple(map(str, names))
+        known = None if names is None else _once(path, tuple(map(str, names)), "joint")
         if isinstance(content, dict):
             return JointTable(known, {str(k): tuple(map(float, v)) for k, v in content.items()}, ())
         return JointTable(known, {}, tuple(tuple(map(float, row)) for row in content))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} has no lists of joint positions by frame: {error}") from error
 
 
 def _read_csv(path: Path) -> JointTable:
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = [line for line in csv.reader(file) if line]
+    try:
+        lines = [line for line in csv.reader(io.StringIO(read_text(path), newline="")) if line]
+    except csv.Error as error:
+        raise ValueError(f"{path} is no CSV: {error}") from error
     if len(lines) < 2:
         raise ValueError(f"{path} has {len(lines)} lines, must have a header with joint names and one for each frame")
     head = [cell.strip() for cell in lines[0]]
     named = head[0].lower() == "frame"
+    _once(path, tuple(head), "column")
     by_frame: dict[str, tuple[float, ...]] = {}
     rows = []
     for number, line in enumerate(lines[1:], 2):
@@ -101,8 +110,19 @@ def _read_csv(path: Path) -> JointTable:
             raise ValueError(f"{path}, line {number} has {len(line)} cells, the header has {len(head)}")
         rows.append(values)
         if named:
-            by_frame[line[0].strip()] = values
+            frame = line[0].strip()
+            if frame in by_frame:
+                raise ValueError(f"{path}, line {number}: frame {frame} is there already")
+            by_frame[frame] = values
     return JointTable(tuple(head[named:]), by_frame, tuple(rows))
+
+
+def _once(path: Path, names: tuple[str, ...], what: str) -> tuple[str, ...]:
+    """The names, none of which may be there twice: the second would count in silence."""
+    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if twice is not None:
+        raise ValueError(f"{path} has the {what} {twice} twice")
+    return names
 
 
 def read_camera(path: Path) -> Camera:
@@ -113,9 +133,9 @@ def read_camera(path: Path) -> Camera:
         OSError: it cannot be read.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CameraError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
+        content = read_yaml(path)
+    except ValueError as error:
+        raise CameraError(str(error)) from error
     if not isinstance(content, dict):
         raise CameraError(f"{path} holds no camera_info")
 
@@ -130,10 +150,12 @@ def read_camera(path: Path) -> Camera:
         width, height = int(find("width", "image_width")), int(find("height", "image_height"))
         k = [float(v) for v in find("k", "K", "camera_matrix")]
         d = [float(v) for v in find("d", "D", "distortion_coefficients")]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, CameraError):
             raise
         raise CameraError(f"{path}: {error}") from error
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise CameraError(f"{path}: the camera is {width} x {height} pixels, each side must be 1 to {MAX_SIDE}")
     return Camera.from_matrix(width, height, k, str(content.get("distortion_model", "plumb_bob")), d)
 
 
@@ -164,6 +186,8 @@ def read_pose(text: str, folder: Path = Path(), *, frame: str = "optical", inver
     turn = np.array(matrix[:3, :3])
     if np.abs(turn @ turn.T - np.eye(3)).max() > ROUND or np.linalg.det(turn) < 0:
         raise ValueError(f"{text}: the upper left of the matrix is no rotation")
+    if np.abs(matrix[:3, 3]).max() > FAR_M:
+        raise ValueError(f"{text} is {np.abs(matrix[:3, 3]).max():g} m away, must be at most {FAR_M:g}: in metres?")
     u, _, v = np.linalg.svd(turn)
     matrix[:3, :3] = u @ v
     pose = np.asarray(np.linalg.inv(matrix) if inverse else matrix, np.float64)
@@ -171,7 +195,10 @@ def read_pose(text: str, folder: Path = Path(), *, frame: str = "optical", inver
 
 
 def _of_seven(numbers: Sequence[float]) -> NDArray[np.float64]:
-    x, y, z, w = np.asarray(numbers[3:], float) / max(float(np.linalg.norm(numbers[3:])), 1e-12)
+    length = float(np.linalg.norm(numbers[3:]))
+    if not abs(length - 1) <= UNIT:
+        raise ValueError(f"pose: qx qy qz qw are {numbers[3:]}, of length {length:.3g}, must be 1")
+    x, y, z, w = np.asarray(numbers[3:], float) / length
     matrix = np.eye(4)
     matrix[:3, :3] = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
@@ -199,20 +226,13 @@ def _from_file(text: str, folder: Path) -> NDArray[np.float64]:
     if not path.is_file():
         raise FileNotFoundError(f"pose: {path} does not exist; give FILE, FILE:KEY or seven numbers x y z qx qy qz qw")
     if path.suffix.lower() == ".npy":
-        return np.array(np.load(path, allow_pickle=False), np.float64)
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.suffix != ".json" else _load_json(path)
+        return np.asarray(read_array(path), np.float64)
+    content = read_json(path) if path.suffix.lower() == ".json" else read_yaml(path)
     if key is not None:
         if not isinstance(content, dict) or key not in content:
             raise ValueError(f"{path} has no {key!r}; it has {', '.join(map(str, content))}")
         content = content[key]
     try:
         return np.array(content, np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} holds no matrix{'' if key else ' (FILE:KEY names one of several)'}") from error
-
-
-def _load_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,7 @@ from robotseg_core.posed.recording import (
 )
 from robotseg_core.posed.robot import CAMERA, PosedRobot, read_spec
 from robotseg_core.posed.twin_scene import Picture, TwinScene
+from robotseg_core.storage.new_folder import replacing_folder
 from robotseg_core.storage.whole import write_whole
 from robotseg_core.synth.rendering.render import Renderer
 
@@ -77,15 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
     depths = None
     if arguments.depth is not None:
         depths, frames = _depths(arguments.camera / arguments.depth, frames, recording.camera)
-    part = out.with_name(f".{out.name}.part{os.getpid()}")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with replacing_folder(out) as part:
         report = _make(part, recording, robot, frames, depths)
-        if out.exists():
-            shutil.rmtree(out)
-        part.rename(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     print(f"{len(frames)} frames -> {out / 'scene.xml'}, {out / 'side_by_side.mp4'}")
     if report["never_seen"] > 0.001:
         print(f"{report['never_seen']:.1%} of the background is seen in no frame and painted in", file=sys.stderr)

@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import json
 import os
 import shutil
+import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from robotseg_core.storage.whole import LEFT_BEHIND_S
 
 PLAN = ".robotseg_plan.json"
 """In a partial folder: what is being made there, and which pieces of it are done."""
@@ -106,6 +111,48 @@ def _write(path: Path, content: dict[str, Any]) -> None:
     os.replace(beside, path)
 
 
+@contextmanager
+def replacing_folder(out: Path) -> Iterator[Path]:
+    """A new folder beside ``out`` that takes its place when the block ends well, and is removed when it does not.
+
+    Its name cannot be known beforehand; what a killed process has left of the same folder is removed by the next one.
+
+    Raises:
+        OSError: the disk says no.
+    """
+    out = Path(os.path.abspath(out))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(out)
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    handle = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        # Held as long as this process lives: the sign that it is at work.
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        made = partial / "made"
+        made.mkdir()
+        yield made
+        if out.exists():
+            # Aside, so that there is no moment with half of it.
+            os.rename(out, partial / "before")
+        os.rename(made, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        os.close(handle)
+
+
+def _sweep(out: Path) -> None:
+    """Remove what killed processes have left of ``out``."""
+    for left in out.parent.glob(f".{glob.escape(out.name)}.*.part"):
+        with suppress(OSError):
+            handle = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if time.time() - os.fstat(handle).st_mtime > LEFT_BEHIND_S:
+                    shutil.rmtree(left)
+            finally:
+                os.close(handle)
+
+
 def copy_all_but(source: Path, target: Path, left_out: set[Path]) -> int:
     """Copy a tree, bytes and times of files, links followed; files that are there with the same size and time stay.
 
@@ -118,11 +165,17 @@ def copy_all_but(source: Path, target: Path, left_out: set[Path]) -> int:
         Number of files that ``target`` has now of it.
 
     Raises:
+        ValueError: ``target`` lies in ``source``, or a link there leads to a folder that it lies in: no copy would end.
         OSError: a file cannot be read or written.
     """
     count = 0
+    if Path(os.path.realpath(target)).is_relative_to(os.path.realpath(source)):
+        raise ValueError(f"{target} lies in {source}, which is to be copied there: give another --out")
     for root, folders, files in os.walk(source, followlinks=True):
         folders.sort()
+        for name in folders:
+            if Path(os.path.realpath(root)).is_relative_to(os.path.realpath(os.path.join(root, name))):
+                raise ValueError(f"{os.path.join(root, name)} is a link to a folder that it lies in")
         below = Path(root).relative_to(source)
         (target / below).mkdir(parents=True, exist_ok=True)
         for name in sorted(files):

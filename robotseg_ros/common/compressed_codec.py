@@ -16,12 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotseg_ros.common.image_codec import MAX_SIDE, SHOWN, CodecError, Refusal
-from robotseg_ros.common.picture_headers import refuse_unknown, tiff_size, webp_size
+from robotseg_ros.common.picture_headers import MAX_SEGMENTS, PNG, png_size, refuse_unknown, tiff_size, webp_size
 
 MAX_PIXELS = 32 * 2**20
 """Largest decoded picture, pixels (96 MiB as RGB)."""
-MAX_SEGMENTS = 65536
-"""Segments of a file that are walked through: above it a file is taken for garbage."""
 MAX_SCANNED = 16 * MAX_PIXELS
 """Pixels times scans of a JPEG at most: each scan goes over the whole picture, and a few bytes make one.  Progressive
 pictures have about ten."""
@@ -29,7 +27,6 @@ MAX_SCANS = 64
 JPEG_QUALITY = 90
 
 _JPEG = b"\xff\xd8\xff"
-_PNG = b"\x89PNG\r\n\x1a\n"
 _END_OF_JPEG = b"\xff\xd9"
 # Start of frame 0 to 15, without the three numbers that mean something else (tables, reserved, arithmetic coding).
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -78,8 +75,8 @@ def decode_compressed(image: CompressedLike, *, unfinished_jpeg: bool = False) -
             # OpenCV decodes nothing without it; behind an end it is not looked at.
             data += _END_OF_JPEG
         kind, (width, height) = "jpeg", _jpeg_size(data)
-    elif data.startswith(_PNG):
-        kind, (width, height) = "png", _png_size(data)
+    elif data.startswith(PNG):
+        kind, (width, height) = "png", png_size(data)
     elif data.startswith(b"RIFF") and data[8:12] == b"WEBP" and len(data) >= 30:
         kind, (width, height) = "webp", webp_size(data)
     elif data.startswith((b"II*\0", b"MM\0*")):
@@ -172,19 +169,3 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
         if length < 2:
             break
     raise CodecError(Refusal.DATA, f"jpeg of {len(data)} bytes is damaged or cut off before its first scan")
-
-
-def _png_size(data: bytes) -> tuple[int, int]:
-    """(width, height) of a PNG that goes on to its end chunk (ISO 15948, clause 5)."""
-    if data[8:16] != b"\x00\x00\x00\rIHDR" or len(data) < 33:
-        raise CodecError(Refusal.DATA, f"png of {len(data)} bytes has no header chunk")
-    width, height = struct.unpack_from(">II", data, 16)
-    position = len(_PNG)
-    for _ in range(MAX_SEGMENTS):
-        if position + 12 > len(data):
-            break
-        (length,) = struct.unpack_from(">I", data, position)
-        if data[position + 4 : position + 8] == b"IEND":
-            return int(width), int(height)
-        position += 12 + length
-    raise CodecError(Refusal.DATA, f"png is cut off: no end chunk in {len(data)} bytes")

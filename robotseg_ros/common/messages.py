@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import array
+from typing import TYPE_CHECKING
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -13,10 +14,13 @@ from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
 
 from robotseg_core import types as core
-from robotseg_core.instruct.follow import FollowedTarget
 from robotseg_core.instruct.prompt_set import Instance
 from robotseg_ros import msg as messages
 from robotseg_ros.common.model import Model
+
+if TYPE_CHECKING:
+    # It brings PyTorch, which nodes beside the segmenter do not need to start.
+    from robotseg_core.instruct.follow import FollowedTarget
 
 MAX_UINT32 = 2**32 - 1
 MAX_FRAME_ID = 256

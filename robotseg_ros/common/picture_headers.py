@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sizes of WebP and TIFF pictures from their headers, and what else comes as a compressed image and is none."""
+"""Sizes of PNG, WebP and TIFF pictures from their headers, and what else comes as a compressed image and is none."""
 
 from __future__ import annotations
 
@@ -9,9 +9,43 @@ from robotseg_ros.common.image_codec import SHOWN, CodecError, Refusal
 
 MAX_FIELDS = 4096
 """Fields of a TIFF's directory that are walked through."""
+MAX_SEGMENTS = 65536
+"""Segments of a file that are walked through: above it a file is taken for garbage."""
+MAX_TEXTS = 16
+"""Packed texts and profiles of a PNG: each may unpack to 8 MB, for nothing."""
+PNG = b"\x89PNG\r\n\x1a\n"
+_PACKED = frozenset({b"zTXt", b"iTXt", b"iCCP"})
 _ANIMATION = 0x02
 _VIDEO = ("h264", "avc", "h265", "hevc", "av1", "vp8", "vp9")
 _SHORT, _LONG = 3, 4
+
+
+def png_size(data: bytes, most_texts: int = MAX_TEXTS) -> tuple[int, int]:
+    """(width, height) of a PNG that goes on to its end chunk (ISO 15948, clause 5).
+
+    Args:
+        data: of the file.
+        most_texts: chunks with packed texts that it may have.
+
+    Raises:
+        CodecError: damaged, cut off, or with more of them.
+    """
+    if data[8:16] != b"\x00\x00\x00\rIHDR" or len(data) < 33:
+        raise CodecError(Refusal.DATA, f"png of {len(data)} bytes has no header chunk")
+    width, height = struct.unpack_from(">II", data, 16)
+    position, texts = len(PNG), 0
+    for _ in range(MAX_SEGMENTS):
+        if position + 12 > len(data):
+            break
+        (length,) = struct.unpack_from(">I", data, position)
+        kind = data[position + 4 : position + 8]
+        texts += kind in _PACKED
+        if kind == b"IEND":
+            if texts > most_texts:
+                raise CodecError(Refusal.DATA, f"png has {texts} packed texts, must have at most {most_texts}")
+            return int(width), int(height)
+        position += 12 + length
+    raise CodecError(Refusal.DATA, f"png is cut off: no end chunk in {len(data)} bytes")
 
 
 def webp_size(data: bytes) -> tuple[int, int]:

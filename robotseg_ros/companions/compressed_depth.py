@@ -16,14 +16,18 @@ import numpy as np
 from robotseg_core.geometry.depth_filter import Depth
 from robotseg_ros.common.compressed_codec import MAX_PIXELS, CompressedLike
 from robotseg_ros.common.image_codec import MAX_SIDE, SHOWN, CodecError, Refusal
+from robotseg_ros.common.picture_headers import PNG, png_size
 
 HEADER = struct.Struct("<iff")
 """Of the format: its number, and the two parameters a, b of inverse depth."""
-_PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def decode_compressed_depth(image: CompressedLike) -> Depth:
+def decode_compressed_depth(image: CompressedLike, *, most_pixels: int = MAX_PIXELS) -> Depth:
     """Decode a ``sensor_msgs/CompressedImage`` of a topic ``.../compressedDepth``.
+
+    Args:
+        image: the message.
+        most_pixels: that it may have; it is not decoded where its header says more.
 
     Returns:
         [height, width] uint16 (mm) or float32 (m, NaN where nothing was measured).
@@ -38,18 +42,18 @@ def decode_compressed_depth(image: CompressedLike) -> Depth:
             Refusal.FORMAT, f"format is {said!r}, must be '16UC1; compressedDepth' or '32FC1; compressedDepth'"
         )
     data = bytes(image.data)
-    if "rvl" in packing.lower() or data[HEADER.size : HEADER.size + 8] != _PNG:
+    if "rvl" in packing.lower() or data[HEADER.size : HEADER.size + 8] != PNG:
         raise CodecError(
             Refusal.FORMAT,
             f"format is {said!r}, of which only PNG is read: set the publisher's parameter format to png",
         )
     picture = data[HEADER.size :]
-    if picture[8:16] != b"\x00\x00\x00\rIHDR" or len(picture) < 33:
-        raise CodecError(Refusal.DATA, f"depth of {len(data)} bytes has no header chunk")
-    width, height, bits, colour = struct.unpack_from(">IIBB", picture, 16)
-    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS):
+    width, height = png_size(picture, most_texts=0)
+    bits, colour = picture[24:26]
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= most_pixels):
         raise CodecError(
-            Refusal.SIZE, f"depth is {width} x {height}, each side must be 1 to {MAX_SIDE}, at most {MAX_PIXELS} pixels"
+            Refusal.SIZE,
+            f"depth is {width} x {height}, each side must be 1 to {MAX_SIDE}, at most {most_pixels} pixels",
         )
     if (bits, colour) != (16, 0):
         raise CodecError(Refusal.DATA, f"depth has {bits} bits of colour type {colour}, must be 16 bits of grey")

@@ -102,7 +102,7 @@ class Inputs:
             qos: of the subscription.
             what: comes on it, for the log.
             needed: whether the node is of no use without it.
-            one_sender: whether messages of several senders that cannot be told apart are refused.
+            one_sender: whether messages of several senders that are heard in turn are refused.
             heard: called with the topic and what rclpy says of each message, before the message is looked at.
         """
         entry = Input(what, self._node.resolve_topic_name(topic), kind, qos, needed)
@@ -115,9 +115,11 @@ class Inputs:
             if long:
                 self.refuse(entry, long)
                 return
-            senders = entry.senders.hear(info, message.header.frame_id)
+            # Of whatever frame: what waits for one half of a pair is no place for images of several cameras.
+            senders = entry.senders.hear(info, "")
             if one_sender and senders > 1:
-                self.refuse(entry, f"{senders} publishers send it on {entry.topic}, which cannot be told apart")
+                frame = cut(repr(message.header.frame_id), 80)
+                self.refuse(entry, f"{senders} publishers send it on {entry.topic}, this one of frame {frame}")
             else:
                 callback(message)
 

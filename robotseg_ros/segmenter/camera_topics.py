@@ -81,7 +81,7 @@ class Camera:
         self._unpacking = Unpacking(inference, lane, depth, options.name) if options.compressed else None
         self._lane: Lane | Unpacking = self._unpacking or lane
         self._gate = qos.Gate(lambda: not self._lane.full) if replay else None
-        self._senders = Senders()
+        self._senders, self._info_senders = Senders(), Senders()
         self._rivals = Rivals(node, topics, publishers, inference.answers)
         self._images: Any = None
         self._listening = False
@@ -107,7 +107,9 @@ class Camera:
             self._node.create_service(Instruct, options.output("instruct"), self._on_instruct),
         ]
         self._subscriptions = [
-            self._topics.subscribe(CameraInfo, options.info, self._on_info, qos.info_qos()),
+            self._topics.subscribe(
+                CameraInfo, options.info, lambda info, known: self._on_info(info, known), qos.info_qos()
+            ),
             self._topics.subscribe(ros_msg.Prompt, options.output("prompt"), self._on_prompt, command),
         ]
         if options.click_topic:
@@ -117,8 +119,11 @@ class Camera:
         restriction = self.inference.restriction
         if options.depth and restriction is not None:
             kind = CompressedImage if options.depth.endswith(COMPRESSED_DEPTH) else Image
+            add = restriction.depth.add
             self._subscriptions.append(
-                self._topics.subscribe(kind, options.depth, restriction.depth.add, qos.depth_qos(self._replay))
+                self._topics.subscribe(
+                    kind, options.depth, lambda image, info: add(image, info), qos.depth_qos(self._replay)
+                )
             )
         self._rivals.watch()
         self._listen()
@@ -230,7 +235,7 @@ class Camera:
             f"is worked on while both send ({counters.refused['senders']} so far)",
         )
 
-    def _on_info(self, info: CameraInfo) -> None:
+    def _on_info(self, info: CameraInfo, known: Mapping[str, Any] = NOTHING_KNOWN) -> None:
         long = too_long(info.header)
         for what, count in (("coefficients", len(info.d)), ("characters of its model", len(info.distortion_model))):
             if count > MAX_COEFFICIENTS:
@@ -238,6 +243,15 @@ class Camera:
         if long:
             # It would go out with every answer.
             self.inference.log.warning("long info", f"camera_info is left out: {long}")
+            return
+        senders = self._info_senders.hear(known, info.header.frame_id)
+        if senders > 1:
+            # It would be now that of the one lens, now that of the other.
+            self.inference.info = None
+            self.inference.log.warning(
+                "mixed info",
+                f"camera_info is left out: {senders} publishers send it for frame {info.header.frame_id!r}",
+            )
             return
         self.inference.info = info
 

@@ -31,9 +31,12 @@ class Honest:
         self.prompts = []
         # Of a hint; the model then fails on the next image.
         self.refuses_hints = False
+        # Which of several robots is meant, and of each step what was meant and its depth image, if one was asked for.
+        self.nearest, self.meant = None, []
 
-    def step(self, frame, stamp):
+    def step(self, frame, stamp, *, depth=None):
         self.seen += 1
+        self.meant.append((stamp, frame.shape[:2], self.nearest, depth is not None, depth() if depth else None))
         meanwhile, self.meanwhile = self.meanwhile, None
         if meanwhile is not None:
             meanwhile()
@@ -46,6 +49,8 @@ class Honest:
         gripper = np.zeros((height, width), bool)
         parts = [mask_of(name, mask) for name, mask in zip(PARTS, (arm, gripper, arm | gripper), strict=True)]
         state = State.TRACKING if shown else State.SEARCHING if self.seen == 1 else State.LOST
+        if shown and depth is not None and self.meant[-1][-1] is None:
+            state = State.DEGRADED
         times = StageTimes()
         lie = LIES.get(self.lie)
         if lie == "state":
@@ -58,8 +63,8 @@ class Honest:
             )
         return PartMasks(stamp, state, tuple(parts), times)
 
-    def step_encoded(self, encoded, stamp):
-        return self.step(encoded.frame, stamp)
+    def step_encoded(self, encoded, stamp, **more):
+        return self.step(encoded.frame, stamp, **more)
 
     def prompt(self, prompt):
         if self.refuses_hints:

@@ -21,6 +21,10 @@ from robotseg_core.files.formats.writer import InTheMaking
 from robotseg_core.types import PARTS, PartMasks
 
 CATEGORY = {part: number for number, part in enumerate(PARTS, 1)}
+MOST_BYTES = 2**30
+"""Of a file that is read, unpacked."""
+MAX_SIDE = 16384
+"""Of a mask that is read, pixels."""
 """COCO's categories count from 1."""
 
 
@@ -118,7 +122,10 @@ def read_coco(path: Path) -> Iterator[tuple[str, dict[str, NDArray[np.uint8]] | 
         OSError: it cannot be read.
     """
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise ValueError(f"it unpacks to more than {MOST_BYTES >> 20} MiB")
         said = json.loads(content)
         parts = {category["id"]: category["name"] for category in said["categories"]}
         by_image: dict[int, list[dict[str, Any]]] = {}
@@ -129,6 +136,8 @@ def read_coco(path: Path) -> Iterator[tuple[str, dict[str, NDArray[np.uint8]] | 
                 yield image["frame"], None
                 continue
             height, width = image["height"], image["width"]
+            if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
+                raise ValueError(f"a mask is {width} x {height}, each side must be 1 to {MAX_SIDE}")
             masks = {part: np.zeros((height, width), np.uint8) for part in parts.values()}
             for annotation in by_image.get(image["id"], []):
                 mask = decode(annotation["segmentation"]["counts"], height, width)

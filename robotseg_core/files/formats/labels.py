@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotseg_core.files.formats.writer import InTheMaking
+from robotseg_core.storage.documents import read_json
 from robotseg_core.types import PartMasks
 
 LABELS = {"background": 0, "arm": 1, "gripper": 2, "not known": 255}
@@ -110,7 +111,11 @@ def read_labels(path: Path) -> Iterator[tuple[str, NDArray[np.uint8] | None]]:
         ValueError: one of the two is damaged, or they do not belong together.
         OSError: the JSON cannot be read.
     """
-    said = json.loads(path.with_suffix(".json").read_text())
+    said = read_json(path.with_suffix(".json"))
+    try:
+        _ = said["height"], said["width"], [(frame["name"], frame["valid"]) for frame in said["frames"]]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path.with_suffix('.json')} is not of a label video: {error!r}") from error
     video = cv2.VideoCapture(str(path))
     video.set(cv2.CAP_PROP_CONVERT_RGB, 0)
     try:

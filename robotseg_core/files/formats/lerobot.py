@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from robotseg_core.lerobot.features import PICTURE, Shares, meta_files, with_columns, write_meta
-from robotseg_core.lerobot.layout import DataSet, DataSetError, Episode, open_data_set
+from robotseg_core.lerobot.layout import DataSet, DataSetError, Episode, open_data_set, read_table
 from robotseg_core.lerobot.video import read_frames
 from robotseg_core.storage.new_folder import copy_all_but, unfinished
 from robotseg_core.stream.robotseg import RobotSeg
@@ -99,7 +99,7 @@ def _table(
     bar: tqdm[Any],
 ) -> dict[str, Any]:  # fmt: skip
     """Write one table with the new columns; what was found of its episodes, as JSON."""
-    table = pq.read_table(data.root / file)
+    table = read_table(data.root / file)
     by_index = {episode.index: episode for episode in episodes}
     numbers = np.asarray(table.column("episode_index").to_numpy())
     ends = [*(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]

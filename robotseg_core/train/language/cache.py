@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,11 +16,13 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from robotseg_core.instruct.small.inputs import FrameInputs, frame_inputs
 from robotseg_core.model.robotseg_model import Features
+from robotseg_core.storage.whole import replacing
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.synth.requests.programs import Asked
 
@@ -103,10 +104,8 @@ def save_cached(folder: Path, frame: CachedFrame) -> None:
     """Write a frame; it is there completely or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     doc = {"asked": [asdict(one) for one in frame.asked], "boxes": frame.boxes, "size": frame.size}
-    path = folder / f"{frame.name}.safetensors"
-    waiting = path.with_suffix(".part")
-    save_file(frame.arrays, waiting, metadata={"frame": json.dumps(doc, separators=(",", ":"))})
-    os.replace(waiting, path)
+    with replacing(folder / f"{frame.name}.safetensors") as partial:
+        save_file(frame.arrays, partial, metadata={"frame": json.dumps(doc, separators=(",", ":"))})
 
 
 def load_cached(path: Path) -> CachedFrame:
@@ -115,18 +114,19 @@ def load_cached(path: Path) -> CachedFrame:
     Raises:
         ValueError: it is no frame of this program.
     """
-    raw = path.read_bytes()[:8]
-    length = int.from_bytes(raw, "little")
-    with path.open("rb") as file:
-        file.seek(8)
-        header = json.loads(file.read(length))
     try:
-        doc = json.loads(header["__metadata__"]["frame"])
+        # Its header is compared with the length of the file.
+        with safe_open(path, "np") as file:
+            doc = json.loads((file.metadata() or {})["frame"])
         asked = tuple(Asked(**{**one, **{k: _tuples(one[k]) for k in ("target", "others", "instances")}})
                       for one in doc["asked"])  # fmt: skip
         boxes = {int(leaf): tuple(box) for leaf, box in doc["boxes"].items()}
-        return CachedFrame(path.stem, load_file(path), asked, boxes, tuple(doc["size"]))
-    except (KeyError, TypeError, ValueError) as error:
+        arrays = load_file(path)
+        wrong = next((name for name in (*_HALF, "masks", "ids") if name not in arrays), None)
+        if wrong is not None:
+            raise ValueError(f"it has no {wrong}")
+        return CachedFrame(path.stem, arrays, asked, boxes, tuple(doc["size"]))
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, SafetensorError) as error:
         raise ValueError(f"{path} is no cached frame: {error}; remove the folder and make it again") from error
 
 

@@ -12,7 +12,7 @@ pytest.importorskip("av", reason="LeRobot data sets need the extra 'lerobot'")
 
 from lerobot_sets import make_v2, make_v3, picture
 
-from robotseg_core.lerobot.layout import DataSetError, is_data_set, open_data_set
+from robotseg_core.lerobot.layout import DataSetError, is_data_set, open_data_set, read_table
 from robotseg_core.lerobot.video import ENCODERS, VideoFile, codec_of, read_frames
 
 TOP = "observation.images.top"
@@ -54,13 +54,47 @@ def test_what_a_data_set_says_is_checked(tmp_path):
         ("outside the data set", {"video_path": "../{video_key}/{episode_chunk}{episode_index}.mp4"}),
         ("outside the data set", {"data_path": "/etc/{episode_chunk}{episode_index}"}),
         ("does not say which episodes", {"chunks_size": 0}),
+        # A template of Python's own could read attributes, or be longer than memory.
+        (r"known are episode_chunk, episode_index", {"data_path": "{episode_chunk.__class__}/{episode_index}"}),
+        (r"known are video_key", {"video_path": "{video_key:>4000000000}/{episode_chunk}{episode_index}"}),
+        (r"has \{password\}", {"data_path": "{password}"}),
+        # Pictures in tables have no file whose place would be looked at.
+        ("masks could not have that name", {"features": {**info["features"], "../../etc": {"dtype": "image"}}}),
+        ("masks could not have that name", {"features": {**info["features"], "..": {"dtype": "image"}}}),
+        ("masks could not have that name", {"features": {**info["features"], "a" * 300: {"dtype": "image"}}}),
     ):
         path.write_text(json.dumps({**info, **change}))
         with pytest.raises(DataSetError, match=words):
             open_data_set(root)
     path.write_text(json.dumps(info))
+    episodes = root / "meta" / "episodes.jsonl"
+    lines = [json.loads(line) for line in episodes.read_text().splitlines()]
+    for words, change in (
+        ("several episodes 0", [*lines, lines[0]]),
+        ("has 0 frames", [{**lines[0], "length": 0}]),
+        ("has 1000000000000 frames", [{**lines[0], "length": 10**12}]),
+        ("has no", [{**lines[0], "episode_index": 10**12}]),
+    ):
+        episodes.write_text("".join(f"{json.dumps(line)}\n" for line in change))
+        with pytest.raises(DataSetError, match=words):
+            open_data_set(root)
     (root / "meta" / "episodes.jsonl").write_text("")
     with pytest.raises(DataSetError, match="has no episodes"):
+        open_data_set(root)
+
+
+def test_tables_and_frames_are_bounded(tmp_path, monkeypatch):
+    root = make_v3(tmp_path / "set")
+    data = open_data_set(root)
+    file, first = data.episodes[0].videos[TOP]
+    monkeypatch.setattr("robotseg_core.lerobot.video.MOST_PIXELS", 48 * 64 - 1)
+    with pytest.raises(ValueError, match="its frames are 64 x 48, at most 3071 pixels"):
+        list(read_frames(root / file, first, 1))
+    assert read_table(root / data.episodes[0].data, ["action"]).column_names == ["action"]
+    monkeypatch.setattr("robotseg_core.lerobot.layout.MOST_BYTES", 10)
+    with pytest.raises(DataSetError, match="unpacks to 0 MiB, must be at most 0"):
+        read_table(root / data.episodes[0].data)
+    with pytest.raises(DataSetError, match="unpacks to"):
         open_data_set(root)
 
 

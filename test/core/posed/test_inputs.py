@@ -51,6 +51,13 @@ def test_joints_of_a_csv_and_of_an_array(tmp_path):
         ("j.csv", "turn,lift\n0.1\n", "line 2 has 1 cells, the header has 2"),
         ("j.csv", "turn\nfast\n", "line 2: could not convert"),
         ("j.txt", "1 2", "read from .json, .csv or .npy"),
+        # What is there twice would count once, in silence.
+        ("j.csv", "frame,turn\n1,0.1\n1,0.2\n", "line 3: frame 1 is there already"),
+        ("j.csv", "turn,turn\n0.1,0.2\n", "the column turn twice"),
+        ("j.json", {"joint_names": ["turn", "turn"], "joints": [[1, 2]]}, "the joint turn twice"),
+        ("j.csv", "turn\n" + "1" * 200000 + "\n", "is no CSV"),
+        ("j.json", "[" * 5000, "is not JSON"),
+        ("j.json", "[[1" + "0" * 400 + "]]", "no lists of joint positions"),
     ],
 )
 def test_joints_that_cannot_be_read(tmp_path, name, content, said):
@@ -106,6 +113,8 @@ def test_body_frame_looks_along_x(tmp_path):
         (matrix(2 * TURN).tolist(), "no rotation"),
         (matrix(-TURN).tolist(), "no rotation"),
         ({"a": 1}, "holds no matrix"),
+        (matrix(at=(1e5, 0, 0)).tolist(), "100000 m away, must be at most 10000: in metres"),
+        (matrix(at=(np.nan, 0, 0)).tolist(), "must be a 4 x 4 matrix"),
     ],
 )
 def test_poses_that_are_none(tmp_path, content, said):
@@ -120,3 +129,43 @@ def test_pose_files_that_are_not_there(tmp_path):
     write(tmp_path / "many.json", {"cam": 1})
     with pytest.raises(ValueError, match="has no 'tool'; it has cam"):
         read_pose("many.json:tool", tmp_path)
+
+
+@pytest.mark.parametrize("numbers", ["1 2 3 0 0 0 0", "1 2 3 0 0 0 2", "1 2 3 0 0 nan 1", "1 2 3 0.4 0.4 0.4 0.4"])
+def test_a_quaternion_that_is_none_is_no_identity(numbers):
+    with pytest.raises(ValueError, match=r"of length .*, must be 1|must be a 4 x 4 matrix"):
+        read_pose(numbers)
+
+
+def test_arrays_are_looked_at_before_they_are_read(tmp_path):
+    for name, array in (("c.npy", np.eye(4, dtype=complex)), ("t.npy", np.array([["a"]]))):
+        np.save(tmp_path / name, array)
+        with pytest.raises(ValueError, match="must be real numbers"):
+            read_pose(name, tmp_path)
+        with pytest.raises(ValueError, match="must be real numbers"):
+            read_joints(tmp_path / name)
+    with (tmp_path / "z.npy").open("wb") as file:
+        np.savez(file, a=np.eye(4))
+    with pytest.raises(ValueError, match="an archive of arrays"):
+        read_joints(tmp_path / "z.npy")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("width: .inf", "cannot convert float infinity"),
+        ("width: 1000000", "the camera is 1000000 x 480 pixels, each side must be 1 to 16384"),
+        ("k: [.nan, 0, 320, 0, 501, 240, 0, 0, 1]", "all numbers must be finite"),
+        ("k: &a [500, 0, 320, 0, 501, 240, 0, 0, 1]\nother: *a", "has an alias"),
+    ],
+)
+def test_calibrations_that_cannot_be(tmp_path, change, said):
+    lines = {
+        "width": "width: 640",
+        "height": "height: 480",
+        "k": "k: [500, 0, 320, 0, 501, 240, 0, 0, 1]",
+        "d": "d: []",
+    }
+    lines[change.partition(":")[0]] = change
+    with pytest.raises(CameraError, match=said):
+        read_camera(write(tmp_path / "info.yaml", "\n".join(lines.values())))

@@ -13,6 +13,7 @@ mujoco = pytest.importorskip("mujoco", reason="the renderer needs mujoco: instal
 from posed_scenes import CAMERA, JOINTS, POSE, write_camera  # noqa: E402
 
 from robotseg_core.cli import main  # noqa: E402
+from robotseg_core.posed.check_command import STATUS  # noqa: E402
 from robotseg_core.posed.fit import difference, moved  # noqa: E402
 
 
@@ -27,7 +28,7 @@ def said(capsys):
     return lines[0]
 
 
-def test_check_of_a_wrong_pose(folder, tmp_path, capsys):
+def test_check_of_a_wrong_pose(folder, tmp_path, capsys, monkeypatch):
     wrong = tmp_path / "wrong.json"
     wrong.write_text(json.dumps(moved(POSE, np.array([0.03, 0, 0, 0, 0, 0])).tolist()))
     out = tmp_path / "check"
@@ -47,6 +48,23 @@ def test_check_of_a_wrong_pose(folder, tmp_path, capsys):
     assert main(["check-extrinsics", str(folder), *options]) == 2
     assert "exists" in said(capsys)
     assert (out / "extrinsics.json").read_bytes() == before
+    # Asked to, it replaces all of it, and leaves no picture of the other one; what does not fit is left out, and said.
+    (out / folder.name / "mine.png").write_bytes(b"mine")
+    few = 2 * 8 * CAMERA.width * CAMERA.height
+    monkeypatch.setattr("robotseg_core.posed.check_command.MOST_BYTES", few)
+    assert main(["check-extrinsics", str(folder), *options, "--overwrite"]) in STATUS.values()
+    assert f"2 frames are looked at, {len(JOINTS) - 2} left out: memory" in capsys.readouterr().err
+    report = json.loads((out / "extrinsics.json").read_text())[folder.name]
+    shown = {f"{frame['name']}.png" for frame in report["frames"]}
+    assert len(shown) == 2 and {file.name for file in (out / folder.name).iterdir()} == {*shown, "mine.png"}
+
+
+def test_pictures_do_not_go_among_the_files_of_the_camera(folder, tmp_path, capsys):
+    options = ["--mjcf", str(folder / "arm.xml"), "--masks", "masks", "--out", str(folder.parent)]
+    before = sorted(folder.rglob("*"))
+    assert main(["check-extrinsics", str(folder), *options]) == 2
+    assert "would put pictures among the files of" in said(capsys)
+    assert sorted(folder.rglob("*")) == before
 
 
 def test_disturbed_on_purpose(folder, tmp_path):

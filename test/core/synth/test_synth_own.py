@@ -176,3 +176,34 @@ def test_own_mjcf_with_meshes():
     names = [b.name for b in mujoco.MjSpec.from_file(str(path)).bodies[1:] if b.name]
     scene = build_scene(NOWHERE, [own(path, names[-1])], np.random.default_rng(0))
     assert set(np.unique(scene.robots[0].labels)) == {ARM, GRIPPER} and len(scene.robots[0].qadr) >= 5
+
+
+@pytest.mark.parametrize(
+    ("inside", "words"),
+    [
+        ('<size memory="1000G"/>', "1073741824000 bytes of memory, must be at most 1073741824"),
+        ('<size nuserdata="2000000000"/>', "2000000000 numbers of user data"),
+        ('<size nkey="2000000000"/>', "2000000000 key frames"),
+        (
+            '<asset><texture name="t" type="2d" builtin="flat" width="60000" height="60000"/></asset>',
+            "a texture of 3600000000 pixels",
+        ),
+        (
+            "<asset><hfield name='t' nrow='60000' ncol = ' 60000' size='1 1 1 1'/></asset>",
+            "a height field of 3600000000 points",
+        ),
+        (
+            '<worldbody><replicate offset="1 0 0" count="1000"><replicate count="1000"><geom size=".1"/></replicate>'
+            "</replicate></worldbody>",
+            "replicates parts 1000000 times, must be at most 100000",
+        ),
+    ],
+)
+def test_a_model_of_a_few_letters_takes_no_memory_without_limit(tmp_path, inside, words):
+    body = '<worldbody><body name="a"><joint name="j"/><geom type="box" size=".1 .1 .1"/></body></worldbody>'
+    good, bad = tmp_path / "good.xml", tmp_path / "bad.xml"
+    good.write_text(f"<mujoco>{body}</mujoco>")
+    assert read_joints(own(good, "a").own).grip[0][0] == "j"
+    bad.write_text(f"<mujoco>{inside}{body}</mujoco>")
+    with pytest.raises(ValueError, match=words):
+        read_joints(own(bad, "a").own)

@@ -152,6 +152,9 @@ def test_bytes_after_the_end_of_a_jpeg_do_no_harm():
         (b"\xff\xd8\xff" + bytes(range(256)) * 4, Refusal.DATA, "damaged or cut off"),
         (PNG[:-12], Refusal.DATA, "no end chunk"),
         (PNG[:20], Refusal.DATA, "no header chunk"),
+        # A few kilobytes each, which unpack to eight megabytes: milliseconds, a thousand times.
+        (PNG[:33] + 17 * png_chunk(b"zTXt", b"k\0\0") + PNG[33:], Refusal.DATA, "png has 17 packed texts, must have"),
+        (PNG[:33] + 17 * png_chunk(b"iTXt", b"k\0") + PNG[33:], Refusal.DATA, "png has 17 packed texts, must have"),
         (PNG[:45] + b"garbage" + PNG[52:], Refusal.DATA, "png"),
         (png_that_says(MAX_SIDE + 1, 1), Refusal.SIZE, f"width of the png is {MAX_SIDE + 1}"),
         (png_that_says(2**31 - 1, 2**31 - 1), Refusal.SIZE, "must be 1 to 8192"),

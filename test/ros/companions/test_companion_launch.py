@@ -3,6 +3,8 @@
 
 import importlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import launch_file
@@ -61,3 +63,9 @@ def test_every_node_has_executable_launch_file_and_parameters():
         assert f'run("{name}")' in (ROOT / "scripts" / name).read_text()
         assert f"scripts/{name}" in (ROOT / "CMakeLists.txt").read_text()
         assert (ROOT / "config" / f"{name}.yaml").is_file()
+
+
+def test_nodes_beside_the_segmenter_start_without_pytorch():
+    names = ", ".join(f"robotseg_ros.companions.{name}" for name in ("self_filter", "servo", "safety_monitor"))
+    code = f"import sys, {names}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,6 +2,7 @@
 """compressedDepth against depth that was packed as image_transport packs it."""
 
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -20,6 +21,11 @@ QUANTIZATION, LARGEST = 100.0, 10.0
 
 def packed(steps, a=0.0, b=0.0):
     return struct.pack("<iff", 0, a, b) + cv2.imencode(".png", steps)[1].tobytes()
+
+
+PLAIN = packed(MILLIMETRES)
+# Behind the header of 12 bytes, the signature and the first chunk: a text that would be unpacked.
+TEXT = PLAIN[:45] + struct.pack(">I", 3) + b"zTXt" + b"k\0\0" + struct.pack(">I", zlib.crc32(b"zTXtk\0\0")) + PLAIN[45:]
 
 
 def inverse(metres):
@@ -52,7 +58,8 @@ def test_metres_come_back_to_their_steps():
         (packed(MILLIMETRES), "16UC1; compressedDepth rvl", Refusal.FORMAT, "set the publisher's parameter"),
         (packed(MILLIMETRES)[12:], "16UC1; compressedDepth png", Refusal.FORMAT, "only PNG"),
         (packed(MILLIMETRES)[:40], "16UC1; compressedDepth png", Refusal.DATA, "no header chunk"),
-        (packed(MILLIMETRES)[:-30], "16UC1; compressedDepth png", Refusal.DATA, "cannot be decoded"),
+        (packed(MILLIMETRES)[:-30], "16UC1; compressedDepth png", Refusal.DATA, "no end chunk"),
+        (TEXT, "16UC1; compressedDepth png", Refusal.DATA, "1 packed texts, must have at most 0"),
         (packed(MILLIMETRES.astype(np.uint8)), "16UC1; compressedDepth png", Refusal.DATA, "8 bits"),
         (packed(MILLIMETRES, float("nan"), 0.0), "32FC1; compressedDepth png", Refusal.DATA, "must be finite"),
         (

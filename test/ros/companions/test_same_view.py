@@ -121,16 +121,36 @@ def test_a_calibration_of_another_frame_makes_no_points(context, peer, capfd):
         bench.running.close()
 
 
-def test_two_senders_of_one_frame_are_refused_and_one_is_heard_again(bench, capfd):
+@pytest.mark.parametrize(("what", "frame"), [("mask", COLOUR), ("depth", COLOUR), ("depth", DEPTH), ("info", DEPTH)])
+def test_two_senders_are_refused_whatever_their_frames_and_one_is_heard_again(bench, capfd, what, frame):
+    """What is joined by stamps is of one camera: a second one is seen, and nothing of it goes out."""
     bench.send_until(lambda: bench.out, "an output")
-    second = bench.peer.advertise(Image, bench.mask.topic_name)
+    topic = getattr(bench, what)
+    kind = CameraInfo if what == "info" else Image
+    second = bench.peer.advertise(kind, topic.topic_name, reliable=what == "mask")
+    said = ""
 
     def both():
+        nonlocal said
         bench.send()
-        second.publish(to_image(header(bench.stamp, COLOUR), np.zeros_like(MASK), "mono8"))
-        return "2 publishers send it on" in capfd.readouterr().err
+        if what == "mask":
+            message = to_image(header(bench.stamp, frame), np.zeros_like(MASK), "mono8")
+        elif what == "depth":
+            message = to_depth_image(header(bench.stamp, frame), np.full(MASK.shape, 300, np.uint16))
+        else:
+            message = CameraInfo(header=header(bench.stamp, frame), width=40, height=30, k=OTHER_K)
+        second.publish(message)
+        said += capfd.readouterr().err
+        return "2 publishers send it on" in said
 
     wait_until(both, "the refusal")
+    # What was on its way.
+    bench.send()
+    if what != "info":
+        bench.out.clear()
+        for _ in range(3):
+            both()
+        assert not bench.out
     bench.peer.node.destroy_publisher(second)
     count = len(bench.out)
     bench.send_until(lambda: len(bench.out) > count + 2, "outputs again")

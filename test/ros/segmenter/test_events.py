@@ -13,16 +13,20 @@ from honest_model import LIES, Honest, Outputs
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import SetBool, Trigger
 
 from robotseg_core.types import PARTS, State
 from robotseg_ros.common.graph import Senders
 from robotseg_ros.common.messages import stamp_ns, to_image
+from robotseg_ros.companions.depth_codec import to_depth_image
 from robotseg_ros.msg import Prompt
 from robotseg_ros.segmenter.camera_topics import Camera
 from robotseg_ros.segmenter.inference import Inference
 from robotseg_ros.segmenter.instruct.instructions import Instructions
+from robotseg_ros.segmenter.nearest.depth_images import SLOP_NS, DepthImages
+from robotseg_ros.segmenter.nearest.limits import Limits, Restriction
 from robotseg_ros.segmenter.parameters import CameraOptions, LiveOptions
 from robotseg_ros.srv import Instruct
 
@@ -75,6 +79,10 @@ class Events(RuleBasedStateMachine):
         self.camera = Camera(
             node, topics, options, self.outputs, self.inference, worker, lambda: self.live, replay=False
         )
+        self.limits = Limits({"": True})
+        self.restriction = Restriction(lambda: self.limits.of(""), DepthImages(0.0), self.inference.log)
+        self.inference.restriction = self.restriction
+        self.depths, self.looked_at = {}, 0
         self.camera._listen()
         self.waiting, self.sent, self.count = [], {}, itertools.count()
         # Since when the memory that an answer speaks of may hold images: everything before was given up.
@@ -193,6 +201,47 @@ class Events(RuleBasedStateMachine):
     def parameters_change(self, max_age, policy, margin):
         self.live = LiveOptions(max_age=max_age, mask_policy=policy, mask_margin=margin)
 
+    @rule(
+        region=st.sampled_from(("", "", "0,0, 1,0, 1,1", "0,0,1,1", "0,0,nan,0,1,1", "0,0,640,0,640,480", "left")),
+        max_depth=st.sampled_from((0.0, 0.0, 1.5, 100.0, True, "far")),
+    )
+    def limits_change(self, region, max_depth):
+        before = self.limits.of("")
+        given = [Parameter("region", value=region), Parameter("max_depth", value=max_depth)]
+        try:
+            self.limits.set(self.limits.changed(given))
+        except ValueError:
+            assert self.limits.of("") == before
+        else:
+            assert self.limits.of("").max_depth == max_depth and bool(self.limits.of("").region) == bool(region)
+
+    @rule(
+        frame_id=st.sampled_from(("a", "a", "a", "b", "x" * 300)),
+        size=st.sampled_from((*SIZES, (12, 16), (24, 24), (240, 320))),
+        late_ms=st.sampled_from((0, 0, 40, -40, 60, 5000, 1e9)),
+        sender=st.sampled_from((b"1", b"1", b"1", b"2")),
+        garbage=st.sampled_from(("", "", "", "step", "encoding")),
+    )
+    def depth_comes(self, frame_id, size, late_ms, sender, garbage):
+        """A depth image that says its number in every pixel."""
+        number = len(self.depths) + 1
+        stamp = self.now - int(late_ms) * 1_000_000
+        header = malformed_header(min(max(stamp, -(2**31) * SECOND), (2**31 - 1) * SECOND - 1), frame_id)
+        image = to_depth_image(header, np.full(size, number, np.uint16))
+        if garbage:
+            setattr(image, garbage, {"step": 1, "encoding": "none"}[garbage])
+        self.depths[number] = (frame_id, size, stamp_ns(header), sender, garbage)
+        self.restriction.depth.add(image, {"publisher_gid": {"data": sender * 16}})
+
+    @rule()
+    def two_senders_of_depth(self):
+        for sender in (b"1", b"2", b"1", b"2"):
+            self.depth_comes("a", SIZES[0], 0, sender, "")
+        before = len(self.model.meant)
+        self.sees(9, 0, 0, "a")
+        assert all(depth is None for *_, depth in self.model.meant[before:])
+        self.restriction.depth._senders = Senders()
+
     @rule(seconds=st.sampled_from((-50.0, -2.0, 0.01, 3.0, 1000.0)))
     def clock_jumps(self, seconds):
         self.now = max(10 * SECOND, self.now + int(seconds * SECOND))
@@ -251,12 +300,31 @@ class Events(RuleBasedStateMachine):
             if not shown:
                 assert not robot.any() and state in (State.SEARCHING, State.LOST)
             else:
-                assert state is State.TRACKING and result["robot"].present
+                assert result["robot"].present
+                # Where a depth is needed and there is none, it is not known which robot is meant.
+                needed = [meant for meant in self.model.meant if meant[0] == stamp_ns(header)]
+                lacks = any(asked and depth is None for *_, asked, depth in needed)
+                assert state is (State.DEGRADED if lacks else State.TRACKING)
         self.checked = len(self.outputs.said)
+
+    @invariant()
+    def depth_is_that_of_its_image(self):
+        if not hasattr(self, "model"):
+            return
+        for stamp, size, nearest, asked, depth in self.model.meant[self.looked_at :]:
+            assert asked == bool(nearest and nearest.max_depth)
+            if depth is None:
+                continue
+            frame_id, of_size, when, _, garbage = self.depths[int(depth[0, 0])]
+            assert (depth == depth[0, 0]).all() and depth.shape == of_size and not garbage and frame_id in ("a", "b")
+            assert abs(when - stamp) <= SLOP_NS
+            assert of_size[0] * size[1] == of_size[1] * size[0] and depth.size <= 4 * size[0] * size[1]
+        self.looked_at = len(self.model.meant)
 
     @invariant()
     def nothing_grows(self):
         if hasattr(self, "inference"):
+            assert len(self.restriction.depth._images) <= 8
             assert len(self.inference._hints) <= 32 and len(self.inference.recent._images) <= 32
 
 

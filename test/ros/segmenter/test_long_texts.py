@@ -28,3 +28,19 @@ def test_what_would_go_out_with_every_answer_has_an_end(client, start_segmenter,
     client.listen("parts")
     client.send_until(robot_picture(), 2 * SECOND, "parts", 1)
     assert counters.answered and set(counters.refused) == {"frame_id"}
+
+
+def test_camera_info_of_two_senders_is_that_of_none(client, start_segmenter, capfd):
+    (camera,) = start_segmenter(FakeModel()).cameras
+    infos = [CameraInfo(header=client.header(SECOND), width=160, height=120, k=[k, *[1.0] * 8]) for k in (1.0, 2.0)]
+    heard = {"publisher_gid": {"data": b"1" * 16}}, {"publisher_gid": {"data": b"2" * 16}}
+    camera._on_info(infos[0], heard[0])
+    # The first has been restarted.
+    camera._on_info(infos[1], heard[1])
+    assert camera.inference.info is infos[1]
+    camera._on_info(infos[0], heard[0])
+    assert camera.inference.info is None
+    assert "camera_info is left out: 2 publishers send it for frame 'wrist_camera'" in capfd.readouterr().err
+    other = CameraInfo(header=client.header(SECOND, "front_camera"), width=160, height=120)
+    camera._on_info(other, {"publisher_gid": {"data": b"3" * 16}})
+    assert camera.inference.info is other

@@ -2,7 +2,9 @@
 """The node means one of several robots: region and max_depth as parameters, depth images by stamp, soft masks."""
 
 import threading
+import time
 
+import cv2
 import numpy as np
 import pytest
 from fake_model import FakeModel, robot_picture
@@ -12,7 +14,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from robotseg_core.masks.nearest import Nearest
-from robotseg_ros.common.messages import to_time
+from robotseg_ros.common.graph import Senders
+from robotseg_ros.common.messages import stamp_ns, to_time
+from robotseg_ros.companions.compressed_depth import HEADER
 from robotseg_ros.companions.depth_codec import to_depth_image
 from robotseg_ros.segmenter.nearest.depth_images import DepthImages, NoDepth
 
@@ -168,6 +172,75 @@ def test_depth_of_another_frame_is_of_another_view():
     images.add(far(1.0, T0))
     with pytest.raises(NoDepth, match="is of frame 'wrist_camera', the image of 'front_camera': it must be"):
         images.at(T0, 120, 160, "front_camera")
+
+
+def heard(images, stamp, sender, frame_id="wrist_camera"):
+    image = far(1.0, stamp)
+    image.header.frame_id = frame_id
+    images.add(image, {"publisher_gid": {"data": sender * 16}})
+
+
+def test_two_senders_of_depth_are_not_mixed_and_one_is_taken_again(monkeypatch):
+    images, now = DepthImages(patience=0.0), 0.0
+    images._senders = Senders(lambda: now)
+    for i, sender in enumerate((b"1", b"2", b"1")):
+        now = 0.1 * i
+        heard(images, T0 + i, sender)
+    with pytest.raises(NoDepth, match="2 publishers send depth images of frame 'wrist_camera': they cannot be told"):
+        images.at(T0 + 2, 120, 160, "wrist_camera")
+    now = 10.0
+    heard(images, T0 + 3, b"1")
+    assert images.at(T0 + 3, 120, 160, "wrist_camera").shape == (120, 160)
+    # Those of another frame are told apart by it, though they are nearer in time.
+    for i in range(4, 8):
+        now = 10.0 + 0.1 * i
+        heard(images, T0 + i, b"1")
+        heard(images, T0 + i + 20_000_000, b"2", "front_camera")
+    found = images.at(T0 + 27_000_000, 120, 160, "wrist_camera")
+    assert found.shape == (120, 160)
+
+
+def test_two_senders_of_depth_make_the_node_say_that_it_does_not_know(client, start_segmenter, capfd):
+    model = RestrictedModel()
+    node = start_segmenter(model, depth="/camera/depth", max_depth=1.5)
+    one, other = (client.advertise(Image, "/camera/depth") for _ in range(2))
+    said = ""
+
+    def told():
+        nonlocal said
+        for depths in (one, other):
+            depths.publish(far(1.0, T0))
+            time.sleep(0.02)
+        said += capfd.readouterr().err
+        return "2 publishers send depth images of frame 'wrist_camera'" in said and seen(model)[-1][2] is None
+
+    send_until(client, told, "the refusal")
+    assert "state DEGRADED" in said and node.cameras[0].inference.restriction.without_depth
+
+
+def test_depth_is_decoded_only_where_it_is_not_much_larger_than_its_image():
+    """It is decoded in the thread that all cameras share."""
+    images = DepthImages(patience=0.0)
+    images.add(far(1.0, T0, height=240, width=320))
+    assert images.at(T0, 120, 160, "wrist_camera").shape == (240, 320)
+    images.add(far(1.0, T0 + 1, height=241, width=321))
+    with pytest.raises(NoDepth, match="321 x 241, must have at most 76800 pixels"):
+        images.at(T0 + 1, 120, 160, "wrist_camera")
+    file = HEADER.pack(0, 0.0, 0.0) + cv2.imencode(".png", np.zeros((480, 640), np.uint16))[1].tobytes()
+    images.add(CompressedImage(header=header(T0 + 2), format="16UC1; compressedDepth png", data=file))
+    with pytest.raises(NoDepth, match="depth is 640 x 480, .* at most 76800 pixels"):
+        images.at(T0 + 2, 120, 160, "wrist_camera")
+
+
+def test_depth_images_that_wait_take_memory_with_a_limit(monkeypatch):
+    images = DepthImages(patience=0.0)
+    monkeypatch.setattr("robotseg_ros.segmenter.nearest.depth_images.MAX_BYTES", 3 * 2 * 120 * 160)
+    for i in range(6):
+        images.add(far(1.0, T0 + i * 100_000_000))
+    assert [stamp_ns(kept.header) for kept in images._images] == [T0 + i * 100_000_000 for i in (3, 4, 5)]
+    # The newest one stays, whatever its size.
+    images.add(far(1.0, T0 + SECOND, height=480, width=640))
+    assert len(images._images) == 1 and images._images[0].height == 480
 
 
 def test_depth_that_cannot_be_used_is_none_and_says_why():

@@ -7,6 +7,7 @@ Every source becomes packs of at most ``--limit`` MB, named after it.  What exis
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import sys
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from robotseg_core.files.natural import in_order
+from robotseg_core.storage.whole import replacing
 from robotseg_core.train.hinted.packs.files import IDS, Group, PackWriter
 from robotseg_core.train.hinted.packs.regions import find_regions
 
@@ -137,21 +139,23 @@ def photographs(root: Path, source: str, side: int) -> Iterator[Video]:
 
 
 def write(videos: Iterator[Video], out: Path, name: str, *, quality: int, limit: float) -> None:
-    """Write packs ``name_00.zip``, ... of at most ``limit`` MB each."""
-    if list(out.glob(f"{name}_*.zip")):
+    """Write packs ``name_00.zip``, ... of at most ``limit`` MB each: all of them, or none."""
+    if (out / f"{name}_00.zip").exists():
         print(f"{name}: exists")
         return
     shard, writer = 0, None
-    for title, source, groups, frames in tqdm(videos, desc=name, unit="video", mininterval=5):
-        if writer is not None and writer.bytes > (limit - 0.5) * 1e6:
+    # They get their names at the end, the first one last: where it is, all others are, whenever this was killed.
+    with contextlib.ExitStack() as packs:
+        for title, source, groups, frames in tqdm(videos, desc=name, unit="video", mininterval=5):
+            if writer is not None and writer.bytes > (limit - 0.5) * 1e6:
+                writer.close()
+                shard, writer = shard + 1, None
+            writer = writer or PackWriter(packs.enter_context(replacing(out / f"{name}_{shard:02d}.zip")), quality)
+            writer.begin(title, source, groups)
+            for frame in frames:
+                writer.add(*frame())
+        if writer is not None:
             writer.close()
-            shard, writer = shard + 1, None
-        writer = writer or PackWriter(out / f"{name}_{shard:02d}.zip", quality)
-        writer.begin(title, source, groups)
-        for frame in frames:
-            writer.add(*frame())
-    if writer is not None:
-        writer.close()
 
 
 def main(argv: list[str] | None = None) -> int:

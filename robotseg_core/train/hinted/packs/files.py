@@ -136,24 +136,45 @@ def read_index(path: Path) -> list[PackedVideo]:
     """The videos of a pack.
 
     Raises:
-        ValueError: of another schema.
+        ValueError: of another schema, damaged, or of other frames than the pack has.
+        OSError: it cannot be read.
     """
-    with zipfile.ZipFile(path) as pack:
-        index = json.loads(pack.read("index.json"))
-    if index.get("schema") != SCHEMA:
-        raise ValueError(f"{path} has schema {index.get('schema')!r}, must be {SCHEMA}")
-    return [
-        PackedVideo(
-            name=v["name"],
-            source=v["source"],
-            first=v["first"],
-            labelled=tuple(v["labelled"]),
-            groups=tuple(Group(g["role"], tuple(g["ids"])) for g in v["groups"]),
-            parts=_seen(v["parts"]),
-            things=_seen(v["things"]),
-        )
-        for v in index["videos"]
-    ]
+    try:
+        with zipfile.ZipFile(path) as pack:
+            packed = next((e.filename for e in pack.infolist() if e.compress_type != zipfile.ZIP_STORED), None)
+            if packed is not None:
+                # It could unpack to any size.
+                raise ValueError(f"{packed[:80]} is compressed, must be stored")
+            names = set(pack.NameToInfo)
+            index = json.loads(pack.read("index.json"))
+        if index.get("schema") != SCHEMA:
+            raise ValueError(f"{path} has schema {index.get('schema')!r}, must be {SCHEMA}")
+        videos = [
+            PackedVideo(
+                name=v["name"],
+                source=v["source"],
+                first=v["first"],
+                labelled=tuple(v["labelled"]),
+                groups=tuple(Group(g["role"], tuple(g["ids"])) for g in v["groups"]),
+                parts=_seen(v["parts"]),
+                things=_seen(v["things"]),
+            )
+            for v in index["videos"]
+        ]
+        follows = 0
+        for video in videos:
+            if video.first != follows:
+                raise ValueError(f"video {video.name} begins with frame {video.first}, must with {follows}")
+            follows = video.stop
+        # Memory is taken by the number of frames.
+        missing = next((n for n in range(follows) if f"{n:06d}.webp" not in names), None)
+        if missing is not None:
+            raise ValueError(f"frame {missing} is missing")
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no pack: {type(error).__name__} {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is no pack: {error}") from error
+    return videos
 
 
 def read_packs(paths: Sequence[Path], side: int, *, workers: int) -> Pictures:
@@ -196,7 +217,7 @@ def read_packs(paths: Sequence[Path], side: int, *, workers: int) -> Pictures:
 
 
 class PackWriter:
-    """Writes a pack frame by frame; the file appears under its name when it is complete.
+    """Writes a pack frame by frame.
 
     Args:
         path: the pack.
@@ -205,8 +226,7 @@ class PackWriter:
 
     def __init__(self, path: Path, quality: int = 80) -> None:
         self.path, self.quality = path, quality
-        self._partial = path.with_name(path.name + ".part")
-        self._zip = zipfile.ZipFile(self._partial, "w", zipfile.ZIP_STORED)
+        self._zip = zipfile.ZipFile(path, "w", zipfile.ZIP_STORED)
         self._videos: list[dict[str, Any]] = []
         self._frames = 0
         self.bytes = 0
@@ -252,4 +272,3 @@ class PackWriter:
         """Complete the file."""
         self._zip.writestr("index.json", json.dumps({"schema": SCHEMA, "videos": self._videos}))
         self._zip.close()
-        self._partial.replace(self.path)

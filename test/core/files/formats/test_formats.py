@@ -198,7 +198,7 @@ def test_a_label_video_needs_frames_of_one_size(folder, tmp_path, capsys):
     assert "frame030 is 30 x 20, those before it 80 x 60" in said and not list((tmp_path / "o").glob("clip_labels*"))
 
 
-def test_files_that_are_damaged_are_said_to_be(tmp_path):
+def test_files_that_are_damaged_are_said_to_be(tmp_path, monkeypatch):
     for name, content in (
         ("a.coco.json", b"no json"),
         ("b.coco.json", b'{"images": []}'),
@@ -207,6 +207,17 @@ def test_files_that_are_damaged_are_said_to_be(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises((ValueError, EOFError), match="is not as"):
             list(read_coco(tmp_path / name))
+    huge = {"id": 1, "height": 10**9, "width": 10**9, "valid": True, "frame": "0"}
+    (tmp_path / "d.coco.json").write_text(json.dumps({"categories": [], "annotations": [], "images": [huge]}))
+    with pytest.raises(ValueError, match="1000000000 x 1000000000, each side must be 1 to 16384"):
+        list(read_coco(tmp_path / "d.coco.json"))
+    (tmp_path / "e.coco.json.gz").write_bytes(gzip.compress(bytes(1001)))
+    monkeypatch.setattr("robotseg_core.files.formats.coco.MOST_BYTES", 1000)
+    with pytest.raises(ValueError, match="unpacks to more than 0 MiB"):
+        list(read_coco(tmp_path / "e.coco.json.gz"))
+    (tmp_path / "y_labels.json").write_text('{"frames": [{}]}')
+    with pytest.raises(ValueError, match="is not of a label video: KeyError"):
+        list(read_labels(tmp_path / "y_labels.avi"))
     said = {
         "rate_hz": 1,
         "height": 2,

@@ -14,7 +14,7 @@ from train_videos import make_videos
 from robotseg_core.train.hinted.packs.catalogue import Catalogue
 from robotseg_core.train.hinted.packs.command import groups_of
 from robotseg_core.train.hinted.packs.command import main as pack
-from robotseg_core.train.hinted.packs.files import measure, read_index, read_packs
+from robotseg_core.train.hinted.packs.files import PackWriter, measure, read_index, read_packs
 from robotseg_core.train.hinted.packs.regions import find_regions
 
 
@@ -50,6 +50,67 @@ def test_a_pack_of_another_schema_is_refused(tmp_path: Path) -> None:
         file.writestr("index.json", json.dumps({"schema": 9, "videos": []}))
     with pytest.raises(ValueError, match="schema 9, must be 1"):
         read_index(tmp_path / "new.zip")
+
+
+def video(first: int = 0, frames: int = 1, **more: object) -> dict[str, object]:
+    nothing: list[dict[str, object]] = [{}] * frames
+    made = {"name": "v", "source": "photo", "first": first, "labelled": [True] * frames, "groups": []}
+    return {**made, "parts": nothing, "things": nothing, **more}
+
+
+@pytest.mark.parametrize(
+    ("videos", "words"),
+    [
+        ([video(first=10**12)], "begins with frame 1000000000000, must with 0"),
+        ([video(), video(first=0)], "begins with frame 0, must with 1"),
+        ([video(frames=3)], "frame 1 is missing"),
+        ([video(source="film")], "must be one of"),
+        ([{"name": "v"}], "KeyError 'source'"),
+        ([video(parts=[[1]])], "AttributeError"),
+        ("none", "TypeError"),
+    ],
+)
+def test_an_index_that_cannot_be_is_refused_before_memory_is_taken(tmp_path, videos, words) -> None:
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as file:
+        file.writestr("index.json", json.dumps({"schema": 1, "videos": videos}))
+        file.writestr("000000.webp", b"")
+    with pytest.raises(ValueError, match=rf"p\.zip is no pack: .*{words}"):
+        read_packs([tmp_path / "p.zip"], 1 << 14, workers=1)
+
+
+def test_packs_that_are_packed_or_damaged_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "p.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("index.json", "[" * 100_000)
+    with pytest.raises(ValueError, match=r"index\.json is compressed, must be stored"):
+        read_index(tmp_path / "p.zip")
+    for content in (b"", b"hello", (tmp_path / "p.zip").read_bytes()[:-30]):
+        (tmp_path / "p.zip").write_bytes(content)
+        with pytest.raises(ValueError, match=r"p\.zip is no pack"):
+            read_index(tmp_path / "p.zip")
+
+
+def test_packs_that_were_broken_off_are_none_and_are_made_anew(tmp_path: Path, monkeypatch) -> None:
+    make_videos(tmp_path / "videos", frames=3)
+    command = ["--out", str(tmp_path / "out"), "--name", "v", "--videos", str(tmp_path / "videos"), "--side", "64"]
+    command += ["--limit", "0.5001"]
+    begun: list[str] = []
+    begin = PackWriter.begin
+
+    def broken(self, name, source, groups=()):
+        begun.append(name)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        begin(self, name, source, groups)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(PackWriter, "begin", broken)
+        pack(command)
+    assert not list((tmp_path / "out").iterdir())
+    # The first one is the last to get its name: these are of a process that was killed.
+    (tmp_path / "out" / "v_01.zip").write_bytes(b"old")
+    assert pack(command) == 0
+    made = sorted((tmp_path / "out").iterdir())
+    assert len(made) > 1 and read_packs(made, 64, workers=1).part.any()
 
 
 def test_rendered_videos_are_packed_with_their_masks(tmp_path: Path) -> None:

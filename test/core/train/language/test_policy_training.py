@@ -9,6 +9,8 @@ import pytest
 import torch
 import yaml
 from language_sets import write_scene
+from safetensors import safe_open
+from safetensors.numpy import save
 from small_models import SMALL, small_robotseg
 
 from robotseg_core.instruct.prompt_set import Answer, View
@@ -80,9 +82,21 @@ def test_another_model_has_another_cache(robotseg):
 
 def test_a_damaged_frame_is_named(folder, tmp_path):
     path = tmp_path / "x.safetensors"
-    path.write_bytes((8).to_bytes(8, "little") + b'{"a": 1}')
-    with pytest.raises(ValueError, match=r"x\.safetensors is no cached frame"):
-        load_cached(path)
+    whole = next(iter(folder.glob("*.safetensors")))
+    with safe_open(whole, "np") as file:
+        said = file.metadata()
+    for content in (
+        (8).to_bytes(8, "little") + b'{"a": 1}',
+        # A header that is longer than the file, and than any memory.
+        (1 << 62).to_bytes(8, "little") + b"{}",
+        b"",
+        save({"ids": np.zeros((4, 4), np.uint16)}, said),
+        save({}, {"frame": "[" * 5000}),
+        save({}, {"frame": "[]"}),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"x\.safetensors is no cached frame"):
+            load_cached(path)
 
 
 def test_the_right_answer_is_the_target(pool):
