@@ -30,10 +30,8 @@ def read_depth(path: Path) -> Depth:
     Raises:
         ValueError: it cannot be read, or is of another type.
     """
-    if path.suffix.lower() == ".npy":
-        image = read_array(path, MOST_PIXELS)
-    else:
-        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    npy = path.suffix.lower() == ".npy"
+    image = read_array(path, MOST_PIXELS) if npy else cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise ValueError(f"{path} cannot be read as a depth image{explain(path)}")
     if image.ndim != 2 or image.dtype not in (np.uint16, np.float32):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 from plain_messages import File, scene
-from png_bombs import png_that_says
+from png_bombs import png_chunk, png_that_says
 
 from robotseg_ros.common.compressed_codec import MAX_PIXELS, MAX_SIDE, decode_compressed, encode_jpeg, encode_png
 from robotseg_ros.common.image_codec import CodecError, Refusal
