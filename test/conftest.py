@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What tests of the core and of the nodes share."""
 
+import signal
+
 import pytest
+
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    # Under nohup: what the tests start would inherit it, and not end by the SIGHUP that tests send.  A handler goes
+    # on keeping this process and is not inherited.
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.fixture

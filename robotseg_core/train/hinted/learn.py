@@ -26,7 +26,7 @@ from robotseg_core.train.hinted.clips.targets import CATEGORIES
 from robotseg_core.train.hinted.follow import AUTOMATIC, Followed, Follower, Rows
 from robotseg_core.train.losses import dice_loss, mask_iou, structure_loss
 
-GRIPPER_WEIGHT = 2.0
+GRIPPER_WEIGHT = 1.5
 """Of the row of all grippers: the smallest part and the last to be learned."""
 
 

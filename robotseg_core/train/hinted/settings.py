@@ -219,18 +219,5 @@ REAL = HintedConfig(
 """Real frames as most of what is seen, the whole encoder learning, on one core: what a GPU has learned is brought to
 real cameras."""
 
-_MIXED = dataclasses.replace(
-    _REAL,
-    shares=dataclasses.replace(
-        _REAL.shares, rendered=0.36, real=0.33, clip=0.04, photo=0.1, bare=0.17, cut_robot=0.3, cut_real=0.35
-    ),
-)
-MIXED = dataclasses.replace(
-    REAL,
-    stages=(_MIXED, dataclasses.replace(_MIXED, share=0.5, sizes=(384,), frames=18, answered=0.5, lr=0.8)),
-    ema=0.995,
-)
-"""The same with as many rendered frames as real ones: what REAL takes from rendered robots is given back."""
-
-SCHEDULES = {"gpu": NANO, "clicks": CLICKS, "real": REAL, "mixed": MIXED}
+SCHEDULES = {"gpu": NANO, "clicks": CLICKS, "real": REAL}
 """Runs by name."""
