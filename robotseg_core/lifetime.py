@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.pool import Pool
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -25,6 +25,7 @@ SAME_S = 1.0
 """A second Ctrl-C within so many seconds is the first one, sent on: by a terminal to all, and by a launcher to each."""
 
 _interrupted = threading.Event()
+_signalled = threading.Event()
 
 # From sys/prctl.h.
 _PR_SET_PDEATHSIG = 1
@@ -44,6 +45,13 @@ def end_in_order() -> None:
     for number in SIGNALS:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
+    sys.excepthook = _said
+
+
+def _said(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print what nobody caught, but not where a signal came while modules were still read: nothing went wrong there."""
+    if not (_signalled.is_set() and issubclass(kind, KeyboardInterrupt)):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -51,6 +59,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         signal.signal(other, signal.SIG_IGN)
     first = time.monotonic()
     _interrupted.set()
+    _signalled.set()
 
     def again(number: int, frame: FrameType | None) -> None:
         if time.monotonic() - first > SAME_S:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -46,9 +45,12 @@ def start(command: Sequence[str], stdout: int | IO[str] | None = None) -> subpro
 
 
 def stop(process: subprocess.Popen[str]) -> None:
-    """End a process by SIGINT, and by SIGKILL where that does not help."""
+    """End a process by SIGTERM, and by SIGKILL where that does not help.
+
+    Not by SIGINT, which Python takes up before a program does: it would end in a traceback of whatever is imported.
+    """
     if process.poll() is None:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         try:
             process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:

@@ -54,6 +54,25 @@ def test_a_signal_runs_what_is_to_be_done_at_the_end(number):
     assert process.wait(60) == 0 and gone(child)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_modules_are_read_leaves_no_traceback(number):
+    code = "import time; from robotseg_core.lifetime import end_in_order; end_in_order(); print('up', flush=True); "
+    process = subprocess.Popen(
+        [sys.executable, "-c", code + "time.sleep(600)"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "up\n"
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    assert said == "" and process.returncode in (130, -signal.SIGINT)
+
+
+def test_what_is_no_signal_is_said():
+    code = "from robotseg_core.lifetime import end_in_order; end_in_order(); raise {}"
+    for error in ("ValueError('x is 3')", "KeyboardInterrupt"):
+        done = subprocess.run([sys.executable, "-c", code.format(error)], capture_output=True, text=True, timeout=60)
+        assert error.partition("(")[0] in done.stderr and done.returncode != 0
+
+
 def test_further_signals_do_not_break_off_what_is_done_at_the_end():
     process, child = start("print('ending', flush=True); time.sleep(0.5)")
     process.send_signal(signal.SIGHUP)
