@@ -113,7 +113,8 @@ def calibrate(model: onnx.ModelProto, frames: Sequence[NDArray[Any]]) -> Calibra
     errors: dict[str, list[float]] = {node.name: [] for node in nodes}
     shifts: dict[str, list[Array]] = {node.name: [] for node in nodes}
     sizes: dict[str, int] = {}
-    for values in watched(model, maps, frames[:: max(1, len(frames) // ROUNDED_FRAMES)]):
+    inputs = list(dict.fromkeys(node.input[0] for node in nodes))
+    for values in watched(model, inputs, frames[:: max(1, len(frames) // ROUNDED_FRAMES)]):
         for node in nodes:
             x, w = values[node.input[0]], np.asarray(weights[node.input[1]], np.float32)
             steps, scale = round_weights(w)

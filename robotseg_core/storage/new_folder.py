@@ -4,18 +4,16 @@
 from __future__ import annotations
 
 import fcntl
-import glob
 import json
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from robotseg_core.storage.whole import LEFT_BEHIND_S
+from robotseg_core.storage.whole import sweep
 
 PLAN = ".robotseg_plan.json"
 """In a partial folder: what is being made there, and which pieces of it are done."""
@@ -122,7 +120,7 @@ def replacing_folder(out: Path) -> Iterator[Path]:
     """
     out = Path(os.path.abspath(out))
     out.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(out)
+    sweep(out)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
     handle = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -138,19 +136,6 @@ def replacing_folder(out: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         os.close(handle)
-
-
-def _sweep(out: Path) -> None:
-    """Remove what killed processes have left of ``out``."""
-    for left in out.parent.glob(f".{glob.escape(out.name)}.*.part"):
-        with suppress(OSError):
-            handle = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if time.time() - os.fstat(handle).st_mtime > LEFT_BEHIND_S:
-                    shutil.rmtree(left)
-            finally:
-                os.close(handle)
 
 
 def copy_all_but(source: Path, target: Path, left_out: set[Path]) -> int:

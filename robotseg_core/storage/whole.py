@@ -7,6 +7,8 @@ import fcntl
 import glob
 import logging
 import os
+import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -30,7 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
         OSError: the folder is not there, cannot be written to or is full.
     """
     path = Path(path)
-    _sweep(path)
+    sweep(path)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     partial = Path(name)
     try:
@@ -95,15 +97,16 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _sweep(path: Path) -> None:
-    """Remove partial files of ``path`` that killed processes have left."""
+def sweep(path: Path) -> None:
+    """Remove partial files and folders of ``path`` that killed processes have left: old ones that nobody holds."""
     with suppress(OSError):
         for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
             with suppress(OSError):
                 handle = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    if time.time() - os.fstat(handle).st_mtime > LEFT_BEHIND_S:
-                        left.unlink()
+                    status = os.fstat(handle)
+                    if time.time() - status.st_mtime > LEFT_BEHIND_S:
+                        shutil.rmtree(left) if stat.S_ISDIR(status.st_mode) else left.unlink()
                 finally:
                     os.close(handle)

@@ -57,6 +57,10 @@ def clock_advice(node: Node) -> str:
     return "the camera has another clock than this machine (for bags and simulators set use_sim_time)"
 
 
+NOTHING_KNOWN: Mapping[str, Any] = {}
+"""Of a message: what :meth:`Senders.hear` takes where the middleware says nothing."""
+
+
 class Senders:
     """The senders of one topic that were heard of late, by the identities that the middleware gives them.
 

@@ -17,7 +17,7 @@ from robotseg_core.instruct.request import RequestError
 from robotseg_ros import msg as ros_msg
 from robotseg_ros.common import qos
 from robotseg_ros.common.camera_log import cut
-from robotseg_ros.common.graph import Senders, why_silent
+from robotseg_ros.common.graph import NOTHING_KNOWN, Senders, why_silent
 from robotseg_ros.common.messages import to_instance, to_prompt, to_time, too_long
 from robotseg_ros.companions.aligned_depth import COMPRESSED_DEPTH
 from robotseg_ros.segmenter.hints import Hint, check_inside, click_prompt, click_stamp
@@ -33,8 +33,6 @@ HINT_WORDS = 300
 """Characters of what is said of a refused hint, which may hold any text of its sender."""
 MAX_COEFFICIENTS = 64
 """Coefficients of a lens, or characters of its model's name, in a camera_info that is passed on; OpenCV has 14."""
-NOTHING_KNOWN: Mapping[str, Any] = {}
-"""Of a message."""
 REPLAY_DEPTH = 8
 """Images of a recording that wait in the node; further ones wait in the middleware, and then at the sender."""
 

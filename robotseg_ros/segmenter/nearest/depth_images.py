@@ -13,7 +13,7 @@ from sensor_msgs.msg import Image
 
 from robotseg_core.masks.nearest import Depth, check_depth
 from robotseg_ros.common.camera_log import cut
-from robotseg_ros.common.graph import Senders
+from robotseg_ros.common.graph import NOTHING_KNOWN, Senders
 from robotseg_ros.common.image_codec import CodecError
 from robotseg_ros.common.messages import stamp_ns, too_long
 from robotseg_ros.companions.compressed_depth import decode_compressed_depth
@@ -31,10 +31,6 @@ LIVE_PATIENCE_S = 0.02
 """How long an answer waits for its depth image, which comes while the model works."""
 REPLAY_PATIENCE_S = 2.0
 """The same for a recording, whose answers should not depend on how fast it is read."""
-
-
-NOTHING_KNOWN: Mapping[str, Any] = {}
-"""Of a message."""
 
 
 class NoDepth(ValueError):
