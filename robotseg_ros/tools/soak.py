@@ -22,7 +22,7 @@ from robotseg_core.lifetime import end_in_order
 from robotseg_ros.common.allocator import keep_image_memory
 from robotseg_ros.common.model import Model, ModelOptions
 from robotseg_ros.tools.soaking.cell_run import soak_cell
-from robotseg_ros.tools.soaking.rows import ROW_FRAMES, ROW_S, START_TIMEOUT_S, Row, draw, judge, look_at
+from robotseg_ros.tools.soaking.rows import ROW_FRAMES, ROW_S, Row, draw, judge, look_at, wait_for_start
 
 PRESETS = ("plain", "cell")
 """One camera whose images are all answered; or what a cell does, see :mod:`robotseg_ros.tools.soaking.cell`."""
@@ -65,11 +65,7 @@ def soak(frames: int, width: int, height: int, table: Path) -> list[Row]:
     # Without max_age: a slow machine makes late answers, and here all of them count.
     node = start([*command, "-p", "max_age:=0.0"])
     try:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not camera.connected:
-            if node.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the node did not start (exit status {node.poll()})")
-            camera.listen(0.1)
+        wait_for_start(node, camera)
         began = heard = time.monotonic()
         with (
             open(table, "w", newline="") as file,

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from robotseg_ros.tools.soaking.cell import CAMERAS, COMPRESSED, Cell
-from robotseg_ros.tools.soaking.rows import LEAST_ROWS, ROW_S, START_TIMEOUT_S, Row, look_at
+from robotseg_ros.tools.soaking.rows import LEAST_ROWS, ROW_S, Row, look_at, wait_for_start
 
 RATE_HZ = 30.0
 HINTS_HZ = 20.0
@@ -47,11 +47,7 @@ def soak_cell(
     node = start([*command, *(word for value in parameters for word in ("-p", value))])
     reader = start([sys.executable, "-m", "robotseg_ros.tools.soaking.cell_run"])
     try:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not cell.connected:
-            if node.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the node did not start (exit status {node.poll()})")
-            cell.listen(0.1)
+        wait_for_start(node, cell)
         began = heard = row_began = time.monotonic()
         due = {camera: began + i / RATE_HZ / len(CAMERAS) for i, camera in enumerate(CAMERAS)}
         hint_due, done = began, 0

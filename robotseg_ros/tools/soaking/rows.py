@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import subprocess
+import time
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -48,6 +51,30 @@ class Row:
     p50_ms: float
     p95_ms: float
     p99_ms: float
+
+
+class Reader(Protocol):
+    """Who sends the node images and hears its answers."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether all of it and of the node have found each other."""
+
+    def listen(self, seconds: float) -> object:
+        """Hear what comes within so many seconds."""
+
+
+def wait_for_start(node: subprocess.Popen[str], reader: Reader) -> None:
+    """Return when the node and ``reader`` have found each other.
+
+    Raises:
+        RuntimeError: the node has ended, or has not come within :data:`START_TIMEOUT_S`.
+    """
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not reader.connected:
+        if node.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the node did not start (exit status {node.poll()})")
+        reader.listen(0.1)
 
 
 def look_at(pid: int) -> tuple[float, float, int, int]:
