@@ -29,7 +29,7 @@ from robotseg_core.backends.int8_graph import (
 )
 from robotseg_core.backends.onnx_files import export_onnx
 from robotseg_core.backends.onnxruntime_encoder import OnnxGraph
-from robotseg_core.config import NANO, ConvConfig, ConvStage, ModelConfig
+from robotseg_core.config import LITE0, LITE2, NANO, ConvConfig, ConvStage, ModelConfig
 from robotseg_core.model.robotseg_model import RobotSegModel
 
 
@@ -49,11 +49,11 @@ def choices(size: int) -> dict[str, ModelConfig]:
     nano = dataclasses.replace(NANO, image_size=size)
     narrow, wide = (16, 32, 128), (48, 96, 128)
     return {
-        "Lite0 (nano)": nano,
+        "Lite0": dataclasses.replace(nano, encoder=LITE0),
         "Lite1": dataclasses.replace(nano, encoder=lite(1.0, 1.1)),
-        "Lite2": dataclasses.replace(nano, encoder=lite(1.1, 1.2)),
-        f"Lite0, neck {narrow}": dataclasses.replace(nano, fpn_channels=narrow),
-        f"Lite0, neck {wide}": dataclasses.replace(nano, fpn_channels=wide),
+        "Lite2 (nano)": dataclasses.replace(nano, encoder=LITE2),
+        f"Lite2, neck {narrow}": dataclasses.replace(nano, fpn_channels=narrow),
+        f"Lite2, neck {wide}": dataclasses.replace(nano, fpn_channels=wide),
     }
 
 

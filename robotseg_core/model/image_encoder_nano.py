@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image encoder of nano: the trunk of EfficientNet-Lite0 and a top-down neck.
+"""Image encoder of nano: the trunk of EfficientNet-Lite2 and a top-down neck.
 
 It stands where Hiera and its neck stand in the base model (SPEC 2) and gives the same three maps.  The trunk is chosen
 for two reasons: it is fast on CPUs (no squeeze-and-excitation, ReLU6), and weights learned from photographs exist for

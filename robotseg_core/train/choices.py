@@ -3,7 +3,7 @@
 
     python -m robotseg_core.train.choices config/train_nano.yaml --score VIDEOS --absent PICTURES --out out/choices
 
-Every run starts from photographs (EfficientNet-Lite0, which stays as it is), takes the same number of steps of the same
+Every run starts from photographs (EfficientNet-Lite, which stays as it is), takes the same number of steps of the same
 batch under the dense head, with data and augmentation of the YAML file, and is scored on frames it never saw.  Small
 scale: it ranks choices, it does not foretell what a long training reaches.
 """

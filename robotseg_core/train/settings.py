@@ -86,7 +86,7 @@ class TrainConfig:
     Attributes:
         init: weight file to start from (this project's safetensors; for base a SAM 2.1 or the official checkpoint);
             what does not fit keeps its initialisation, said aloud.
-        pretrained_trunk: True: nano's trunk starts from EfficientNet-Lite0 (:mod:`robotseg_core.train.pretrained`).
+        pretrained_trunk: True: nano's trunk starts from EfficientNet-Lite (:mod:`robotseg_core.train.pretrained`).
         features: what propagates the first frame's mask in ``let`` phases (SPEC 9.2): ``encoder`` for the model's own
             encoder as it stands when the phase begins, or name or folder of a DINOv3 for ``transformers``.
         let: weights of the terms of ``let`` phases.

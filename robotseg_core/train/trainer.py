@@ -26,7 +26,7 @@ from robotseg_core.train.distributed import World
 from robotseg_core.train.label_efficient.first_frames import FirstFrameClips
 from robotseg_core.train.label_efficient.frame_features import make_extractor
 from robotseg_core.train.objective import Objective
-from robotseg_core.train.pretrained import lite0_file, load_lite0, start_from
+from robotseg_core.train.pretrained import lite_file, load_lite, start_from
 from robotseg_core.train.settings import Phase, TrainConfig
 from robotseg_core.weights.load import read_pickle
 
@@ -92,8 +92,8 @@ class Trainer:
         if self.config.pretrained_trunk:
             if not isinstance(model.image_encoder, ConvEncoder):
                 raise ValueError(f"pretrained_trunk is true, but preset {self.preset.name} has no convolutional trunk")
-            load_lite0(model.image_encoder.trunk, lite0_file())
-            self._say("start: trunk from EfficientNet-Lite0")
+            load_lite(model.image_encoder.trunk, lite_file())
+            self._say("start: trunk from EfficientNet-Lite")
 
     def _build(self, size: int) -> None:
         """Network and optimiser for frames of ``size``: only tables without parameters depend on it."""

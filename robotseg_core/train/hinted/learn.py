@@ -158,6 +158,8 @@ class Learner(nn.Module):
         self.model = RobotSegModel(config)
         self.sized = SizedModels(self.model)
         self.dense, self.structure = dense, structure
+        self.examples: tuple[nn.Module, ...] = ()
+        """Another image encoder, whose maps are to be matched (:attr:`Stage.match`); no part of what is trained."""
         self.mixed_encoder = False
         """The image encoder alone computes in bfloat16."""
         self.dense_head = nn.ModuleList(nn.Conv2d(c, len(CATEGORIES), 1) for c in config.fpn_channels)
@@ -236,6 +238,24 @@ class Learner(nn.Module):
             sums["dense"] = self.dense * self._dense(maps, every, clips, length)
         return sums
 
+    def _match(self, images: Tensor, rows: Rows, clips: int, weight: float) -> dict[str, Tensor]:
+        """Losses of the encoder alone: distance from the example's maps as a share of their variance; dense head."""
+        if not self.examples:
+            raise ValueError(f"match is {weight}, but there is no encoder to be matched")
+        x = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        maps = self.sized[images.shape[-1]].image_encoder(x)
+        with torch.no_grad():
+            wanted = self.examples[0](x)
+        apart = [
+            F.mse_loss(found.float(), true.float()) / true.float().var((0, 2, 3)).mean()
+            for found, true in zip(maps, wanted, strict=True)
+        ]
+        length = rows.truth.shape[1]
+        return {
+            "match": weight * torch.stack(apart).mean(),
+            "dense": self.dense * self._dense(maps, rows, clips, length),
+        }
+
     def _dense(self, maps: tuple[Tensor, ...], rows: Rows, batch: int, length: int) -> Tensor:
         coverage = rows.truth[: AUTOMATIC * batch].unflatten(0, (AUTOMATIC, batch)).permute(1, 2, 0, 3, 4).flatten(0, 1)
         known = rows.weight[:batch].flatten()[:, None, None, None]
@@ -261,13 +281,17 @@ class Learner(nn.Module):
         mixed: bool,
         frozen: int = 0,
         answered: float = 1.0,
+        match: float = 0.0,
     ) -> tuple[dict[str, Tensor], int]:
         """Losses by name of composed clips, and the number of frames.
 
         ``mixed``: bfloat16 where it does no harm; ``answered``: share of the clips that go through more than the
-        encoder.
+        encoder; ``match``: as of a :class:`Stage`.
         """
         images, every = self.view(clips, what, pool, generator)
+        if match:
+            with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=mixed):
+                return self._match(images, every, len(clips.frames), match), len(images)
         rows = first_clips(every, len(clips.frames), max(1, round(answered * len(clips.frames))))
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=mixed):
             followed, maps = self.follow(images, rows, what, generator, frozen=frozen)

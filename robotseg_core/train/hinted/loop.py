@@ -51,7 +51,7 @@ def groups(learner: Learner, config: HintedConfig) -> list[dict[str, object]]:
     """Parameters of the optimiser: the trunk apart, vectors without decay."""
     out: list[dict[str, object]] = []
     for trunk in (False, True):
-        own = [p for n, p in learner.named_parameters() if (".trunk." in n) == trunk]
+        own = [p for n, p in learner.named_parameters() if (".trunk." in n) == trunk and p.requires_grad]
         rate = config.trunk if trunk else 1.0
         out.append({"params": [p for p in own if p.ndim > 1], "weight_decay": config.weight_decay, "scale": rate})
         out.append({"params": [p for p in own if p.ndim <= 1], "weight_decay": 0.0, "scale": rate})
@@ -127,7 +127,14 @@ class Run:
         generator = torch.Generator(self.device).manual_seed(int(clips.seed[0]))
         stage = config.stages[self.stage]
         losses, frames = learner(
-            clips, what, self.pool, generator, mixed=self.mixed, frozen=stage.frozen, answered=stage.answered
+            clips,
+            what,
+            self.pool,
+            generator,
+            mixed=self.mixed,
+            frozen=stage.frozen,
+            answered=stage.answered,
+            match=stage.match,
         )
         total = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
@@ -214,10 +221,13 @@ class Run:
         self.say(f"resumed at step {self.updates}, {100 * self.progress:.1f} %")
         return True
 
-    def run(self, *, until: float | None = None, steps: int | None = None, first_probe: bool = True) -> None:
+    def run(
+        self, *, until: float | None = None, steps: int | None = None, stop_at: float = 1.0, first_probe: bool = True
+    ) -> None:
         """Train until the clock (``time.monotonic``) says ``until``, or until ``steps`` steps are done in all.
 
-        ``first_probe``: what the run starts from is measured, too.
+        ``stop_at``: share of the run after which it stops, to go on later; ``first_probe``: what the run starts from is
+        measured, too.
         """
         began, first = time.monotonic(), self.progress
         saved = probed = logged = began
@@ -230,7 +240,7 @@ class Run:
             else:
                 assert until is not None
                 self.progress = first + (1 - first) * min(1.0, (now - began) / max(1e-3, until - began))
-            if self.progress >= 1:
+            if self.progress >= stop_at:
                 break
             self.step(min(self.progress, 0.999999))
             if self.updates % LOG_EVERY == 0 or time.monotonic() - logged > 20:
@@ -242,8 +252,9 @@ class Run:
             if time.monotonic() - probed > self.config.probe_every:
                 self.measure()
                 probed = time.monotonic()
-        self.progress = 1.0
+        self.progress = min(self.progress, stop_at)
         if self._summed:
             self._log(time.monotonic() - began)
         self.save()
-        self.measure()
+        if stop_at >= 1:
+            self.measure()

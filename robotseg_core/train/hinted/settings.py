@@ -29,6 +29,7 @@ class Shares:
         later: probability that hints come on a later frame than the first.
         late_fix: probability that a later frame is corrected, with its memory.
         rounds: probabilities of 0, 1, 2 corrections after a hint.
+        recolour: probability that the robots of a picture get a colour of their own.
         teacher: probability that a row remembers the truth instead of its own answer.
         parts: how much oftener real parts (robots, grippers, arms) are hinted at than other things.
         robot_token: probability that a hint at anything else comes with the category robot, not with any.
@@ -52,6 +53,7 @@ class Shares:
     later: float = 0.2
     late_fix: float = 0.3
     rounds: tuple[float, float, float] = (0.5, 0.3, 0.2)
+    recolour: float = 0.0
     teacher: float = 0.3
     parts: float = 1.0
     robot_token: float = 0.0
@@ -74,6 +76,8 @@ class Stage:
         batch_norm: whether normalisation uses the batch's statistics, and learns them.
         answered: share of a step's clips that go through prompts, memory and decoder; the others teach the encoder
             alone, by the dense head, at a quarter of the cost.
+        match: weight of likeness to the maps of the encoder that the weights came with; the clips go through the
+            encoder alone while it is above 0.  So a new trunk first learns to speak to a decoder that is trained.
         shares: what is drawn.
     """
 
@@ -87,6 +91,7 @@ class Stage:
     frozen: int = 0
     batch_norm: bool = True
     answered: float = 1.0
+    match: float = 0.0
     shares: Shares = field(default_factory=Shares)
 
     def __post_init__(self) -> None:
@@ -219,5 +224,47 @@ REAL = HintedConfig(
 """Real frames as most of what is seen, the whole encoder learning, on one core: what a GPU has learned is brought to
 real cameras."""
 
-SCHEDULES = {"gpu": NANO, "clicks": CLICKS, "real": REAL}
+_SEEN = Shares(
+    rendered=0.36,
+    real=0.32,
+    clip=0.04,
+    photo=0.16,
+    bare=0.12,
+    cut_robot=0.25,
+    cut_real=0.35,
+    cut_object=0.2,
+    cut_region=0.2,
+    robots_on_photos=0.6,
+    recolour=0.35,
+    parts=2.0,
+    robot_token=0.5,
+    own_token=0.8,
+)
+"""Robots in most pictures: where half of them show none, a model learns to be silent."""
+_STILL = dataclasses.replace(_SEEN, real=0.36, clip=0.0, still=1.0, bad=0.05, later=0.1, late_fix=0.15, teacher=0.6)
+_LARGER = Stage(0.36, (320,), (3,), 240, hints=(0.3, 0.22, 0.15, 0.1, 0.1, 0.13), answered=0.4, shares=_STILL)
+LARGER = HintedConfig(
+    stages=(
+        dataclasses.replace(_LARGER, share=0.08, match=1.0),
+        _LARGER,
+        dataclasses.replace(_LARGER, share=0.31, sizes=(384,), lengths=(5,), frames=150, answered=0.7, shares=_SEEN),
+        dataclasses.replace(
+            _LARGER,
+            share=0.25,
+            sizes=(384,),
+            lengths=(7,),
+            frames=140,
+            answered=1.0,
+            batch_norm=False,
+            lr=0.8,
+            shares=dataclasses.replace(_SEEN, teacher=0.1),
+        ),
+    ),
+    store=384,
+    trunk=0.3,
+    dense=0.5,
+)
+"""A trunk that has seen photographs alone, before a decoder and a memory that are trained, on one GPU."""
+
+SCHEDULES = {"gpu": NANO, "larger": LARGER, "clicks": CLICKS, "real": REAL}
 """Runs by name."""

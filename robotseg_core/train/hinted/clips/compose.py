@@ -128,6 +128,9 @@ def compose(clips: Clips, pool: Pool, size: int) -> Scene:
         rgb = pool.rgb[side][index].float() / 255
         part, thing = pool.part[side][index].long(), pool.ids[side][index].long()
         if k == 0:
+            # Robots of the base in a colour of their own.
+            tint = gain[:, k].repeat_interleave(length, 0)[:, :, None, None]
+            rgb = torch.where(part[:, None] > 0, (rgb * tint).clamp(max=1), rgb)
             images = F.grid_sample(rgb, fine, mode="bilinear", padding_mode="reflection", align_corners=False)
             maps = torch.stack([part, thing], 1).float()
             maps = F.grid_sample(maps, coarse, mode="nearest", padding_mode="reflection", align_corners=False)

@@ -55,7 +55,7 @@ class Clips:
         matrix: [B, L, T, 2, 3] float32, see :mod:`robotseg_core.train.hinted.clips.motion`.
         bend: [B, L, T, 2, n, n] float32.
         cut_part, cut_id: [B, L, 3], [B, L, 256] bool: source pixels that belong to a layer.
-        gain: [B, L, 3] float32: brightness of each layer.
+        gain: [B, L, 3] float32: brightness of each layer; of the base, of its robots alone.
         shown: [B, L, T] bool: the layer is there.
         labelled: [B, T] bool: the base's parts are known.
         category: [B, R] int64, the class token of each row.
@@ -167,6 +167,8 @@ class Drawer:
         )
         bends[0] = motion.bend(rng, times if still else 0 * times, 0.03 if still else 0.012)
 
+        if rng.random() < shares.recolour:
+            gain[0] = np.exp(rng.normal(0, 0.35) + rng.normal(0, 0.22, 3))
         pasted: list[CutOut | None] = [None] * layers
         robots = kind not in ("photo", "bare") or rng.random() < shares.robots_on_photos
         for k in range(1, layers):
@@ -181,7 +183,8 @@ class Drawer:
                     continue
                 cut = found
                 frames[k] = self._cut_frames(cut, length, rng)
-                gain[k] = np.exp(rng.normal(0, 0.2) + rng.normal(0, 0.06, 3))
+                spread = 0.22 if not cut.ids and rng.random() < shares.recolour else 0.06
+                gain[k] = np.exp(rng.normal(0, 0.2) + rng.normal(0, spread, 3))
             pasted[k] = cut
             extent = (0.5, 1.7) if not cut.ids else (0.2, 1.0)
             way = str(rng.choice(["still", "drift", "cross", "leave"], p=[0.15, 0.4, 0.25, 0.2]))
