@@ -45,7 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", type=Path, required=True, help="weights to start from")
     parser.add_argument(
-        "--schedule", default="gpu", choices=sorted(SCHEDULES), help="gpu (default); clicks, real: for a CPU"
+        "--schedule",
+        default="gpu",
+        choices=sorted(SCHEDULES),
+        help="gpu (default), larger: for a GPU; clicks, real, finish: for a CPU",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; an existing run goes on")
     parser.add_argument("--preset", default="nano", choices=sorted(PRESETS), help="nano (default) or base")

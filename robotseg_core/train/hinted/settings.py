@@ -266,5 +266,29 @@ LARGER = HintedConfig(
 )
 """A trunk that has seen photographs alone, before a decoder and a memory that are trained, on one GPU."""
 
-SCHEDULES = {"gpu": NANO, "larger": LARGER, "clicks": CLICKS, "real": REAL}
+FINISH = dataclasses.replace(
+    REAL,
+    stages=(
+        dataclasses.replace(
+            _REAL,
+            share=1.0,
+            sizes=(352,),
+            answered=0.4,
+            shares=dataclasses.replace(
+                _SEEN,
+                rendered=0.28,
+                real=0.38,
+                clip=0.06,
+                bare=0.12,
+                cut_real=0.4,
+                rounds=(0.6, 0.3, 0.1),
+                late_fix=0.15,
+            ),
+        ),
+    ),
+    lr=4e-4,
+)
+"""What follows :data:`LARGER` on one core: half of what is seen are real robots, in any colours."""
+
+SCHEDULES = {"gpu": NANO, "larger": LARGER, "clicks": CLICKS, "real": REAL, "finish": FINISH}
 """Runs by name."""
