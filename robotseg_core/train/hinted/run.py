@@ -157,7 +157,13 @@ def run(arguments: argparse.Namespace) -> int:
     loop = Run(learner, config, pool, streams, arguments.out, probe)
     loop.resume()
     until = None if arguments.minutes is None else began + 60 * arguments.minutes - arguments.reserve
-    loop.run(until=until, steps=arguments.steps, stop_at=arguments.stop_at, first_probe=not arguments.no_first_probe)
+    try:
+        loop.run(
+            until=until, steps=arguments.steps, stop_at=arguments.stop_at, first_probe=not arguments.no_first_probe
+        )
+    finally:
+        # Their processes end here: ended at the interpreter's exit they would be reported as killed.
+        streams.clear()
     draw_curve(arguments.out)
     print(
         f"{time.monotonic() - began:.1f} s: done, {loop.seen} frames, {loop.updates} steps -> {arguments.out}",

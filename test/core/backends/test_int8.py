@@ -177,7 +177,7 @@ def test_command_writes_the_graph_of_own_frames_and_says_what_each_layer_pays(tm
     out = tmp_path / "int8.onnx"
     assert cli.main([*command, "--frames", str(tmp_path / "frames"), "--count", "2", "--out", str(out)]) == 0
     said = capsys.readouterr().out
-    assert "2 frames" in said and "trunk/stem" in said and "of 61 convolutions in 8 bits" in said and "ratio" in said
+    assert "2 frames" in said and "trunk/stem" in said and "of 76 convolutions in 8 bits" in said and "ratio" in said
     assert out.is_file()
     assert cli.main([*command, "--count", "0"]) == 2
     assert "--count is 0" in capsys.readouterr().err
