@@ -92,8 +92,8 @@ def judge(rows: list[Row], *, visited: bool = False) -> tuple[float, list[str]]:
     """Growth of memory in bytes an image after the warm-up, and what is wrong, in words.
 
     An image that was refused or replaced by a newer one has been received like those that were answered, and could
-    leave as much behind.  ``visited``: readers come and go, each with a descriptor or a thread of its own; then these
-    must not grow.
+    leave as much behind.  ``visited``: readers come and go, each with a descriptor or a thread of its own for a while;
+    then what is left between their visits must not grow.
     """
     kept = rows[int(len(rows) * WARM_UP) :]
     if len(kept) < 3:
@@ -107,7 +107,7 @@ def judge(rows: list[Row], *, visited: bool = False) -> tuple[float, list[str]]:
     for name in ("threads", "descriptors"):
         values = [getattr(row, name) for row in kept]
         half = len(values) // 2
-        if max(values[half:]) > max(values[:half]) if visited else min(values) != max(values):
+        if min(values[half:]) > min(values[:half]) if visited else min(values) != max(values):
             wrong.append(f"{name} change from {min(values)} to {max(values)}")
     return an_image, wrong
 

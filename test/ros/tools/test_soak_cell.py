@@ -24,6 +24,9 @@ def test_readers_that_come_and_go_may_change_descriptors_but_not_let_them_grow()
     assert judge(rows(descriptors=swaying), visited=True)[1] == []
     assert judge(rows(descriptors=swaying))[1] == ["descriptors change from 23 to 24"]
     assert judge(rows(descriptors=growing), visited=True)[1] == ["descriptors change from 23 to 26"]
+    # Something that was open for a moment, late in the run, is closed again.
+    once = [24 if i == 15 else 23 for i in range(20)]
+    assert judge(rows(descriptors=once), visited=True)[1] == []
     assert "memory grows" in judge(rows(rss_mib=[400.0 + i for i in range(20)]), visited=True)[1][0]
 
 
