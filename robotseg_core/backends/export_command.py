@@ -18,7 +18,7 @@ def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that say which encoder is meant."""
     parser.add_argument("--preset", default="nano", choices=tuple(PRESETS), help="nano (default) or base")
     parser.add_argument("--precision", default="fp32", choices=PRECISIONS, help="of the computation (default fp32)")
-    parser.add_argument("--size", type=int, default=None, help="side of the image, pixels (default: the preset's)")
+    parser.add_argument("--image-size", type=int, help="side of the image, pixels (default: the preset's)")
     parser.add_argument("--weights", default=None, help="weight file (default: that of the preset)")
 
 
@@ -36,10 +36,10 @@ def load_model(arguments: argparse.Namespace) -> RobotSegModel:
         WeightsError: absent, damaged or unfit weights.
     """
     config = PRESETS[arguments.preset]
-    if arguments.size is not None:
-        if arguments.size < 32 or arguments.size % 32:
-            raise ValueError(f"--size is {arguments.size}, must be a multiple of 32, at least 32")
-        config = dataclasses.replace(config, image_size=arguments.size)
+    if arguments.image_size is not None:
+        if arguments.image_size < 32 or arguments.image_size % 32:
+            raise ValueError(f"--image-size is {arguments.image_size}, must be a multiple of 32, at least 32")
+        config = dataclasses.replace(config, image_size=arguments.image_size)
     model = RobotSegModel(config)
     load_weights(model, arguments.weights or arguments.preset)
     return model.eval().requires_grad_(False)

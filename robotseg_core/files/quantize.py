@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``robotseg quantize``."""
     parser.add_argument("--frames", type=Path, help="image, video or folder of your camera (default: shipped frames)")
     parser.add_argument("--count", type=int, default=16, help="frames taken of it, spread over it (default 16)")
-    parser.add_argument("--image-size", dest="size", type=int, help="side of the model's input, pixels")
+    parser.add_argument("--image-size", type=int, help="side of the model's input, pixels")
     parser.add_argument("--weights", default=None, help="weight file (default: the shipped weights of nano)")
     parser.add_argument(
         "--out",
