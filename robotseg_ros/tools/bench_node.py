@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from robotseg_core.bench.measure import hardware, versions
 from robotseg_core.model_arguments import add_model_arguments, load_model
+from robotseg_core.option_limits import check_option
 from robotseg_core.stream.frame_state import EncodedFrame
 from robotseg_core.stream.policy import StreamPolicy
 from robotseg_core.stream.postprocess import part_mask
@@ -33,6 +34,7 @@ CORE = ("resize", "inference", "upsample")
 NODE = ("receive", "decode", "compose", "publish", "other")
 ORDER = ("receive", "decode", "resize", "inference", "upsample", "compose", "publish", "other")
 WARM_UP = 10
+MOST_FRAMES = 1_000_000
 CAMERA_HZ = 30.0
 
 
@@ -227,8 +229,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         ValueError: ROS is absent, or an argument is wrong.
     """
-    if arguments.frames < 20:
-        raise ValueError(f"--frames is {arguments.frames}, must be at least 20")
+    check_option("--frames", arguments.frames, 20, MOST_FRAMES)
     use_private_domain()
     keep_image_memory()
     # Only now: profile and allocator must be set before rclpy is loaded.
