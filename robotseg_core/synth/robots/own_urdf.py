@@ -10,6 +10,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from robotseg_core.storage.documents import read_bytes
 from robotseg_core.synth.robots.shapes import GEOM
 
 MESH_TYPES: tuple[str, ...] = (".stl", ".obj", ".msh")
@@ -65,11 +66,11 @@ def read_urdf(path: Path, search: Sequence[Path] = ()) -> tuple[mujoco.MjSpec, M
     """The robot of ``path`` with one body a link, and its mimic joints.
 
     Raises:
-        ValueError: not a URDF, a joint to an unknown link, a mesh of a type that MuJoCo cannot read.
+        ValueError: not a URDF, more than 64 MiB, a joint to an unknown link, a mesh of a type that MuJoCo cannot read.
         FileNotFoundError: the file or a mesh does not exist.
     """
     try:
-        root = ElementTree.parse(path).getroot()
+        root = ElementTree.fromstring(read_bytes(path))
     except ElementTree.ParseError as e:
         raise ValueError(f"{path} is not XML: {e}") from e
     if root.tag != "robot":
