@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an MJCF file of somebody asks for, looked at before MuJoCo takes memory for it.
+"""What a model of somebody asks for, looked at before MuJoCo takes memory for it.
 
 A few letters can stand for more than any memory holds: numbers that say how often something is made, files that include
 or attach each other.  MuJoCo bounds none of them, and ends the process where a model attaches itself.

@@ -196,3 +196,14 @@ def test_a_mesh_that_is_named_often_is_counted_often(tmp_path, monkeypatch):
                 read(main)
         else:
             assert read(main).compile().nmesh == 10
+
+
+def test_meshes_of_a_urdf_are_counted_too(tmp_path, monkeypatch):
+    (tmp_path / "z.obj").write_text(TETRAHEDRON)
+    urdf = tmp_path / "arm.urdf"
+    seen = '<visual><geometry><mesh filename="z.obj"/></geometry></visual>'
+    urdf.write_text(f'<robot name="r"><link name="a">{seen}</link></robot>')
+    assert read_own(OwnRobot(urdf, True, ())).compile().nmesh == 1
+    monkeypatch.setattr(own_mjcf, "MOST_BYTES", len(TETRAHEDRON) - 1)
+    with pytest.raises(ValueError, match=r"arm\.urdf has meshes in files of \d+ bytes"):
+        read_own(OwnRobot(urdf, True, ()))
