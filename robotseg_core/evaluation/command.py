@@ -126,6 +126,7 @@ def _settings(arguments: argparse.Namespace, robotseg: RobotSeg, videos: int) ->
     given += [
         f"--{name}" for name in ("no-memory", "no-refine", "robustness") if getattr(arguments, name.replace("-", "_"))
     ]
+    given += [f"--hygiene {arguments.hygiene}"] if arguments.hygiene != "auto" else []
     given.append(f"--precision {robotseg.precision}")
     size = robotseg.model.config.image_size
     return Settings(
