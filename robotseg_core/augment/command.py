@@ -27,6 +27,7 @@ from robotseg_core.augment.recolour import parse
 from robotseg_core.files.mask_files import write_png
 from robotseg_core.files.overlay import contact_sheet
 from robotseg_core.model_arguments import add_model_arguments, load_model
+from robotseg_core.option_limits import MOST_SEED, check_option
 from robotseg_core.storage.new_folder import Unfinished, copy_all_but, unfinished
 from robotseg_core.stream.robotseg import RobotSeg
 
@@ -76,12 +77,11 @@ def run(arguments: argparse.Namespace) -> int:
         ValueError: input or options are not what they should be.
         OSError: something cannot be read or written, or is there already.
     """
+    check_option("--seed", arguments.seed, 0, MOST_SEED)
     if arguments.lama and not arguments.remove:
         raise ValueError("--lama is for --remove")
     if bool(arguments.photos) != (arguments.background == "photo"):
         raise ValueError("--photos and --background photo go together")
-    if arguments.seed < 0:
-        raise ValueError(f"--seed is {arguments.seed}, must be at least 0")
     if arguments.out.exists():
         raise FileExistsError(f"{arguments.out} exists; it is not overwritten")
     colour = None if arguments.recolour in (None, "random") else parse(arguments.recolour)

@@ -16,7 +16,8 @@ import numpy as np
 from robotseg_core.augment.change import Changed
 from robotseg_core.augment.clip import Clip, Rgb
 from robotseg_core.augment.layout import Piece, Sink
-from robotseg_core.lerobot.layout import DataSetError, Episode, open_data_set
+from robotseg_core.lerobot.layout import Episode, open_data_set
+from robotseg_core.lerobot.tables import DataSetError
 from robotseg_core.lerobot.video import ENCODERS, VideoFile, codec_of, read_frames
 
 

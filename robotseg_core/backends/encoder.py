@@ -13,6 +13,8 @@ from robotseg_core.model.image_encoder_nano import fold_batch_norm
 from robotseg_core.model.robotseg_model import Features, RobotSegModel
 
 BACKENDS = ("auto", "torch", "onnxruntime", "openvino", "tensorrt")
+LEAST_SIZE, LARGEST_SIZE = 64, 2048
+"""Sides of the model's square input, pixels."""
 
 
 class Graph(Protocol):

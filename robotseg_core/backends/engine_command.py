@@ -7,9 +7,10 @@ import argparse
 
 import torch
 
-from robotseg_core.backends.export_command import add_encoder_arguments, load_model
+from robotseg_core.backends.export_command import add_encoder_arguments, check_numbers, load_model
 from robotseg_core.backends.tensorrt_encoder import cuda_device, engine_key, import_tensorrt, load_or_build
 from robotseg_core.config import MAX_BATCH
+from robotseg_core.option_limits import check_option
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,12 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Build the engine unless the cache has it, and print its path."""
+    check_numbers(arguments)
+    check_option("--batch", arguments.batch, 1, MAX_BATCH)
     try:
         device = torch.device(arguments.device)
     except RuntimeError as error:
         raise ValueError(f"--device is {arguments.device!r}, must be cuda or cuda:N") from error
-    if not 1 <= arguments.batch <= MAX_BATCH:
-        raise ValueError(f"--batch is {arguments.batch}, must be 1 to {MAX_BATCH}")
     # Before anything that takes time.
     device = cuda_device(device)
     trt = import_tensorrt()

@@ -7,10 +7,12 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+from robotseg_core.backends.encoder import LARGEST_SIZE, LEAST_SIZE
 from robotseg_core.backends.onnx_files import export_onnx
 from robotseg_core.backends.onnx_graph import PRECISIONS
 from robotseg_core.config import PRESETS
 from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.option_limits import check_option
 from robotseg_core.weights.load import load_weights
 
 
@@ -18,8 +20,16 @@ def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that say which encoder is meant."""
     parser.add_argument("--preset", default="nano", choices=tuple(PRESETS), help="nano (default) or base")
     parser.add_argument("--precision", default="fp32", choices=PRECISIONS, help="of the computation (default fp32)")
-    parser.add_argument("--size", type=int, default=None, help="side of the image, pixels (default: the preset's)")
+    parser.add_argument("--image-size", type=int, help="side of the image, pixels (default: the preset's)")
     parser.add_argument("--weights", default=None, help="weight file (default: that of the preset)")
+
+
+def check_numbers(arguments: argparse.Namespace) -> None:
+    """Raise ValueError where a size is out of range, or not a multiple of 32."""
+    size = arguments.image_size
+    check_option("--image-size", size, LEAST_SIZE, LARGEST_SIZE)
+    if size is not None and size % 32:
+        raise ValueError(f"--image-size is {size}, must be a multiple of 32")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,14 +42,13 @@ def load_model(arguments: argparse.Namespace) -> RobotSegModel:
     """The model that the arguments name, on the CPU.
 
     Raises:
-        ValueError: the size is not a positive multiple of 32.
+        ValueError: the size is out of range, or not a multiple of 32.
         WeightsError: absent, damaged or unfit weights.
     """
     config = PRESETS[arguments.preset]
-    if arguments.size is not None:
-        if arguments.size < 32 or arguments.size % 32:
-            raise ValueError(f"--size is {arguments.size}, must be a multiple of 32, at least 32")
-        config = dataclasses.replace(config, image_size=arguments.size)
+    check_numbers(arguments)
+    if arguments.image_size is not None:
+        config = dataclasses.replace(config, image_size=arguments.image_size)
     model = RobotSegModel(config)
     load_weights(model, arguments.weights or arguments.preset)
     return model.eval().requires_grad_(False)
@@ -47,6 +56,7 @@ def load_model(arguments: argparse.Namespace) -> RobotSegModel:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the file and say what it takes and gives."""
+    check_numbers(arguments)
     if not arguments.out.parent.is_dir():
         raise ValueError(f"--out is {arguments.out}, but there is no folder {arguments.out.parent}")
     model = load_model(arguments)

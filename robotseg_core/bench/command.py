@@ -13,9 +13,10 @@ from robotseg_core.bench import gpu_report
 from robotseg_core.bench.ahead import ahead
 from robotseg_core.bench.knobs import batches, early_and_late, knobs, random_base
 from robotseg_core.bench.measure import STAGES, full, hardware, measure, pictures, rate, versions
-from robotseg_core.config import MAX_BATCH, PRESETS
+from robotseg_core.config import MAX_BATCH, NANO, PRESETS
 from robotseg_core.model.attention import product, uses_onednn
 from robotseg_core.model_arguments import add_model_arguments, load_model
+from robotseg_core.option_limits import check_option
 from robotseg_core.stream.choices import LOOPS, check_loop, chosen_device
 from robotseg_core.stream.preprocess import MAX_SIDE
 from robotseg_core.stream.robotseg import RobotSeg
@@ -24,6 +25,9 @@ REFERENCE_GFLOP = 3 * 1423
 """Three passes of the reference, one a part, at 1024 pixels with a full memory."""
 FRAMES = {"nano": 200, "base": 5}
 """Measured frames where nothing is said; base takes seconds a frame on a CPU."""
+
+
+MOST_FRAMES, MOST_SECONDS = 1_000_000, 86_400.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +67,10 @@ def model_to_measure(arguments: argparse.Namespace) -> RobotSeg:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print median and p95 of every stage, the scale figure, parts against one, late frames against early ones."""
+    check_option("--frames", arguments.frames, 2, MOST_FRAMES)
+    check_option("--batch", arguments.batch, 1, MAX_BATCH)
+    check_option("--memory-frames", arguments.memory_frames, 1, PRESETS.get(arguments.preset, NANO).memory_frames)
+    check_option("--seconds", arguments.seconds, 1, MOST_SECONDS)
     if arguments.gpu_report is not None:
         return gpu_report.run(arguments)
     try:
@@ -72,10 +80,6 @@ def run(arguments: argparse.Namespace) -> int:
     if not (16 <= width <= MAX_SIDE and 16 <= height <= MAX_SIDE):
         raise ValueError(f"--size is {arguments.size!r}, each side must be 16 to {MAX_SIDE} pixels")
     count = arguments.frames or FRAMES.get(arguments.preset, 200)
-    if count < 2:
-        raise ValueError(f"--frames is {count}, must be at least 2")
-    if not 1 <= arguments.batch <= MAX_BATCH:
-        raise ValueError(f"--batch is {arguments.batch}, must be 1 to {MAX_BATCH}")
     check_loop(arguments.loop, torch.device(chosen_device(arguments.device)))
     robotseg = model_to_measure(arguments)
     frames, warm_up = pictures(width, height), min(10, max(1, count // 5))

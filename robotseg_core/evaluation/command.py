@@ -26,6 +26,7 @@ from robotseg_core.evaluation.robustness import DEFAULT_LIMIT, SWEPT, sweep
 from robotseg_core.evaluation.runner import Plan, run_video
 from robotseg_core.evaluation.scores import VideoScore
 from robotseg_core.model_arguments import add_hygiene_argument, add_model_arguments, load_model
+from robotseg_core.option_limits import MOST_ITEMS, check_option
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import PARTS
 from robotseg_core.weights.files import WeightsError, find_weights, sha256_of
@@ -64,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the evaluation or the sweep, print its table, write its report."""
+    check_option("--limit", arguments.limit, 1, MOST_ITEMS)
     if arguments.robustness and (arguments.no_memory or arguments.save_masks or arguments.protocol != ("stream",)):
         raise ValueError("--robustness chooses its own runs: leave out --protocol, --no-memory and --save-masks")
     if arguments.no_memory and arguments.protocol != ("stream",):
@@ -124,6 +126,7 @@ def _settings(arguments: argparse.Namespace, robotseg: RobotSeg, videos: int) ->
     given += [
         f"--{name}" for name in ("no-memory", "no-refine", "robustness") if getattr(arguments, name.replace("-", "_"))
     ]
+    given += [f"--hygiene {arguments.hygiene}"] if arguments.hygiene != "auto" else []
     given.append(f"--precision {robotseg.precision}")
     size = robotseg.model.config.image_size
     return Settings(

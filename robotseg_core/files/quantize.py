@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotseg_core.backends.calibration import shipped_frames, tensors
-from robotseg_core.backends.export_command import load_model
+from robotseg_core.backends.export_command import check_numbers, load_model
 from robotseg_core.backends.int8_graph import Layer
 from robotseg_core.backends.onnx_files import cached_onnx, encoder_name, write_int8
 from robotseg_core.backends.onnxruntime_encoder import session
 from robotseg_core.files.frames import FrameError, open_frames
+from robotseg_core.option_limits import check_option
 from robotseg_core.storage.user_cache import kept_anew
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``robotseg quantize``."""
     parser.add_argument("--frames", type=Path, help="image, video or folder of your camera (default: shipped frames)")
     parser.add_argument("--count", type=int, default=16, help="frames taken of it, spread over it (default 16)")
-    parser.add_argument("--image-size", dest="size", type=int, help="side of the model's input, pixels")
+    parser.add_argument("--image-size", type=int, help="side of the model's input, pixels")
     parser.add_argument("--weights", default=None, help="weight file (default: the shipped weights of nano)")
     parser.add_argument(
         "--out",
@@ -45,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the graph; print a table of its layers, its error on all frames and its time beside float32's."""
-    if not 1 <= arguments.count <= 256:
-        raise ValueError(f"--count is {arguments.count}, must be 1 to 256")
+    check_option("--count", arguments.count, 1, 256)
+    check_numbers(arguments)
     if arguments.out is not None and not arguments.out.parent.is_dir():
         raise ValueError(f"--out is {arguments.out}, but there is no folder {arguments.out.parent}")
     model = load_model(arguments)

@@ -20,6 +20,7 @@ from robotseg_core.files.frames import FrameError, Frames, list_images, open_fra
 from robotseg_core.files.overlay import overlay
 from robotseg_core.masks.nearest import Nearest, parse_region
 from robotseg_core.model_arguments import add_hygiene_argument, add_model_arguments, load_model
+from robotseg_core.option_limits import MOST_DEPTH_M, check_option
 from robotseg_core.storage.shown import shown
 from robotseg_core.stream.stream import Stream
 from robotseg_core.types import ModelFault, PartMasks
@@ -79,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         ValueError: the input cannot be segmented, or not in that format.
         OSError: files cannot be read or written, or are there already.
     """
+    check_option("--max-depth", arguments.max_depth, 0, MOST_DEPTH_M)
     formats = list(dict.fromkeys([*(arguments.format or ["png"]), *["probability"] * arguments.soft]))
     if "lerobot" in formats or (Path(arguments.input) / "meta" / "info.json").is_file():
         return _run_lerobot(arguments, formats)

@@ -140,7 +140,7 @@ def _pictures(clip: Clip, episode: Episode) -> Iterator[NDArray[np.uint8]]:
         file, first = episode.videos[clip.camera]
         yield from read_frames(clip.path / file, first, episode.length)
         return
-    from robotseg_core.lerobot.layout import read_table
+    from robotseg_core.lerobot.tables import read_table
 
     rows = read_table(clip.path / episode.data, [clip.camera], episode.index).column(clip.camera)
     if len(rows) != episode.length:

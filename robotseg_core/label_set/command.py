@@ -20,9 +20,12 @@ from robotseg_core.label_set.labeller import DONE, MASKS, PARTIAL, Labeller, Lab
 from robotseg_core.label_set.manifest import FILE, Manifest, hold
 from robotseg_core.label_set.ray_cluster import label_on_ray
 from robotseg_core.model_arguments import add_model_arguments
+from robotseg_core.option_limits import check_option
+from robotseg_core.stream.choices import MOST_THREADS
 
 LOCAL = "local"
 """Where ``--ray`` has no address."""
+MOST_WORKERS = 100_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -151,10 +154,10 @@ def _follow(
 
 def run(arguments: argparse.Namespace) -> int:
     """Label a data set; returns 1 where clips have failed."""
+    check_option("--threads", arguments.threads, 1, MOST_THREADS)
+    check_option("--workers", arguments.workers, 1, MOST_WORKERS)
     if arguments.workers is not None and arguments.ray is None:
         raise ValueError("--workers goes with --ray; in one process there is one model")
-    if not 1 <= arguments.threads <= 1024:
-        raise ValueError(f"--threads is {arguments.threads}, must be 1 to 1024")
     formats = tuple(dict.fromkeys(arguments.format or ["png"]))
     settings = settle(arguments, threads=arguments.threads, formats=formats)
     report = label_set(

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from robotseg_core.lerobot.layout import INFO, DataSet, episode_tables, read_table
+from robotseg_core.lerobot.layout import INFO, DataSet, episode_tables
+from robotseg_core.lerobot.tables import read_table
 from robotseg_core.storage.documents import read_json, read_text
 
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

@@ -26,26 +26,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pyarrow.lib import ArrowException
 
+from robotseg_core.lerobot.tables import DataSetError, count_rows, read_table
 from robotseg_core.storage.documents import read_json, read_text
 from robotseg_core.storage.file_kinds import explain
 
 INFO = Path("meta/info.json")
 MOST_FRAMES = 10**8
 """Of an episode, and of a video before it."""
-MOST_BYTES = 8 * 2**30
-"""That a table may unpack to."""
+MOST_EPISODES = 1_000_000
+"""In a data set."""
 LONGEST_KEY = 200
 """Characters of a camera's name."""
 _NUMBER = re.compile(r"(0?[1-9]?d?)?")
 """How a number may be written in the name of a file: ``03d``."""
-
-
-class DataSetError(ValueError):
-    """A data set that is not what it should be; the message says what and where."""
 
 
 @dataclass(frozen=True)
@@ -212,9 +207,15 @@ def _episodes_2(
 def _episodes_3(
     root: Path, info: dict[str, Any], videos: list[str], data_path: str, video_path: str, rate: float
 ) -> list[Episode]:
+    files = episode_tables(root)
+    rows = sum(count_rows(file) for file in files)
+    if rows > MOST_EPISODES:
+        raise DataSetError(f"{rows} episodes, must be at most {MOST_EPISODES}")
+    columns = ["episode_index", "length", "data/chunk_index", "data/file_index"]
+    columns += [f"videos/{key}/{name}" for key in videos for name in ("chunk_index", "file_index", "from_timestamp")]
     found = []
-    for file in episode_tables(root):
-        for row in read_table(file).to_pylist():
+    for file in files:
+        for row in read_table(file, columns).to_pylist():
             places = {}
             for key in videos:
                 said = {name: row[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index", "from_timestamp")}
@@ -235,21 +236,6 @@ def _place(template: str, **values: Any) -> Path:
         if name is not None and (name not in values or turned or not _NUMBER.fullmatch(form or "")):
             raise ValueError(f"template {template[:200]!r} has {{{name[:40]}}}, known are {', '.join(values)}")
     return Path(template.format(**values))
-
-
-def read_table(path: Path, columns: list[str] | None = None, episode: int | None = None) -> pa.Table:
-    """A Parquet file, or some of its columns, or the rows of an episode.
-
-    Raises:
-        DataSetError: it says that it unpacks to more than :data:`MOST_BYTES`.
-        ArrowException, OSError: it cannot be read.
-    """
-    said = pq.read_metadata(path)
-    size = sum(said.row_group(i).total_byte_size for i in range(said.num_row_groups))
-    if size > MOST_BYTES:
-        raise DataSetError(f"{path} unpacks to {size >> 20} MiB, must be at most {MOST_BYTES >> 20}")
-    only = None if episode is None else [("episode_index", "=", episode)]
-    return pq.read_table(path, columns=columns, filters=only)
 
 
 def episode_tables(root: Path) -> list[Path]:

@@ -9,7 +9,7 @@ not cut off at its border.  Two robots that touch in the image are told apart by
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -27,6 +27,8 @@ MAX_PIECES = 200
 
 Depth = NDArray[np.uint16] | NDArray[np.float32]
 """[H, W], uint16 in mm or float32 in m; 0 and what is not finite was not measured."""
+DepthSource = Depth | Callable[[], Depth | None]
+"""A depth image, or what gives it, or None, once the model has worked on its frame: depth often comes later."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,18 @@ def check_depth(depth: Depth, height: int, width: int) -> None:
             f"depth is of {depth.shape[1]} x {depth.shape[0]} pixels, the image of {width} x {height}: they are not "
             f"of one view, the depth must be aligned with the image"
         )
+
+
+def come(source: DepthSource | None, height: int, width: int) -> Depth | None:
+    """The depth image of a frame of this size, if there is one.
+
+    Raises:
+        ValueError: as of :func:`check_depth`.
+    """
+    depth = source() if callable(source) else source
+    if depth is not None:
+        check_depth(depth, height, width)
+    return depth
 
 
 def on_grid(depth: Depth, shape: tuple[int, ...]) -> NDArray[np.float32]:

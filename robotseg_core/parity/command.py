@@ -24,6 +24,7 @@ from robotseg_core.config import BASE, ModelConfig
 from robotseg_core.model.image_encoder_base import HieraEncoder
 from robotseg_core.model.positions import sine_position_map
 from robotseg_core.model.robotseg_model import RobotSegModel
+from robotseg_core.option_limits import MOST_SEED, check_option
 from robotseg_core.parity.compare import Row, frame_of, rows_of, worst_of
 from robotseg_core.parity.items import output_item, split_item
 from robotseg_core.parity.runs import (
@@ -249,6 +250,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--run", nargs="+", metavar="NAME", help="runs to check (default: all fp32 runs and encoder)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda; differences are to a CPU run")
     arguments = parser.parse_args(argv)
+    try:
+        check_option("--weights-seed", arguments.weights_seed, 0, MOST_SEED)
+    except ValueError as error:
+        parser.error(str(error))
     for path in (arguments.inputs, arguments.goldens):
         if not path.is_file():
             parser.error(f"no file {path}")

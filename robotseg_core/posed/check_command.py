@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from robotseg_core.files.mask_files import write_png
 from robotseg_core.files.overlay import contact_sheet
+from robotseg_core.option_limits import check_option
 from robotseg_core.posed.check import STEPS, Check, PosedFrame, check_camera
 from robotseg_core.posed.fit import moved
 from robotseg_core.posed.inputs import BODY_TO_OPTICAL, quaternion
@@ -27,7 +28,9 @@ from robotseg_core.posed.recording import (
     add_recording_arguments,
     add_robot_arguments,
     load_robot,
+    most_in_memory,
     open_recording,
+    spread_frames,
 )
 from robotseg_core.posed.robot import Pose, PosedRobot
 from robotseg_core.posed.silhouette import SilhouetteRenderer
@@ -37,9 +40,8 @@ from robotseg_core.storage.whole import write_whole
 REPORT = "extrinsics.json"
 GIVEN, REFINED, SEEN = (255, 60, 60), (60, 230, 90), (70, 130, 255)
 """RGB of both silhouettes' edges and of the mask."""
-MOST_BYTES = 2**30
-"""Of the frames that are kept for the search and the pictures, :data:`BYTES` a pixel."""
-BYTES = 8
+MOST_CM, MOST_DEGREES = 1000.0, 180.0
+"""Of tolerances, and of what a robot is moved by on purpose."""
 STATUS = {"good": 0, "off": 3, "unknown": 4}
 """Exit status of each verdict; of several cameras the highest."""
 
@@ -65,6 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check each camera; the exit status is 0 good, 3 off, 4 unknown."""
+    check_option("--tolerance", arguments.tolerance, 0, MOST_CM)
+    check_option("--tolerance-deg", arguments.tolerance_deg, 0, MOST_DEGREES)
+    for number, most in zip(arguments.disturb or (), [MOST_CM] * 3 + [MOST_DEGREES] * 3, strict=False):
+        check_option("--disturb", number, -most, most)
     if not (arguments.tolerance > 0 and arguments.tolerance_deg > 0):
         raise ValueError(f"tolerances are {arguments.tolerance} and {arguments.tolerance_deg}, must be above 0")
     out: Path = arguments.out
@@ -126,7 +132,9 @@ def _check(
     pose = recording.pose
     if arguments.disturb is not None:
         pose = moved(pose, np.array(arguments.disturb) * np.array([0.01] * 3 + [math.pi / 180] * 3))
-    seen = _spread(recording)
+    seen, left_out = spread_frames(recording, most_in_memory(recording.camera), posed=True)
+    if left_out:
+        print(f"{recording.name}: {len(seen)} frames are looked at, {left_out} left out: memory", file=sys.stderr)
     frames = [PosedFrame(f.name, f.positions, f.mask) for f in seen if f.positions is not None]
     with tqdm(total=STEPS, desc=f"{recording.name}: search", unit="step") as bar:
         check = check_camera(
@@ -141,25 +149,6 @@ def _check(
         )
     _pictures(robot, recording, seen, check, out)
     return check
-
-
-def _spread(recording: Recording) -> list[SeenFrame]:
-    """Frames with joints, evenly spread where all of them would not fit into memory."""
-    most = max(1, MOST_BYTES // (BYTES * recording.camera.width * recording.camera.height))
-    every = max(1, -(-(recording.count or 0) // most))
-    seen: list[SeenFrame] = []
-    left_out = 0
-    for index, frame in enumerate(recording.frames()):
-        if frame.positions is not None:
-            if index % every == 0 and len(seen) < most:
-                seen.append(frame)
-            else:
-                left_out += 1
-    if not seen:
-        raise ValueError(f"{recording.name}: no frame has both joints and a mask")
-    if left_out:
-        print(f"{recording.name}: {len(seen)} frames are looked at, {left_out} left out: memory", file=sys.stderr)
-    return seen
 
 
 def _pictures(robot: PosedRobot, recording: Recording, seen: list[SeenFrame], check: Check, out: Path) -> None:

@@ -20,6 +20,8 @@ from robotseg_core.posed.inputs import POSE_FRAMES, JointTable, read_camera, rea
 from robotseg_core.posed.robot import Pose, PosedRobot
 
 Rgb = NDArray[np.uint8]
+MOST_BYTES, BYTES = 2**30, 8
+"""Of the frames that are kept at once, and of each pixel: picture, mask, depth."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,40 @@ def open_recording(folder: Path, arguments: argparse.Namespace, robot: PosedRobo
             yield SeenFrame(name, rectify(rgb), rectify(seen) > 127, positions)
 
     return Recording(folder.resolve().name, flat, pose, frames, played.count, played.rate_hz)
+
+
+def most_in_memory(camera: Camera) -> int:
+    """How many of its frames may be kept at once: as many as fit into :data:`MOST_BYTES`, one at least."""
+    return max(1, MOST_BYTES // (BYTES * camera.width * camera.height))
+
+
+def spread_frames(recording: Recording, most: int, *, posed: bool) -> tuple[list[SeenFrame], int]:
+    """Evenly spread frames of a recording.
+
+    Args:
+        recording: whose frames are read, all of them.
+        most: frames that are kept at most.
+        posed: take only frames whose joints are known.
+
+    Returns:
+        The frames, and how many others could have been taken.
+
+    Raises:
+        ValueError: there is none.
+    """
+    every = max(1, -(-(recording.count or 0) // most))
+    frames: list[SeenFrame] = []
+    left_out = 0
+    for index, frame in enumerate(recording.frames()):
+        if posed and frame.positions is None:
+            continue
+        if index % every == 0 and len(frames) < most:
+            frames.append(frame)
+        else:
+            left_out += 1
+    if not frames:
+        raise ValueError(f"{recording.name}: no frame has {'both joints and a mask' if posed else 'a mask'}")
+    return frames, left_out
 
 
 def _positions(

@@ -19,6 +19,7 @@ from robotseg_core.files.depth_files import find_depth, read_depth
 from robotseg_core.files.film import Film
 from robotseg_core.geometry.camera import Camera
 from robotseg_core.geometry.depth_filter import Depth
+from robotseg_core.option_limits import check_option
 from robotseg_core.posed.background import board, cloud_ply, empty_depth, empty_picture, metres, surface
 from robotseg_core.posed.recording import (
     Recording,
@@ -26,7 +27,9 @@ from robotseg_core.posed.recording import (
     add_recording_arguments,
     add_robot_arguments,
     load_robot,
+    most_in_memory,
     open_recording,
+    spread_frames,
 )
 from robotseg_core.posed.robot import CAMERA, PosedRobot, read_spec
 from robotseg_core.posed.twin_scene import Picture, TwinScene
@@ -35,6 +38,8 @@ from robotseg_core.storage.whole import write_whole
 from robotseg_core.synth.rendering.render import Renderer
 
 REPORT = "twin.json"
+MOST_FRAMES = 1000
+"""Of a twin: each is a keyframe, and without joints a surface with a picture of its own."""
 FAR_M = 3.0
 """How far away the background's picture hangs where no depth says how far it is."""
 REACH_M = 1.5
@@ -52,14 +57,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace the scene that OUT has")
     add_robot_arguments(parser, required=False)
     parser.add_argument("--depth", help="folder of depth images by the names of the frames, aligned with them")
-    parser.add_argument("--frames", type=int, default=60, help="at most so many, evenly spread over the video (60)")
+    parser.add_argument(
+        "--frames", type=int, default=60, help=f"at most so many, evenly spread, 1 to {MOST_FRAMES} (default 60)"
+    )
     add_recording_arguments(parser, posed=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the twin of one recording."""
-    if arguments.frames < 1:
-        raise ValueError(f"--frames is {arguments.frames}, must be at least 1")
+    check_option("--frames", arguments.frames, 1, MOST_FRAMES)
     posed = arguments.joints is not None
     if posed and (arguments.mjcf is None and arguments.urdf is None):
         raise ValueError("--joints needs the robot: --mjcf or --urdf")
@@ -72,7 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise FileExistsError(f"{out} is not empty; give another --out, or --overwrite to replace an earlier twin")
     robot = load_robot(arguments) if posed else None
     recording = open_recording(arguments.camera, arguments, robot)
-    frames = _thin(recording, arguments.frames, posed)
+    fitting = most_in_memory(recording.camera)
+    frames, left_out = spread_frames(recording, min(arguments.frames, fitting), posed=posed)
+    if left_out and fitting < arguments.frames:
+        print(f"{recording.name}: {len(frames)} frames are taken, no more of that size: memory", file=sys.stderr)
     depths = None
     if arguments.depth is not None:
         depths, frames = _depths(arguments.camera / arguments.depth, frames, recording.camera)
@@ -84,18 +93,6 @@ def run(arguments: argparse.Namespace) -> int:
     if report["median_iou"] is not None:
         print(f"silhouette of the twin and mask: median IoU {report['median_iou']:.3f}")
     return 0
-
-
-def _thin(recording: Recording, most: int, posed: bool) -> list[SeenFrame]:
-    """Evenly spread frames; of a posed robot those whose joints are known."""
-    every = max(1, -(-(recording.count or most) // most))
-    frames: list[SeenFrame] = []
-    for index, frame in enumerate(recording.frames()):
-        if index % every == 0 and (frame.positions is not None or not posed) and len(frames) < most:
-            frames.append(frame)
-    if not frames:
-        raise ValueError(f"{recording.name}: no frame has {'both joints and a mask' if posed else 'a mask'}")
-    return frames
 
 
 def _depths(folder: Path, frames: list[SeenFrame], camera: Camera) -> tuple[list[Depth], list[SeenFrame]]:

@@ -30,15 +30,15 @@ class _WithoutAliases(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def read_text(path: Path, most: int = MOST_JSON) -> str:
-    """The text of a file.
+def read_bytes(path: Path, most: int = MOST_JSON) -> bytes:
+    """The content of a file.
 
     Args:
         path: of the file; nothing but a file, so that nothing waits for a pipe.
         most: bytes that it may have.
 
     Raises:
-        ValueError: it is larger, or no UTF-8.
+        ValueError: it is larger, or no file.
         OSError: it cannot be read.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -48,8 +48,18 @@ def read_text(path: Path, most: int = MOST_JSON) -> str:
         content = file.read(most + 1)
     if len(content) > most:
         raise ValueError(f"{path} has more than {most >> 20} MiB")
+    return content
+
+
+def read_text(path: Path, most: int = MOST_JSON) -> str:
+    """The text of a file, as :func:`read_bytes` reads it.
+
+    Raises:
+        ValueError: it is larger, or no UTF-8.
+        OSError: it cannot be read.
+    """
     try:
-        return content.decode("utf-8")
+        return read_bytes(path, most).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text: {error}") from error
 

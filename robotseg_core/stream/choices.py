@@ -11,7 +11,7 @@ import torch
 
 from robotseg_core.backends.calibration import find_sheet
 from robotseg_core.backends.choose import CPU_PRECISIONS, make_encoder, profits_from_int8
-from robotseg_core.backends.encoder import EncoderBackend
+from robotseg_core.backends.encoder import LARGEST_SIZE, LEAST_SIZE, EncoderBackend
 from robotseg_core.backends.graphed_encoder import graphed_or_plain
 from robotseg_core.backends.torch_encoder import TorchEncoder
 from robotseg_core.config import PRESETS, ModelConfig
@@ -28,8 +28,6 @@ PRECISIONS: dict[str, torch.dtype | None] = {
 """Types of products by name, as PyTorch computes them; None: no change.  int8 is the encoder's alone."""
 LOOPS = ("auto", "eager", "graphs", "compiled")
 """How all but the encoder runs, see :meth:`robotseg_core.stream.robotseg.RobotSeg.of`."""
-LEAST_SIZE, LARGEST_SIZE = 64, 2048
-"""Sides of the model's square input, pixels."""
 MOST_THREADS = 1024
 
 

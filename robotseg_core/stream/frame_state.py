@@ -77,6 +77,15 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Received:
+    """An answer on the host: which of B parts are present [B], their scores [B], their logits [B, h, w]."""
+
+    present: NDArray[np.bool_]
+    scores: NDArray[np.float32]
+    logits: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class LastFrame:
     """What corrections of the last frame need.
 

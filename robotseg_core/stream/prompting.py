@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 
 from robotseg_core.model.mask_decoder import Candidates, Choice
 from robotseg_core.model.robotseg_model import Conditioned, Features, RobotSegModel
-from robotseg_core.stream.frame_state import Answer
+from robotseg_core.stream.frame_state import Answer, health
 from robotseg_core.stream.pending_prompts import PartPrompt
 
 PROMPT_LOGIT = 10.0
@@ -135,3 +136,26 @@ def decode_prompt(
         )
     fed = None if previous is None else fed_back(previous)
     return decode(model, features, one, part, points=asked.points, mask_logits=fed).answer
+
+
+def answer_prompts(
+    model: RobotSegModel, asked: Sequence[PartPrompt], features: Features, classes: Tensor, answer: Answer
+) -> Tensor:
+    """Put what prompts find, each without its part's memory, into the rows of ``answer``.
+
+    Args:
+        model: that decodes.
+        asked: one for each part that was prompted.
+        features: of the frame.
+        classes: [parts] int64, the parts' class tokens.
+        answer: of the frame, of all parts.
+
+    Returns:
+        A number that is finite where what they found is (:func:`~robotseg_core.stream.frame_state.health`).
+    """
+    sound = torch.zeros((), device=classes.device)
+    for one in asked:
+        found = decode_prompt(model, one, features, classes[one.row : one.row + 1])
+        sound = sound + health(found)
+        answer.put(one.row, found)
+    return sound

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from robotseg_core.backends.choose import graph_opener
 from robotseg_core.backends.encoder import EncoderBackend
 from robotseg_core.config import MAX_BATCH
 from robotseg_core.masks.hygiene import Hygiene
@@ -30,10 +29,8 @@ from robotseg_core.stream.choices import (
 )
 from robotseg_core.stream.encoding import encode_frames
 from robotseg_core.stream.frame_state import EncodedFrame
-from robotseg_core.stream.loops.cuda_loop import graphed_or_plain
+from robotseg_core.stream.loops.chosen import Loops, Way
 from robotseg_core.stream.loops.loop import Loop
-from robotseg_core.stream.loops.onnx_loop import make_loop
-from robotseg_core.stream.loops.torch_loop import TorchLoop
 from robotseg_core.stream.memory_bank import MemoryBank
 from robotseg_core.stream.policy import NEVER, POLICIES, StreamPolicy
 from robotseg_core.stream.stream import Stream
@@ -69,16 +66,14 @@ class RobotSeg:
         check_precision(precision, device)
         self.model, self.encoder, self._device = model, encoder, device
         self.source, self.sha256, self.precision, self._graphs = source, sha256, precision, graphs
-        self._loop, self.adapter = loop, adapter
-        self._threads = chosen_threads(threads)
-        self._hygiene = hygiene
-        self.encoder_batch = encoder_batch
-        self._loops: dict[tuple[int, ...], Loop] = {}
+        self.adapter, self._hygiene, self.encoder_batch = adapter, hygiene, encoder_batch
         # Constant for all frames: computed once.
         # Graphs keep float32 at their borders, whatever they compute in.
         dtype = None if graphs and device.type == "cpu" else PRECISIONS[precision]
         with torch.inference_mode():
             self.time_keys = model.time_keys().to(dtype or torch.float32)
+        way = Way(precision, loop, graphs, chosen_threads(threads))
+        self._loops = Loops(model, encoder, self.time_keys, self.autocast, way)
 
     @classmethod
     def load(
@@ -183,14 +178,9 @@ class RobotSeg:
         """
         check_loop(loop, device)
         model = model.eval().requires_grad_(False).to(device)
+        threads = chosen_threads(threads)
         encoder = chosen_encoder(
-            model,
-            device,
-            backend=backend,
-            precision=precision,
-            loop=loop,
-            threads=chosen_threads(threads),
-            batch=encoder_batch,
+            model, device, backend=backend, precision=precision, loop=loop, threads=threads, batch=encoder_batch
         )
         return cls(
             model,
@@ -278,17 +268,7 @@ class RobotSeg:
 
     def loop(self, bank: MemoryBank) -> Loop:
         """What runs after the encoder with a memory of this size, made once."""
-        plain = TorchLoop(self.model, self.autocast)
-        if not self._graphs:
-            return plain
-        if self._device.type == "cuda":
-            # Graphs know where the memory lies: each stream has its own.
-            return graphed_or_plain(self.model, bank, PRECISIONS[self.precision], plain, self._loop)
-        shape = tuple(bank.features.shape)
-        if shape not in self._loops:
-            opener = graph_opener(self.encoder, self._threads, self.precision)
-            self._loops[shape] = make_loop(self.model, bank, self.time_keys, opener)
-        return self._loops[shape]
+        return self._loops.of(bank)
 
     def stream(self, policy: StreamPolicy | None = None, *, parts: tuple[str, ...] = PARTS) -> Stream:
         """Open a stream with a memory of its own.
@@ -315,4 +295,4 @@ class RobotSeg:
         exported or recorded for it: it runs operator by operator.
         """
         policy = dataclasses.replace(self.policy, lost_after=NEVER, refresh_after=0, hygiene=None)
-        return Stream(self, policy, ("robot",), loop=TorchLoop(self.model, self.autocast))
+        return Stream(self, policy, ("robot",), loop=self._loops.plain)

@@ -7,7 +7,7 @@ A frame goes one way: preprocess, encoder, memory attention, prompt generator, d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,26 +15,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robotseg_core.cuda.transfer import OnTheWay
-from robotseg_core.masks.nearest import Depth, Nearest, check_depth
+from robotseg_core.masks.nearest import Depth, DepthSource, Nearest, check_depth, come
 from robotseg_core.model.robotseg_model import Features
 from robotseg_core.stream.corrections import Corrections
-from robotseg_core.stream.frame_state import Answer, EncodedFrame, LastFrame, health
+from robotseg_core.stream.frame_state import Answer, EncodedFrame, LastFrame, Received, health
 from robotseg_core.stream.loaded_model import LoadedModel
 from robotseg_core.stream.loops.loop import Loop
 from robotseg_core.stream.memory_bank import MemoryBank
-from robotseg_core.stream.pending_prompts import gather
+from robotseg_core.stream.pending_prompts import PartPrompt, gather
 from robotseg_core.stream.policy import StreamPolicy
 from robotseg_core.stream.postprocess import part_masks, shown
-from robotseg_core.stream.prompting import decode_prompt
+from robotseg_core.stream.prompting import answer_prompts
 from robotseg_core.stream.stage_clock import StageClock
 from robotseg_core.types import PARTS, MaskPrompt, ModelFault, PartMask, PartMasks, Prompt, PromptKind, State
 
 ROBOT = -1
 """Row of the robot: always there, always the last."""
-
-
-DepthSource = Depth | Callable[[], Depth | None]
-"""A depth image, or what gives it, or None, once the model has worked on its frame: depth often comes later."""
 
 
 class Stream:
@@ -48,12 +44,7 @@ class Stream:
     """
 
     def __init__(
-        self,
-        robotseg: LoadedModel,
-        policy: StreamPolicy,
-        parts: tuple[str, ...] = PARTS,
-        *,
-        loop: Loop | None = None,
+        self, robotseg: LoadedModel, policy: StreamPolicy, parts: tuple[str, ...] = PARTS, *, loop: Loop | None = None
     ) -> None:
         if "robot" not in parts or parts != tuple(part for part in PARTS if part in parts):
             raise ValueError(f"parts are {parts}, must be some of {PARTS} in this order, the robot among them")
@@ -79,8 +70,7 @@ class Stream:
         """Forget everything; the next frame is a first frame."""
         self.bank.reset()
         self._prompts.clear()
-        self._frame = 0
-        self._since_refresh = 0
+        self._frame = self._since_refresh = 0
         self._absent = np.zeros(len(self.parts), np.int64)
         self._seen_robot = False
         # Whether the robot's memory begins with a user's hint: then it is that robot and no other.
@@ -162,21 +152,21 @@ class Stream:
         due = self._frame % self.policy.remember_every == 0
         if settled and due:
             self._remember(features, answer, started, clock)
-        present, scores, logits = self._received(coming)
+        received = self._received(coming)
         far = self._depth(depth, encoded.size)
         told = self._told or bool(prompted[self._robot])
-        masks, robot_logits = self._masks(logits, scores, encoded.size, far, confined=told)
+        masks, robot_logits = self._masks(received, encoded.size, far, confined=told)
         clock.lap("postprocess")
         if not settled:
-            started = self.policy.starts(present, prompted, self.bank.started, logits)
+            started = self.policy.starts(received.present, prompted, self.bank.started, received.logits)
             # A hint that found nothing is of its own frame alone.
             self._told |= bool(prompted[self._robot] and started[self._robot])
             if started.any() or (tracked.any() and due):
                 self._remember(features, answer, started, clock)
         followed = tracked & ~started & self.bank.started
         self._last = LastFrame(self._frame, stamp, encoded.size, features, conditioned, answer, followed, far)
-        self._count(present)
-        state = self._state(masks[ROBOT], float(scores[ROBOT]), far)
+        self._count(received.present)
+        state = self._state(masks[ROBOT], float(received.scores[ROBOT]), far)
         return PartMasks(stamp, state, masks, clock.times(), robot_logits=robot_logits)
 
     @torch.inference_mode()
@@ -198,15 +188,13 @@ class Stream:
         if any(isinstance(p, Prompt) and p.kind is PromptKind.RESET for p in prompts):
             raise ValueError("a correction cannot be a RESET; give it to prompt()")
         clock = StageClock(self._device)
-        height, width = last.size
-        asked = gather(prompts, self.parts, width, height, self.robotseg.model.config.image_size, self._device)
-        answer, sound = self._corrections.answer(last, asked)
+        answer, sound = self._corrections.answer(last, self._asked(prompts, last.size))
         clock.lap("decoder")
-        _, scores, logits = self._received(answer.sent(sound))
+        received = self._received(answer.sent(sound))
         told = self._told or self._robot in self._corrections
-        masks, robot_logits = self._masks(logits, scores, last.size, last.depth, confined=told)
+        masks, robot_logits = self._masks(received, last.size, last.depth, confined=told)
         clock.lap("postprocess")
-        state = self._state(masks[ROBOT], float(scores[ROBOT]), last.depth)
+        state = self._state(masks[ROBOT], float(received.scores[ROBOT]), last.depth)
         return PartMasks(last.stamp, state, masks, clock.times(), robot_logits=robot_logits)
 
     def discard(self) -> None:
@@ -244,23 +232,22 @@ class Stream:
         self, answer: Answer, features: Features, size: tuple[int, int]
     ) -> tuple[NDArray[np.bool_], Tensor]:
         """Put what the waiting prompts find into ``answer``: which parts they are for [parts], and their health."""
-        model, (height, width) = self.robotseg.model, size
-        prompted, sound = np.zeros(len(self.parts), bool), torch.zeros((), device=self._device)
-        for asked in gather(self._prompts, self.parts, width, height, model.config.image_size, self._device):
-            one = decode_prompt(model, asked, features, self._classes[asked.row : asked.row + 1])
-            sound = sound + health(one)
-            answer.put(asked.row, one)
-            prompted[asked.row] = True
+        asked, prompted = self._asked(self._prompts, size), np.zeros(len(self.parts), bool)
+        prompted[[one.row for one in asked]] = True
         self._prompts.clear()
-        return prompted, sound
+        return prompted, answer_prompts(self.robotseg.model, asked, features, self._classes, answer)
 
-    def _received(self, coming: OnTheWay) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.float32]]:
-        """Which parts are present [parts], their scores [parts], their logits [parts, h, w].
+    def _asked(self, prompts: Sequence[Prompt | MaskPrompt], size: tuple[int, int]) -> list[PartPrompt]:
+        """What prompts ask of a frame of that size, (height, width)."""
+        return gather(prompts, self.parts, *size[::-1], self.robotseg.model.config.image_size, self._device)
+
+    def _received(self, coming: OnTheWay) -> Received:
+        """An answer, once it has come.
 
         Raises:
             ModelFault: something was not finite: nothing of the frame may be believed, nor of the memory.
         """
-        present, scores, logits, finite = coming.arrays()
+        *arrays, finite = coming.arrays()
         # Not a number is not above 0 either: it would read as a part that is not there.
         if not finite:
             self.reset()
@@ -269,7 +256,7 @@ class Stream:
                 f"the model ({self.robotseg.preset} on {self.robotseg.device}) gives numbers that are not finite; "
                 "the memory is given up"
             )
-        return present, scores, logits
+        return Received(*arrays)
 
     def _remember(self, features: Features, answer: Answer, started: NDArray[np.bool_], clock: StageClock) -> None:
         binary = torch.from_numpy(started).to(self._device, non_blocking=True)
@@ -289,30 +276,21 @@ class Stream:
     def _depth(self, depth: DepthSource | None, size: tuple[int, int]) -> Depth | None:
         """The depth image, where it is needed and there is one."""
         needed = self.depth_border or (self.nearest is not None and self.nearest.max_depth > 0)
-        image = None if not needed else depth() if callable(depth) else depth
-        if image is not None:
-            check_depth(image, *size)
-        return image
+        return come(depth, *size) if needed else None
 
     def _masks(
-        self,
-        logits: NDArray[np.float32],
-        scores: NDArray[np.float32],
-        size: tuple[int, int],
-        depth: Depth | None,
-        *,
-        confined: bool,
+        self, received: Received, size: tuple[int, int], depth: Depth | None, *, confined: bool
     ) -> tuple[tuple[PartMask, ...], NDArray[np.float32]]:
         """All parts' masks at the frame's ``size``, and the logits of the robot [h, w] that they come from."""
         logits = shown(
-            logits,
+            received.logits,
             self.policy.hygiene,
             nearest=self.nearest,
             depth=depth,
             depth_border=self.depth_border,
             confined=confined,
         )
-        return part_masks(logits, scores, *size, self.parts), logits.max(0)
+        return part_masks(logits, received.scores, *size, self.parts), logits.max(0)
 
     def _state(self, robot: PartMask, score: float, depth: Depth | None) -> State:
         known = self.nearest is None or not self.nearest.max_depth or depth is not None

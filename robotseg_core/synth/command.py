@@ -25,9 +25,10 @@ from tqdm import tqdm
 
 from robotseg_core.files.natural import in_order
 from robotseg_core.lifetime import worker_pool
+from robotseg_core.option_limits import MOST_ITEMS, MOST_PROCESSES, MOST_SEED, check_option
 from robotseg_core.synth.instances.files import read_ids, tint_ids, write_ids, write_ids_meta
 from robotseg_core.synth.instances.records import SCHEMA, FrameRecord
-from robotseg_core.synth.rendering.render import Renderer
+from robotseg_core.synth.rendering.render import LEAST_SIDE, MOST_SIDE, Renderer
 from robotseg_core.synth.robots.catalog import RobotChoice, list_choices
 from robotseg_core.synth.robots.own_robot import add_arguments, choice_from
 from robotseg_core.synth.robots.robot import ARM, GRIPPER
@@ -38,6 +39,8 @@ from robotseg_core.synth.video import VideoOptions, render_video
 from robotseg_core.synth.vrs import finish, is_done, overlay, publish, write_depth, write_frame, write_sheet
 
 PART_FOLDER = ".part"
+MOST_FRAMES = 10_000
+"""In a video."""
 """Where videos are while they are rendered; they move to their place when they are complete."""
 
 _renderer: Renderer | None = None  # one a process, made when first needed
@@ -176,11 +179,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    if args.count < 1 or args.frames < 1 or args.jobs < 1 or min(args.size) < 64:
-        parser.error("--count, --frames and --jobs must be at least 1, --size at least 64 64")
-    for name in ("empty", "two", "moving", "focus", "held", "twins", "leaves"):
-        if not 0 <= getattr(args, name) <= 1:
-            parser.error(f"--{name} {getattr(args, name)}: a fraction, 0 to 1")
+    try:
+        check_option("--count", args.count, 1, MOST_ITEMS)
+        check_option("--frames", args.frames, 1, MOST_FRAMES)
+        check_option("--jobs", args.jobs, 1, MOST_PROCESSES)
+        check_option("--seed", args.seed, 0, MOST_SEED)
+        for side in args.size:
+            check_option("--size", side, LEAST_SIDE, MOST_SIDE)
+        for name in ("empty", "two", "moving", "focus", "held", "twins", "leaves", "procedural"):
+            check_option(f"--{name}", getattr(args, name), 0, 1)
+    except ValueError as e:
+        parser.error(str(e))
     photos: tuple[Path, ...] = ()
     if args.photos is not None:
         photos = tuple(p for p in sorted(args.photos.glob("*")) if p.suffix.lower() in (".jpg", ".jpeg", ".png"))

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from robotseg_core.lifetime import end_in_order, worker_pool
-from robotseg_core.synth.rendering.render import Picture, Renderer
+from robotseg_core.option_limits import MOST_ITEMS, MOST_PROCESSES, MOST_SEED, check_option
+from robotseg_core.synth.rendering.render import LEAST_SIDE, MOST_SIDE, Picture, Renderer
 from robotseg_core.synth.robots.catalog import RobotChoice, list_choices
 from robotseg_core.synth.robots.own_robot import add_arguments, choice_from
 from robotseg_core.synth.robots.robot import BACKGROUND, GRIPPER
@@ -39,6 +40,7 @@ from robotseg_core.synth.vrs import overlay, write_sheet
 
 HANG = 0.06
 """How often robots are mounted on a wall or a ceiling."""
+MOST_OF_SHARD, MOST_SCALE = 100_000, 4.0
 
 _renderer: Renderer | None = None  # one a process, made when first needed
 
@@ -224,9 +226,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     add_arguments(parser)
     args = parser.parse_args(argv)
-    if args.count < 1 or args.size < 64 or args.shard < 1 or args.per_scene < 1 or args.jobs < 1:
-        parser.error("--count, --shard, --per-scene and --jobs must be at least 1, --size at least 64")
     try:
+        check_option("--count", args.count, 1, MOST_ITEMS)
+        check_option("--seed", args.seed, 0, MOST_SEED)
+        check_option("--size", args.size, LEAST_SIDE, MOST_SIDE)
+        check_option("--shard", args.shard, 1, MOST_OF_SHARD)
+        check_option("--per-scene", args.per_scene, 1, MOST_ITEMS)
+        check_option("--scale", args.scale, 1, MOST_SCALE)
+        check_option("--procedural", args.procedural, 0, 1)
+        check_option("--jobs", args.jobs, 1, MOST_PROCESSES)
         own = choice_from(args)
         made = made_share(args.procedural, args.robots, own is not None)
         choices: tuple[RobotChoice, ...] = () if own is None else (own,)

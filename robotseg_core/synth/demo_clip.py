@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from robotseg_core.option_limits import MOST_ITEMS, MOST_SEED, check_option
 from robotseg_core.synth.rendering.motion import Motion, spline, swept_points
 from robotseg_core.synth.rendering.render import Picture, Renderer
 from robotseg_core.synth.robots.catalog import RobotChoice
@@ -31,6 +32,7 @@ from robotseg_core.synth.vrs import overlay, write_masks, write_sheet
 
 CHOICE = RobotChoice("kinova_gen3", "robotiq_2f85")
 SIZE, FPS = (640, 480), 30
+MOST_SECONDS = 600.0
 FLOOR = -0.74
 # Joint positions (radians) and how far the gripper is closed (0 to 1).
 POSES: tuple[tuple[tuple[float, ...], float], ...] = (
@@ -157,6 +159,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--mask-every", type=int, default=30, help="frames from one written mask to the next")
     parser.add_argument("--sheet", type=Path, help="also write a contact sheet here (png)")
     args = parser.parse_args(argv)
+    try:
+        check_option("--seed", args.seed, 0, MOST_SEED)
+        check_option("--seconds", args.seconds, 1 / FPS, MOST_SECONDS)
+        check_option("--mask-every", args.mask_every, 1, MOST_ITEMS)
+    except ValueError as error:
+        parser.error(str(error))
     args.out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(args.seed)
     writer = ClipWriter(args.out / "clip.mp4", SIZE, FPS)

@@ -22,7 +22,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Bool, Header
 
-from robotseg_core.geometry.zones import Caution, Event, EventKind, ZoneMonitor, load_plan
+from robotseg_core.geometry.zone_plan import load_plan
+from robotseg_core.geometry.zones import Caution, Event, EventKind, ZoneMonitor
 from robotseg_core.types import State
 from robotseg_ros.common.camera_log import cut
 from robotseg_ros.common.graph import clock_advice

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,12 @@ from sensor_msgs.msg import CameraInfo
 
 from robotseg_core.types import Prompt, PromptKind
 from robotseg_ros.common.messages import stamp_ns
+from robotseg_ros.common.model import Stream
 
+MAX_WAITING = 32
+"""Hints that wait for an image."""
+MAX_LATE_IMAGES = 2
+"""Images that are shown to the model again for late hints, before one new image: all cameras wait for that."""
 MAX_IMAGES = 32
 MAX_BYTES = 64 * 2**20
 """Images are kept for late hints up to this number and this size together."""
@@ -45,6 +51,64 @@ class Hint:
 
     prompt: Prompt
     image: SeenImage | None
+
+
+class WaitingHints:
+    """Hints of one camera on their way to its stream, of bounded number and size.  Left from any thread."""
+
+    def __init__(self) -> None:
+        self._hints: deque[Hint] = deque()
+
+    def __len__(self) -> int:
+        return len(self._hints)
+
+    def add(self, hint: Hint) -> None:
+        """Leave a hint.
+
+        Raises:
+            PromptError: too many wait already, or too many images with them.
+        """
+        if len(self._hints) >= MAX_WAITING:
+            raise PromptError(f"{MAX_WAITING} hints wait for the next image already")
+        if hint.image is not None:
+            # They are kept although the camera's images have gone on.
+            images = {id(h.image): h.image.rgb.nbytes for h in tuple(self._hints) if h.image is not None}
+            images.pop(id(hint.image), None)
+            if images and sum(images.values()) + hint.image.rgb.nbytes > MAX_BYTES:
+                raise PromptError(f"{len(images)} images wait with hints already, {MAX_BYTES >> 20} MiB at most")
+        self._hints.append(hint)
+
+    def clear(self) -> None:
+        """Forget all hints."""
+        self._hints.clear()
+
+    def give(self, stream: Stream, stamp: int, wanted: Callable[[], bool]) -> None:
+        """Give the hints to a stream, each with the image that it was given on.
+
+        Args:
+            stream: that works on the image of ``stamp`` next.
+            stamp: ns.
+            wanted: whether hints for still other images may wait for the next call.
+        """
+        hints = []
+        while self._hints:
+            hints.append(self._hints.popleft())
+        # Those for images that have been worked on, oldest image first; each such image is shown to the model again.
+        late = sorted({hint.image.stamp for hint in hints if hint.image is not None and hint.image.stamp != stamp})
+        # The others wait: other cameras would have to, too.
+        later = set(late[MAX_LATE_IMAGES:])
+        waiting = [hint for hint in hints if hint.image is not None and hint.image.stamp in later]
+        if waiting and wanted():
+            self._hints.extendleft(reversed(waiting))
+        for seen in late[:MAX_LATE_IMAGES]:
+            group = [hint for hint in hints if hint.image is not None and hint.image.stamp == seen]
+            for hint in group:
+                stream.prompt(hint.prompt)
+            assert group[0].image is not None
+            stream.step(group[0].image.rgb, seen)
+        for hint in hints:
+            if hint.image is None or hint.image.stamp == stamp:
+                stream.prompt(hint.prompt)
 
 
 class RecentImages:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,15 +23,11 @@ from robotseg_ros.common.model import Stream, check_result
 from robotseg_ros.segmenter.answers import Answers
 from robotseg_ros.segmenter.counters import Counters
 from robotseg_ros.segmenter.decoding import Decoded, Sequence, decode
-from robotseg_ros.segmenter.hints import MAX_BYTES, Hint, PromptError, RecentImages
+from robotseg_ros.segmenter.hints import Hint, RecentImages, WaitingHints
 from robotseg_ros.segmenter.instruct.instructions import Instructions
 from robotseg_ros.segmenter.nearest.limits import Restriction
 from robotseg_ros.segmenter.parameters import LiveOptions
 from robotseg_ros.segmenter.publishers import Answer, Publishers
-
-MAX_WAITING_PROMPTS = 32
-MAX_LATE_IMAGES = 2
-"""Images that are shown to the model again for late hints, before one new image: all cameras wait for that."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +93,7 @@ class Inference:
         self.log = CameraLog(node, name)
         self._era = 0
         """Counts how often all that was seen has been given up because somebody wanted it."""
-        self._hints: deque[Hint] = deque()
+        self._hints = WaitingHints()
         self._sequence: Sequence | None = None
         self._reset_wanted = False
         self._reset_why = ""
@@ -115,15 +110,7 @@ class Inference:
         Raises:
             PromptError: too many wait for it already.
         """
-        if len(self._hints) >= MAX_WAITING_PROMPTS:
-            raise PromptError(f"{MAX_WAITING_PROMPTS} hints wait for the next image already")
-        if hint.image is not None:
-            # They are kept although the camera's images have gone on.
-            images = {id(h.image): h.image.rgb.nbytes for h in tuple(self._hints) if h.image is not None}
-            images.pop(id(hint.image), None)
-            if images and sum(images.values()) + hint.image.rgb.nbytes > MAX_BYTES:
-                raise PromptError(f"{len(images)} images wait with hints already, {MAX_BYTES >> 20} MiB at most")
-        self._hints.append(hint)
+        self._hints.add(hint)
 
     def reset(self, why: str = "as asked") -> None:
         """Forget everything seen before the next image; may be called from any thread.
@@ -201,7 +188,7 @@ class Inference:
             if self.answers.stopped:
                 return
             self._restart_if_new(header, frame.decoded)
-            self._apply_hints(stamp, era)
+            self._hints.give(self._stream, stamp, lambda: self._era == era)
             if encoded is None and self.instructions.wants_features:
                 encoded = self.instructions.encode(rgb)
             restriction = self.restriction
@@ -257,28 +244,6 @@ class Inference:
         """Begin anew: neither memory nor target."""
         self._stream.reset()
         self.instructions.forget()
-
-    def _apply_hints(self, stamp: int, era: int) -> None:
-        """Give the waiting hints to the stream, each with the image that it was given on."""
-        hints = []
-        while self._hints:
-            hints.append(self._hints.popleft())
-        # Those for images that have been worked on, oldest image first; each such image is shown to the model again.
-        late = sorted({hint.image.stamp for hint in hints if hint.image is not None and hint.image.stamp != stamp})
-        # The others wait: other cameras would have to, too.
-        later = set(late[MAX_LATE_IMAGES:])
-        waiting = [hint for hint in hints if hint.image is not None and hint.image.stamp in later]
-        if waiting and self._era == era:
-            self._hints.extendleft(reversed(waiting))
-        for seen in late[:MAX_LATE_IMAGES]:
-            group = [hint for hint in hints if hint.image is not None and hint.image.stamp == seen]
-            for hint in group:
-                self._stream.prompt(hint.prompt)
-            assert group[0].image is not None
-            self._stream.step(group[0].image.rgb, seen)
-        for hint in hints:
-            if hint.image is None or hint.image.stamp == stamp:
-                self._stream.prompt(hint.prompt)
 
     def _fits(self, info: CameraInfo, header: Header, rgb: NDArray[np.uint8]) -> bool:
         """Whether the camera's parameters are for images of this size; what they say of their frame is looked at."""

@@ -22,6 +22,7 @@ from robotseg_core.files.formats.choose import FORMATS
 from robotseg_core.files.segment import add_format_argument
 from robotseg_core.masks.nearest import Nearest, parse_region
 from robotseg_core.model_arguments import add_hygiene_argument, add_model_arguments, load_model
+from robotseg_core.option_limits import check_option
 from robotseg_core.storage.shown import shown
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.stream.stream import Stream
@@ -33,6 +34,7 @@ from robotseg_ros.tools.bag_outputs.mask_files import write_mask_files
 from robotseg_ros.tools.bag_records import Message, Topic
 from robotseg_ros.tools.bag_writer import BagWriter
 
+MOST_MESSAGE_MIB = 65_536
 TOPICS = tuple(f"{part}_mask" for part in PARTS)
 
 
@@ -74,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         ValueError: the bag cannot be read, has no such image topic or several, or has the new topics already.
         OSError: a file cannot be read or written, or the output exists.
     """
+    check_option("--max-message", arguments.max_message, 1, MOST_MESSAGE_MIB)
     try:
         import rosbags.rosbag2  # noqa: F401
     except ImportError as error:
@@ -82,8 +85,6 @@ def run(arguments: argparse.Namespace) -> int:
     if out.exists():
         raise FileExistsError(f"{out} exists; it is not overwritten")
     nearest = Nearest(arguments.region)
-    if arguments.max_message < 1:
-        raise ValueError(f"--max-message is {arguments.max_message}, must be at least 1 (MiB)")
     formats = list(dict.fromkeys(arguments.format or ["topics"]))
     if "topics" in formats and len(formats) > 1:
         raise ValueError("--format topics makes a bag, the others make files: they cannot be joined")

@@ -25,7 +25,8 @@ from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 
 from robotseg_core.files.natural import natural
 from robotseg_core.storage.file_kinds import explain
-from robotseg_ros.tools.bag_records import MAX_UNPACKED, BagError, McapFile, Message, Problems, Record, Topic, unpacked
+from robotseg_ros.tools.bag_records import BagError, McapFile, Message, Problems, Record, Topic
+from robotseg_ros.tools.bag_unpacking import MAX_UNPACKED, unpacked
 
 SUFFIXES = (".mcap", ".db3")
 PACKED = (".zst", ".zstd")

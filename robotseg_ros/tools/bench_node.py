@@ -16,15 +16,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robotseg_core.bench.measure import hardware, versions
+from robotseg_core.bench.steady_model import SteadyModel, SteadyStream
 from robotseg_core.model_arguments import add_model_arguments, load_model
-from robotseg_core.stream.frame_state import EncodedFrame
-from robotseg_core.stream.policy import StreamPolicy
-from robotseg_core.stream.postprocess import part_mask
-from robotseg_core.stream.robotseg import RobotSeg
-from robotseg_core.types import PARTS, PartMask, PartMasks, Prompt, State
+from robotseg_core.option_limits import check_option
 from robotseg_ros.common.allocator import keep_image_memory, keep_out_of_collections
 from robotseg_ros.common.processes import start, stop, use_private_domain
 
@@ -33,6 +29,7 @@ CORE = ("resize", "inference", "upsample")
 NODE = ("receive", "decode", "compose", "publish", "other")
 ORDER = ("receive", "decode", "resize", "inference", "upsample", "compose", "publish", "other")
 WARM_UP = 10
+MOST_FRAMES = 1_000_000
 CAMERA_HZ = 30.0
 
 
@@ -86,65 +83,6 @@ class Stopwatch:
             if self._inner:
                 outer = self._inner[-1]
                 self._inner[-1] = (outer[0] + spent[0], outer[1] + spent[1])
-
-
-class SteadyModel:
-    """The model, whose streams do the same work for every image and show a robot over a fifth of it.
-
-    So that the figures do not depend on what it sees in noise.
-    """
-
-    def __init__(self, robotseg: RobotSeg) -> None:
-        self._robotseg = robotseg
-        self.preset, self.device, self.backend = robotseg.preset, robotseg.device, robotseg.backend
-        self.source, self.sha256, self.robot = robotseg.source, robotseg.sha256, robotseg.robot
-        self.encoder_batch = 1
-        self.encode_frames = robotseg.encode_frames
-        self.target_stream = robotseg.target_stream
-
-    def stream(self) -> SteadyStream:
-        """Open a stream."""
-        return SteadyStream(self._robotseg)
-
-
-class SteadyStream:
-    """See :class:`SteadyModel`."""
-
-    def __init__(self, robotseg: RobotSeg) -> None:
-        self._robotseg = robotseg
-        # A full memory that is never dropped, as in `robotseg bench`.
-        self._stream = robotseg.stream(StreamPolicy(lost_after=1 << 40, refresh_after=0))
-        self._stream.fill_memory()
-        self._shown: dict[tuple[int, int], tuple[PartMask, ...]] = {}
-
-    def step(self, frame: NDArray[np.uint8], stamp: int) -> PartMasks:
-        """Segment one frame and forget what was seen."""
-        (encoded,) = self._robotseg.encode_frames([frame])
-        return self.step_encoded(encoded, stamp)
-
-    def step_encoded(self, encoded: EncodedFrame, stamp: int) -> PartMasks:
-        """The same of a frame that has been encoded."""
-        result, size = self._stream.step_encoded(encoded, stamp), encoded.size
-        if size not in self._shown:
-            self._shown[size] = robot_in_view(*size)
-        return PartMasks(stamp, State.TRACKING, self._shown[size], result.stage_ms)
-
-    def prompt(self, prompt: Prompt) -> None:
-        """Give a hint that applies to the next step."""
-        self._stream.prompt(prompt)
-
-    def reset(self) -> None:
-        """Forget everything seen; the memory is full again."""
-        self._stream.fill_memory()
-
-
-def robot_in_view(height: int, width: int) -> tuple[PartMask, ...]:
-    """An arm over 15 % of the image and a gripper over 5 %."""
-    arm, gripper = (np.zeros((height, width), bool) for _ in range(2))
-    arm[height // 4 : height // 2, : 3 * width // 5] = True
-    gripper[height // 4 : height // 2, 3 * width // 5 : 4 * width // 5] = True
-    masks = zip(PARTS, (arm, gripper, arm | gripper), strict=True)
-    return tuple(part_mask(name, mask, 0.9) for name, mask in masks)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -227,8 +165,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         ValueError: ROS is absent, or an argument is wrong.
     """
-    if arguments.frames < 20:
-        raise ValueError(f"--frames is {arguments.frames}, must be at least 20")
+    check_option("--frames", arguments.frames, 20, MOST_FRAMES)
     use_private_domain()
     keep_image_memory()
     # Only now: profile and allocator must be set before rclpy is loaded.

@@ -13,9 +13,11 @@ from typing import IO, Any
 
 from robotseg_core.files.frames import Frames, InputError, open_frames
 from robotseg_core.lifetime import end_in_order
+from robotseg_core.option_limits import check_option
 from robotseg_ros.common.allocator import keep_image_memory
 
 SUBSCRIBER_TIMEOUT_S = 60.0
+MOST_SUBSCRIBERS = 1000
 LINGER_S = 0.5
 """The last image is on its way when it has been published; its shared memory must outlive that."""
 
@@ -49,6 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--stamps", help="file for the stamps of the images published, ns, one a line")
     parser.add_argument("--wait-for", type=int, default=0, help="number of subscribers to wait for, up to a minute")
     options = parser.parse_args(remove_ros_args(sys.argv)[1:] if arguments is None else arguments)
+    try:
+        check_option("--seconds", options.seconds, 0, float("inf"))
+        check_option("--wait-for", options.wait_for, 0, MOST_SUBSCRIBERS)
+    except ValueError as error:
+        parser.error(str(error))
     end_in_order()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:

@@ -30,6 +30,7 @@ from std_msgs.msg import Header
 from robotseg_core.geometry.gripper_pose import ImagePose
 from robotseg_core.geometry.servoing import STANDSTILL, Goal, Law, camera_velocity
 from robotseg_core.lifetime import end_in_order
+from robotseg_core.option_limits import check_option
 from robotseg_ros.common import processes
 from robotseg_ros.common.executor import SteadyExecutor
 from robotseg_ros.common.messages import stamp_ns, to_image
@@ -56,6 +57,7 @@ START_ROLL = 0.35
 FRAME_S = 0.1
 """Simulated time of a frame; how long its answer takes has no part in it."""
 TEACH_FRAMES, TRAVEL_FRAMES = 6, 15
+MOST_FRAMES = 100_000
 START_TIMEOUT_S, ANSWER_TIMEOUT_S, TRIES = 180.0, 5.0, 6
 
 
@@ -204,6 +206,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--arm", default="lite6", help="arm of that folder to look at")
     parser.add_argument("--gripper", help="its gripper; left out for one that is built in")
     options = parser.parse_args(arguments)
+    try:
+        check_option("--frames", options.frames, 1, MOST_FRAMES)
+    except ValueError as error:
+        parser.error(str(error))
     target = Target(options.robots, options.arm, options.gripper) if options.robots else None
     processes.use_private_domain()
     running: list[Popen[str]] = []

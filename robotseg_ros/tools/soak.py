@@ -19,13 +19,17 @@ import time
 from pathlib import Path
 
 from robotseg_core.lifetime import end_in_order
+from robotseg_core.option_limits import check_option
 from robotseg_ros.common.allocator import keep_image_memory
+from robotseg_ros.common.image_codec import MAX_SIDE
 from robotseg_ros.common.model import Model, ModelOptions
 from robotseg_ros.tools.soaking.cell_run import soak_cell
 from robotseg_ros.tools.soaking.rows import ROW_FRAMES, ROW_S, Row, draw, judge, look_at, wait_for_start
 
 PRESETS = ("plain", "cell")
 """One camera whose images are all answered; or what a cell does, see :mod:`robotseg_ros.tools.soaking.cell`."""
+MOST_FRAMES, MOST_SECONDS = 100_000_000, 30 * 86_400.0
+"""Of a run: a month."""
 WINDOW = 2
 """Images under way: one in the model, one waiting for it, so that none is dropped."""
 RESTART_FRAMES = 5000
@@ -118,7 +122,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--size", default="320x240", help="of the images, WxH (default 320x240)")
     parser.add_argument("--out", type=Path, default=Path("out/soak"), help="folder for soak.csv and soak.png")
     options = parser.parse_args(arguments)
-    width, height = (int(side) for side in options.size.split("x"))
+    try:
+        check_option("--frames", options.frames, 1, MOST_FRAMES)
+        check_option("--seconds", options.seconds, 1, MOST_SECONDS)
+        sides = [int(side) if side.isdecimal() else 0 for side in options.size.split("x")]
+        if len(sides) != 2 or not all(1 <= side <= MAX_SIDE for side in sides):
+            raise ValueError(f"--size is {options.size!r}, must be WIDTHxHEIGHT, each 1 to {MAX_SIDE}")
+    except ValueError as error:
+        parser.error(str(error))
+    width, height = sides
     from robotseg_ros.common.processes import use_private_domain
 
     # Also where a shell has started it in the background: then Ctrl-C is ignored, and SIGTERM would leave the node.

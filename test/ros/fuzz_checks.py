@@ -112,7 +112,7 @@ class Handlers:
 
     def _apply_hints(self):
         # As the next image would; without it the queue is full after a few and refuses all others.
-        self.inference._apply_hints(0, 0)
+        self.inference._hints.give(self.inference._stream, 0, lambda: True)
 
     def check_info(self, message):
         self.camera._on_info(message)

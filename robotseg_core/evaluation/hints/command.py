@@ -21,6 +21,7 @@ from robotseg_core.evaluation.hints.without import BOXES, without
 from robotseg_core.evaluation.scores import ObjectScore, summarise
 from robotseg_core.files.frames import IMAGE_SUFFIXES
 from robotseg_core.model_arguments import add_hygiene_argument, add_model_arguments, load_model
+from robotseg_core.option_limits import MOST_DEPTH_M, MOST_ITEMS, check_option
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import PARTS
 
@@ -30,6 +31,7 @@ SECTIONS = (
 )
 """What is measured; sections whose data is not given are left out."""
 
+LEAST_DEPTH_M = 0.01
 Row = tuple[str, str, int, float]
 """What was told, of what, how many cases, the figure."""
 
@@ -51,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print a table, write ``OUT/hints.json``."""
+    check_option("--limit", arguments.limit, 1, MOST_ITEMS)
+    check_option("--max-depth", arguments.max_depth, LEAST_DEPTH_M, MOST_DEPTH_M)
     wanted = tuple(arguments.only.split(","))
     if unknown := set(wanted) - set(SECTIONS):
         raise ValueError(f"--only names {', '.join(sorted(unknown))}, known are {', '.join(SECTIONS)}")

@@ -28,6 +28,7 @@ from robotseg_core.instruct.prompt_set import Answer, Instance, Policy, PromptSe
 from robotseg_core.instruct.request import Request
 from robotseg_core.instruct.segmenter import segment
 from robotseg_core.model_arguments import add_model_arguments, load_model
+from robotseg_core.option_limits import MOST_SEED, check_option
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.synth.instances.files import read_ids
 from robotseg_core.synth.requests.generate import (
@@ -41,6 +42,7 @@ from robotseg_core.synth.requests.generate import (
 from robotseg_core.synth.requests.labelled import labelled_asked, labelled_frames, labelled_scene, read_labelled
 
 CATEGORY, CEILING = "category", "true box"
+MOST_EACH, MOST_FRAMES = 1000, 10_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print a table, write ``OUT/language.json`` and the requests."""
+    check_option("--seed", arguments.seed, 0, MOST_SEED)
+    check_option("--each", arguments.each, 1, MOST_EACH)
+    check_option("--frames", arguments.frames, 1, MOST_FRAMES)
     frames = set_of(arguments.root)
     if arguments.requests is not None:
         requests = read_requests(arguments.requests)

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from robotseg_core.lerobot.features import PICTURE, Shares, meta_files, with_columns, write_meta
-from robotseg_core.lerobot.layout import DataSet, DataSetError, Episode, open_data_set, read_table
+from robotseg_core.lerobot.layout import DataSet, Episode, open_data_set
+from robotseg_core.lerobot.tables import DataSetError, read_table
 from robotseg_core.lerobot.video import read_frames
 from robotseg_core.storage.new_folder import copy_all_but, unfinished
 from robotseg_core.stream.robotseg import RobotSeg

@@ -36,6 +36,10 @@ class Picture:
     depth: NDArray[np.uint16] | None = None
 
 
+LEAST_SIDE, MOST_SIDE = 64, 4096
+"""Of pictures that commands are asked for, pixels."""
+
+
 class Renderer:
     """Draws scenes off screen.  One OpenGL context, kept while models change.
 

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import math
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,14 +11,9 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from robotseg_core.storage.documents import read_text
 from robotseg_core.synth.robots.catalog import OwnRobot, RobotChoice
+from robotseg_core.synth.robots.own_mjcf import check_spec, scan
 from robotseg_core.synth.robots.own_urdf import read_urdf
-
-MOST_COPIES, MOST_PIXELS, MOST_BYTES = 100_000, 89 * 2**20, 2**30
-"""Of what an MJCF file may ask for in numbers."""
-_FIELD = tuple(re.compile(rf"\b{side}\s*=\s*[\"']\s*\+?(\d{{1,18}})") for side in ("nrow", "ncol"))
-_REPLICATE = re.compile(r"<replicate[^>]*?\bcount\s*=\s*[\"']\s*\+?(\d{1,18})")
 
 
 @dataclass(frozen=True)
@@ -52,29 +45,16 @@ def _read(own: OwnRobot) -> tuple[mujoco.MjSpec, dict[str, tuple[str, float, flo
         raise FileNotFoundError(f"{own.path} does not exist")
     if own.urdf:
         return read_urdf(own.path, own.search)
-    text = read_text(own.path)
-    copies = math.prod(int(count) for count in _REPLICATE.findall(text))
-    if copies > MOST_COPIES:
-        raise ValueError(f"{own.path} replicates parts {copies} times, must be at most {MOST_COPIES}")
-    points = math.prod(max(map(int, found), default=0) for found in (side.findall(text) for side in _FIELD))
-    if points > MOST_PIXELS:
-        raise ValueError(f"{own.path} has a height field of {points} points, must be at most {MOST_PIXELS}")
+    asked = scan(own.path)
     try:
         spec = mujoco.MjSpec.from_file(str(own.path))
     except ValueError as e:
         raise ValueError(f"{own.path} is not a readable MJCF file: {e}") from e
-    # A few letters each, which MuJoCo would take memory for.
-    for what, size, most in (
-        *(("a texture of {} pixels", t.width * t.height, MOST_PIXELS) for t in spec.textures),
-        ("{} bytes of memory", spec.memory, MOST_BYTES),
-        ("{} numbers of user data", spec.nuserdata, MOST_COPIES),
-        ("{} key frames", spec.nkey, MOST_COPIES),
-    ):
-        if size > most:
-            raise ValueError(f"{own.path} has {what.format(size)}, must be at most {most}")
+    check_spec(own.path, spec)
     for mesh in spec.meshes:
         file = own.path.parent / spec.meshdir / mesh.file
-        if mesh.file and not file.is_file():
+        # Those of an attached model lie where that model says; MuJoCo names one that is missing.
+        if mesh.file and not asked.models and not file.is_file():
             raise FileNotFoundError(f"{own.path}: mesh {file} not found")
     seen = [g for g in spec.geoms if g.group < 3]
     for geom in list(spec.geoms):

@@ -10,6 +10,8 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from robotseg_core.storage.documents import read_bytes
+from robotseg_core.synth.robots.own_mjcf import check_spec
 from robotseg_core.synth.robots.shapes import GEOM
 
 MESH_TYPES: tuple[str, ...] = (".stl", ".obj", ".msh")
@@ -65,11 +67,12 @@ def read_urdf(path: Path, search: Sequence[Path] = ()) -> tuple[mujoco.MjSpec, M
     """The robot of ``path`` with one body a link, and its mimic joints.
 
     Raises:
-        ValueError: not a URDF, a joint to an unknown link, a mesh of a type that MuJoCo cannot read.
+        ValueError: not a URDF, a joint to an unknown link, a mesh of a type that MuJoCo cannot read, more than 64 MiB
+            of text or 1 GiB of meshes.
         FileNotFoundError: the file or a mesh does not exist.
     """
     try:
-        root = ElementTree.parse(path).getroot()
+        root = ElementTree.fromstring(read_bytes(path))
     except ElementTree.ParseError as e:
         raise ValueError(f"{path} is not XML: {e}") from e
     if root.tag != "robot":
@@ -105,6 +108,7 @@ def read_urdf(path: Path, search: Sequence[Path] = ()) -> tuple[mujoco.MjSpec, M
             lower = body.add_body(name=link, pos=pos, quat=quat)
             mimic |= _add_joint(lower, joint)
             todo.append((link, lower))
+    check_spec(path, spec)
     return spec, mimic
 
 

@@ -130,12 +130,12 @@ def test_what_a_cpu_cannot_do_is_refused(backend, precision, message):
 def test_export_command(tmp_path, capsys):
     save_safetensors(RobotSegModel(NANO).state_dict(), tmp_path / "nano.safetensors")
     out, weights = tmp_path / "encoder.onnx", str(tmp_path / "nano.safetensors")
-    command = ["export", "--preset", "nano", "--size", "64", "--weights", weights, "--out", str(out)]
+    command = ["export", "--preset", "nano", "--image-size", "64", "--weights", weights, "--out", str(out)]
     assert cli.main([*command, "--precision", "fp16"]) == 0
     assert [d.dim_value for d in onnx.load(out).graph.input[0].type.tensor_type.shape.dim] == [0, 3, 64, 64]
     assert "[batch, 3, 64, 64] float32" in capsys.readouterr().out
-    assert cli.main(["export", "--size", "100", "--out", str(out)]) == 2
-    assert "--size is 100" in capsys.readouterr().err
+    assert cli.main(["export", "--image-size", "100", "--out", str(out)]) == 2
+    assert "--image-size is 100" in capsys.readouterr().err
     assert cli.main(["export", "--out", str(tmp_path / "absent" / "x.onnx")]) == 2
     assert "no folder" in capsys.readouterr().err
 

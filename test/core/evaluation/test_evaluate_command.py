@@ -149,7 +149,11 @@ def test_refinement_leaves_the_first_frame_and_the_stream_alone(root, tmp_path, 
     cli.main([*run, "--protocol", "stream,auto"])
     # ur5: frames 1 and 2; franka starts at frame 1: three.
     assert len(refined) == 5
-    cli.main([*run, "--protocol", "auto", "--no-refine"])
+    cli.main([*run, "--protocol", "auto", "--no-refine", "--hygiene", "off"])
+    assert (
+        "--protocol auto --parts robot --no-refine --hygiene off --precision"
+        in (tmp_path / "out" / "report.md").read_text()
+    )
     assert len(refined) == 5
 
 

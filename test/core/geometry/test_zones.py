@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robotseg_core.geometry.zones import Caution, EventKind, Verdict, Zone, ZoneError, ZoneMonitor, ZonePlan, load_plan
+from robotseg_core.geometry.zone_plan import Zone, ZoneError, ZonePlan, load_plan
+from robotseg_core.geometry.zones import Caution, EventKind, Verdict, ZoneMonitor
 from robotseg_core.types import State
 
 ROOT = Path(__file__).resolve().parents[3]

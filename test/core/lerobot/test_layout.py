@@ -12,7 +12,8 @@ pytest.importorskip("av", reason="LeRobot data sets need the extra 'lerobot'")
 
 from lerobot_sets import make_v2, make_v3, picture
 
-from robotseg_core.lerobot.layout import DataSetError, is_data_set, open_data_set, read_table
+from robotseg_core.lerobot.layout import is_data_set, open_data_set
+from robotseg_core.lerobot.tables import DataSetError, read_table
 from robotseg_core.lerobot.video import ENCODERS, VideoFile, codec_of, read_frames
 
 TOP = "observation.images.top"
@@ -91,10 +92,10 @@ def test_tables_and_frames_are_bounded(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="its frames are 64 x 48, at most 3071 pixels"):
         list(read_frames(root / file, first, 1))
     assert read_table(root / data.episodes[0].data, ["action"]).column_names == ["action"]
-    monkeypatch.setattr("robotseg_core.lerobot.layout.MOST_BYTES", 10)
-    with pytest.raises(DataSetError, match="unpacks to 0 MiB, must be at most 0"):
+    monkeypatch.setattr("robotseg_core.lerobot.tables.MOST_BYTES", 10)
+    with pytest.raises(DataSetError, match="can unpack to 0 MiB, must be at most 0"):
         read_table(root / data.episodes[0].data)
-    with pytest.raises(DataSetError, match="unpacks to"):
+    with pytest.raises(DataSetError, match="can unpack to"):
         open_data_set(root)
 
 

@@ -51,7 +51,7 @@ def test_check_of_a_wrong_pose(folder, tmp_path, capsys, monkeypatch):
     # Asked to, it replaces all of it, and leaves no picture of the other one; what does not fit is left out, and said.
     (out / folder.name / "mine.png").write_bytes(b"mine")
     few = 2 * 8 * CAMERA.width * CAMERA.height
-    monkeypatch.setattr("robotseg_core.posed.check_command.MOST_BYTES", few)
+    monkeypatch.setattr("robotseg_core.posed.recording.MOST_BYTES", few)
     assert main(["check-extrinsics", str(folder), *options, "--overwrite"]) in STATUS.values()
     assert f"2 frames are looked at, {len(JOINTS) - 2} left out: memory" in capsys.readouterr().err
     report = json.loads((out / "extrinsics.json").read_text())[folder.name]
@@ -156,6 +156,17 @@ def test_twin_without_joints_shows_one_surface_a_frame(folder, tmp_path):
         shown = np.flatnonzero(data.mocap_pos[:, 2] > -1)
         assert [model.body(int(np.flatnonzero(model.body_mocapid == m)[0])).name for m in shown] == [f"robot_{i:05d}"]
     assert json.loads((out / "twin.json").read_text())["median_iou"] is None
+
+
+def test_twin_takes_as_many_frames_as_fit_into_memory(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("robotseg_core.posed.recording.MOST_BYTES", 2 * 8 * CAMERA.width * CAMERA.height)
+    command = ["twin", str(folder), "--masks", "masks", "--depth", "depth", "--out", str(tmp_path / "twin")]
+    assert main(command) == 0
+    assert f"{folder.name}: 2 frames are taken, no more of that size: memory" in capsys.readouterr().err
+    assert len(json.loads((tmp_path / "twin" / "twin.json").read_text())["frames"]) == 2
+    # Two are asked for: nothing is left out for want of memory.
+    assert main([*command, "--overwrite", "--frames", "2"]) == 0
+    assert "memory" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from ros_client import wait_until
 from sensor_msgs.msg import Image
 from std_msgs.msg import Bool
 
-from robotseg_core.geometry.zones import ZoneError
+from robotseg_core.geometry.zone_plan import ZoneError
 from robotseg_ros.common.messages import to_image
 from robotseg_ros.companions.safety_monitor import SafetyMonitor
 from robotseg_ros.msg import PartMask, PartMasks, SafetyState

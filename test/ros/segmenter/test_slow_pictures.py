@@ -18,8 +18,7 @@ from robotseg_ros.common.compressed_codec import MAX_PIXELS, MAX_SCANNED, MAX_SC
 from robotseg_ros.common.image_codec import CodecError
 from robotseg_ros.common.messages import to_compressed
 from robotseg_ros.segmenter import inference as inference_module
-from robotseg_ros.segmenter.hints import MAX_BYTES, Hint, PromptError, SeenImage
-from robotseg_ros.segmenter.inference import MAX_LATE_IMAGES
+from robotseg_ros.segmenter.hints import MAX_BYTES, MAX_LATE_IMAGES, Hint, PromptError, SeenImage
 
 SECOND = 1_000_000_000
 PROGRESSIVE = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]

@@ -21,7 +21,8 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from robotseg_core import cli
 from robotseg_ros.tools.bag_files import Bag
-from robotseg_ros.tools.bag_records import BagError, unpacked
+from robotseg_ros.tools.bag_records import BagError
+from robotseg_ros.tools.bag_unpacking import unpacked
 
 
 @pytest.mark.parametrize("keep", [0, 3, 60, 200])

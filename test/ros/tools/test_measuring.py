@@ -14,7 +14,7 @@ from ros_client import wait_until
 
 from robotseg_core.types import State
 from robotseg_ros.common.model import ModelOptions
-from robotseg_ros.tools import bench_node, soak
+from robotseg_ros.tools import bench_node, player, soak
 from robotseg_ros.tools.measuring_camera import MASKS, MeasuringCamera
 
 
@@ -53,6 +53,23 @@ def test_processes_are_read_and_rows_drawn(tmp_path):
     assert 0 < cpu < 1e6 and 10 < memory < 1e5 and threads >= 1 and descriptors >= 3
     soak.draw(rows(), tmp_path / "soak.png", "title")
     assert 5_000 < (tmp_path / "soak.png").stat().st_size < 150_000
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "words"),
+    [
+        (soak, ["--frames", "0"], "--frames is 0, must be 1 to 100000000"),
+        (soak, ["--seconds", "nan"], "--seconds is nan, must be 1 to 2592000.0"),
+        (soak, ["--size", "wide"], "--size is 'wide', must be WIDTHxHEIGHT, each 1 to 8192"),
+        (soak, ["--size", "640x9000"], "--size is '640x9000'"),
+        (player, ["clip.mp4", "--wait-for", "-1"], "--wait-for is -1, must be 0 to 1000"),
+        (player, ["clip.mp4", "--seconds", "nan"], "--seconds is nan, must be 0 to inf"),
+    ],
+)
+def test_numbers_out_of_range_are_named_before_anything_starts(tool, arguments, words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        tool.main(arguments)
+    assert ended.value.code == 2 and words in capsys.readouterr().err
 
 
 def test_the_soaks_model_sees_a_robot_in_every_frame():

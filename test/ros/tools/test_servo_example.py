@@ -108,3 +108,9 @@ def test_loop_is_closed_over_ros(tmp_path, domain_id, monkeypatch):
     figures = json.loads((tmp_path / "summary.json").read_text())
     assert figures["end_mm"] < 0.85 * figures["start_mm"] and figures["mean_iou"] == 1.0
     assert (tmp_path / "convergence.png").is_file() and (tmp_path / "views.png").is_file()
+
+
+def test_a_number_of_frames_out_of_range_is_named(capsys):
+    with pytest.raises(SystemExit) as ended:
+        servo_example.main(["--frames", "1000000"])
+    assert ended.value.code == 2 and "--frames is 1000000, must be 1 to 100000" in capsys.readouterr().err

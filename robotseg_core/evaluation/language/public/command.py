@@ -28,6 +28,7 @@ from robotseg_core.instruct.prompt_set import Answer, Policy, View
 from robotseg_core.instruct.request import MAX_CHARACTERS, Request
 from robotseg_core.instruct.segmenter import segment
 from robotseg_core.model_arguments import add_model_arguments, load_model
+from robotseg_core.option_limits import MOST_ITEMS, check_option
 from robotseg_core.stream.robotseg import RobotSeg
 
 SETS = (*NAMES, "reasonseg", *LAYOUTS)
@@ -62,8 +63,9 @@ def read_set(arguments: argparse.Namespace) -> list[PublicSample]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print, write ``OUT/public.json``."""
+    check_option("--limit", arguments.limit, 1, MOST_ITEMS)
     samples = read_set(arguments)
-    kept = samples[: arguments.limit] if arguments.limit else samples
+    kept = samples[: arguments.limit]
     robotseg = load_model(arguments)
     policy = make_policy(arguments, robotseg)
     scores, foregrounds = measure(robotseg, policy, kept, foreground=arguments.set in LAYOUTS)
