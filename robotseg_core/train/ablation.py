@@ -101,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=100, help="of each run (default 100)")
     parser.add_argument("--batch", type=int, default=2, help="palindromes of a step (default 2)")
     parser.add_argument("--length", type=int, default=7, help="frames of a palindrome (default 7)")
-    parser.add_argument("--size", type=int, default=128, help="side of the input, pixels (default 128)")
+    parser.add_argument("--image-size", type=int, default=128, help="side of the input, pixels (default 128)")
     parser.add_argument("--lr", type=float, default=3e-4, help="learning rate (default 0.0003)")
     parser.add_argument("--score", type=int, default=8, help="videos of the other half that are scored (default 8)")
     parser.add_argument(
@@ -157,7 +157,7 @@ def run(arguments: argparse.Namespace) -> int:
     train, others = split(arguments.data, out)
     videos = choose(others, arguments.score)
     start = find_weights(arguments.start)
-    config = dataclasses.replace(NANO, image_size=arguments.size)
+    config = dataclasses.replace(NANO, image_size=arguments.image_size)
     untrained = out / "results" / "start.json"
     if not untrained.exists():
         model = RobotSegModel(config)
@@ -188,7 +188,7 @@ def _train(
         variant.kind,
         steps=arguments.steps,
         batch=arguments.batch,
-        size=arguments.size,
+        size=arguments.image_size,
         length=variant.length or arguments.length,
         lr=arguments.lr,
         warmup=max(1, arguments.steps // 10),

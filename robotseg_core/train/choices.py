@@ -189,7 +189,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the results; what it has is not done again")
     parser.add_argument("--steps", type=int, default=300, help="of each run (default 300)")
     parser.add_argument("--batch", type=int, default=16, help="frames of a step (default 16)")
-    parser.add_argument("--size", type=int, default=192, help="side of the input, pixels (default 192)")
+    parser.add_argument("--image-size", type=int, default=192, help="side of the input, pixels (default 192)")
     parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate (default 0.002)")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each choice (default 1)")
     arguments = parser.parse_args(argv)
@@ -198,7 +198,7 @@ def main(argv: list[str] | None = None) -> int:
     (arguments.out / "results").mkdir(parents=True, exist_ok=True)
     videos = VideoStore(arguments.score, arguments.out / "cache")
     pictures = sorted(arguments.absent.rglob("*.jpg")) if arguments.absent else []
-    recipe = Recipe(NANO, config.data, config.augment, arguments.size)
+    recipe = Recipe(NANO, config.data, config.augment, arguments.image_size)
     for seed, name in tqdm([(seed, name) for seed in range(arguments.seeds) for name in CHOICES], unit="run"):
         path = result_file(arguments.out, name, seed)
         if not path.exists():

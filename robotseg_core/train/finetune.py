@@ -101,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=int, default=300, help="steps in all (default 300)")
     parser.add_argument("--batch", type=int, default=12, help="frames of a step (default 12)")
-    parser.add_argument("--size", type=int, default=256, help="side of the model's input, pixels (default 256)")
+    parser.add_argument("--image-size", type=int, default=256, help="side of the model's input, pixels (default 256)")
     parser.add_argument(
         "--lr", type=float, help=f"peak learning rate (default {RATE:g}, with --adapter {ADAPTER_RATE:g})"
     )

@@ -65,7 +65,7 @@ def test_every_choice_is_trained_once(tmp_path, everywhere, monkeypatch):
     config = tmp_path / "train.yaml"
     config.write_text(f"data: {{videos: ['{data}']}}\nphases: [{{kind: encoder, steps: 1}}]\n")
     out = tmp_path / "out"
-    arguments = [str(config), "--score", str(data), "--out", str(out), "--size", "96"]
+    arguments = [str(config), "--score", str(data), "--out", str(out), "--image-size", "96"]
     assert choices.main(arguments) == 0
     table = (out / "choices.md").read_text().splitlines()
     assert [line.split(" | ")[0][2:] for line in table[2:]] == list(CHOICES)

@@ -49,7 +49,7 @@ def test_the_command_ends_with_weights_that_differ_from_the_first_and_says_how_t
 ):
     make_videos(tmp_path / "videos")
     run = ["--data", str(tmp_path / "videos"), "--from", str(small_nano), "--out", str(tmp_path / "run")]
-    assert main(["finetune", *run, "--steps", "3", "--batch", "3", "--size", "64"]) == 0
+    assert main(["finetune", *run, "--steps", "3", "--batch", "3", "--image-size", "64"]) == 0
     target = tmp_path / "run" / "nano_finetuned.safetensors"
     said = capsys.readouterr().out
     assert f"--weights {target}" in said and ", 0 from initialisation" in said
@@ -111,7 +111,7 @@ def test_ablation_scores_every_variant_once_and_goes_on_where_it_stopped(tmp_pat
         str(small_nano),
         "--out",
         str(tmp_path / "out"),
-        "--size",
+        "--image-size",
         "64",
     ]
     run += ["--steps", "1", "--seeds", "1", "--batch", "1", "--length", "3", "--variants", "let", "noise_tokens"]
@@ -172,7 +172,7 @@ def test_changes_of_the_model_are_what_they_say():
 def test_an_adapter_learns_while_the_weights_stay_and_is_loaded_on_them_alone(tmp_path, small_nano, capsys):
     make_videos(tmp_path / "videos")
     run = ["finetune", "--data", str(tmp_path / "videos"), "--from", str(small_nano), "--out", str(tmp_path / "run")]
-    run += ["--adapter", "mine", "--rank", "1", "--steps", "4", "--batch", "3", "--size", "64"]
+    run += ["--adapter", "mine", "--rank", "1", "--steps", "4", "--batch", "3", "--image-size", "64"]
     assert main(run) == 0
     target = tmp_path / "run" / "mine.safetensors"
     said = capsys.readouterr().out
