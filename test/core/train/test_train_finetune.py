@@ -143,7 +143,7 @@ def test_the_table_compares_with_let_seed_by_seed(tmp_path):
         ("first_1", 35),
     ):
         put(name, mean)
-    settings = argparse.Namespace(seeds=3, steps=1, batch=1, length=3, size=64, lr=1.0, score=1)
+    settings = argparse.Namespace(seeds=3, steps=1, batch=1, length=3, image_size=64, lr=1.0, score=1)
     settings.variants = ["first", "let", "no_patch", "no_cycle"]
     ablation.write_table(tmp_path, settings)
     rows = {
