@@ -244,7 +244,9 @@ def write_table(out: Path, arguments: argparse.Namespace) -> None:
         cells = [*(spread(values[key]) for key in keys), spread(pairs, sign="+") if pairs else ""]
         lines.append(f"| {title} | {len(found)} | {' | '.join(cells)} |")
         rows.append({"title": title, "runs": found, "against_let": pairs})
-    settings = {key: getattr(arguments, key) for key in ("seeds", "steps", "batch", "length", "size", "lr", "score")}
+    settings = {
+        key: getattr(arguments, key) for key in ("seeds", "steps", "batch", "length", "image_size", "lr", "score")
+    }
     (out / "ablation.json").write_text(json.dumps({"settings": settings, "rows": rows}, indent=1))
     (out / "ablation.md").write_text("\n".join(lines) + "\n")
 
