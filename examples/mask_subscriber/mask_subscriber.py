@@ -37,6 +37,8 @@ class MaskSubscriber(Node):
 
     def one(self, message: Image | PartMasks) -> None:
         """Masks and parts have the stamp of their image, bit for bit: whichever comes second finds the other."""
+        if isinstance(message, PartMasks) and message.state not in KNOWN:
+            return  # comes without masks, and again and again with one stamp
         stamp = (message.header.stamp.sec, message.header.stamp.nanosec)
         other = self.waiting.pop(stamp, None)
         if other is None:

@@ -150,7 +150,7 @@ def _piece(
             for place, frame in enumerate(changed.frames()):
                 sink.write(clip, frame)
                 if place in shown:
-                    pictures += [(f"{clip.name} {frame.name}"[-44:], frame.before), ("", frame.rgb)]
+                    pictures += [(f"{clip.name} {frame.name}"[-40:], frame.before), ("", frame.rgb)]
                 bar.update()
             said[clip.name] = changed.said
     sheets = target / SHEETS

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What there is to label: the clips of a VRS tree, of a LeRobot data set or of a folder of videos, and their frames."""
+"""What there is to label: the clips of a VRS tree, a LeRobot data set, of a folder of videos or of images."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.files.frames import VIDEO_SUFFIXES, FrameError, InputError, open_frames
+from robotseg_core.files.frames import VIDEO_SUFFIXES, FrameError, InputError, list_images, open_frames
 from robotseg_core.files.natural import natural
 
 if TYPE_CHECKING:
     from robotseg_core.lerobot.layout import Episode
 
-LAYOUTS = ("vrs", "lerobot", "videos")
+LAYOUTS = ("vrs", "lerobot", "videos", "folders")
 Frame = tuple[str, NDArray[np.uint8] | None]
 """Name, and [H, W, 3] uint8 RGB; None where the frame cannot be read."""
 
@@ -50,8 +50,8 @@ def find_clips(root: Path, cameras: list[str] | None = None) -> tuple[str, list[
     """Layout of a data set, one of :data:`LAYOUTS`, and its clips in order.
 
     Args:
-        root: ``image/`` or ``frames/`` with a folder for each video (``vrs``), ``meta/info.json`` (``lerobot``), or a
-            folder with video files in it or below it (``videos``).
+        root: ``image/`` or ``frames/`` with a folder for each video (``vrs``), ``meta/info.json`` (``lerobot``), a
+            folder with video files in it or below it (``videos``), or one with folders of images in it (``folders``).
         cameras: of a LeRobot data set, names of features or their ends; None: all.
 
     Raises:
@@ -67,15 +67,18 @@ def find_clips(root: Path, cameras: list[str] | None = None) -> tuple[str, list[
         raise InputError(f"--camera is for LeRobot data sets, {root} is none")
     for name in ("image", "frames"):
         if (root / name).is_dir():
-            folders = sorted((p for p in (root / name).iterdir() if p.is_dir()), key=lambda p: natural(p.name))
+            folders = _folders(root / name)
             if not folders:
                 raise InputError(f"{root / name} has no folders of frames")
             return "vrs", [Clip(folder.name, folder) for folder in folders]
     files = [p for p in root.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file() and not _hidden(p, root)]
     if not files:
+        folders = [folder for folder in _folders(root) if not folder.name.startswith(".") and list_images(folder)]
+        if folders:
+            return "folders", [Clip(folder.name, folder) for folder in folders]
         raise InputError(
-            f"{root} is no data set: it has no image/ or frames/ (VRS), no meta/info.json (LeRobot) and no videos "
-            f"({', '.join(sorted(VIDEO_SUFFIXES))})"
+            f"{root} is no data set: it has no image/ or frames/ (VRS), no meta/info.json (LeRobot), no videos "
+            f"({', '.join(sorted(VIDEO_SUFFIXES))}) and no folders of images"
         )
     clips = [Clip(file.relative_to(root).with_suffix("").as_posix(), file) for file in files]
     twice = [key for key, count in Counter(clip.key for clip in clips).items() if count > 1]
@@ -85,6 +88,10 @@ def find_clips(root: Path, cameras: list[str] | None = None) -> tuple[str, list[
     if inside is not None:
         raise InputError(f"{root} has a video and a folder named {inside}; their masks would be mixed")
     return "videos", sorted(clips, key=lambda clip: natural(clip.key))
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted((path for path in root.iterdir() if path.is_dir()), key=lambda path: natural(path.name))
 
 
 def _hidden(path: Path, root: Path) -> bool:

@@ -31,7 +31,9 @@ MOST_WORKERS = 100_000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``robotseg label-set``."""
     parser.add_argument(
-        "root", type=Path, help="VRS tree (image/<video>/), LeRobot data set (v2, v3) or folder of videos"
+        "root",
+        type=Path,
+        help="VRS tree (image/<video>/), LeRobot data set (v2, v3), folder of videos, or of folders of images",
     )
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for masks/ and manifest.jsonl; a run in it goes on"

@@ -37,7 +37,7 @@ def label_on_ray(
     Raises:
         CannotStart: the model cannot be loaded on a machine.
         ValueError: ``workers`` is less than 1.
-        ConnectionError: nothing answers at ``address``.
+        ConnectionError: nothing answers at ``address``, or what answers does not let this process in.
         ModuleNotFoundError: Ray is not installed (extra ``ray``).
     """
     if workers is not None and workers < 1:
@@ -47,7 +47,10 @@ def label_on_ray(
     if address:
         check_answers(address)
     new = {} if address or os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **new)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **new)
+    except ConnectionError as error:
+        raise ConnectionError(_told(error)) from error
     try:
         needs = {"num_cpus": settings.threads, "num_gpus": 1 if settings.device.startswith("cuda") else 0}
         # Without a limit: while it is not yet known that a machine is gone, Ray tries it again and again.  A clip that
@@ -83,6 +86,19 @@ def check_answers(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=ANSWER_S).close()
     except (OSError, OverflowError) as error:
         raise ConnectionError(f"no Ray cluster answers at {address}: {error}") from error
+
+
+def _told(error: ConnectionError) -> str:
+    """Why Ray could not connect, in one line, with what to do where the cluster asks for a token.
+
+    Ray shows its token to no address that was named unless it is told to: whoever answers there would have it.
+    """
+    if "AuthenticationError" not in str(error.__cause__):
+        return str(error)
+    return (
+        f"{error}: it asks for a token. Set RAY_AUTH_MODE=token here too, with the token of the cluster in "
+        "~/.ray/auth_token"
+    )
 
 
 def _room(there: dict[str, float], needs: dict[str, int]) -> int:

@@ -27,6 +27,8 @@ HIDDEN = (0.0, 0.0, -1000.0)
 """Where surfaces are that a frame does not show: behind the far plane of any view."""
 EXTENT = 2.0
 """Size of what viewers look at first, metres."""
+FREE_DISTANCE = 1.5 * EXTENT
+"""How far in front of a viewer's own camera the point lies about which it turns: MuJoCo's rule."""
 NEAR_M = 0.02
 """What is nearer to a camera is not drawn, metres."""
 TEXTURE_SIDE = 4096
@@ -78,6 +80,18 @@ class TwinScene:
         )
         self.spec.visual.global_.offwidth = camera.width
         self.spec.visual.global_.offheight = camera.height
+        self._look_from(camera, pose)
+
+    def _look_from(self, camera: Camera, pose: Pose) -> None:
+        """A viewer opens where the camera is: from anywhere else the picture behind everything is in the way."""
+        forward, up = pose[:3, 2], -pose[:3, 1]
+        self.spec.stat.center = (pose[:3, 3] + FREE_DISTANCE * forward).tolist()
+        # Straight up or down, as where the world is the camera's frame, only what is above in the picture tells.
+        along = forward[:2] if np.hypot(*forward[:2]) > 1e-6 else -np.sign(forward[2]) * up[:2]
+        view = self.spec.visual.global_
+        view.azimuth = float(np.degrees(np.arctan2(along[1], along[0])))
+        view.elevation = float(np.degrees(np.arcsin(np.clip(forward[2], -1, 1))))
+        view.fovy = float(np.degrees(2 * np.arctan(camera.height / (2 * camera.fy))))
 
     def add_picture(self, picture: Picture) -> None:
         """A surface with a picture on it, shining by itself: its colours are those of the picture."""

@@ -19,7 +19,7 @@ STYLE = """
 body{font:14px/1.45 system-ui,sans-serif;color:#20242c;background:#f4f5f7;margin:0}
 main{max-width:1080px;margin:0 auto;padding:18px}
 h1{font-size:20px;margin:0 0 2px}h2{font-size:15px;margin:22px 0 6px}
-p{margin:2px 0;color:#5a6270}
+p{margin:2px 0;color:#5a6270;overflow-wrap:anywhere}
 .box{background:#fff;border:1px solid #e3e6eb;border-radius:6px;padding:10px;margin:10px 0}
 .cards{display:flex;flex-wrap:wrap;gap:8px}
 .card{background:#fff;border:1px solid #e3e6eb;border-radius:6px;padding:6px 12px;min-width:84px}
@@ -40,6 +40,8 @@ border-radius:2px;margin-right:4px}
 
 SCRIPT = """
 const d=JSON.parse(document.getElementById("data").textContent);
+document.querySelectorAll("figure").forEach(f=>{d.strip.push(+f.dataset.frame);
+d.pictures.push(f.querySelector("img").src.split(",")[1]);});
 const img=document.getElementById("frame"),now=document.getElementById("now"),slider=document.getElementById("slider");
 function words(i){const f=d.frames[i];return f.join("\\n");}
 function show(i){i=Math.max(0,Math.min(d.frames.length-1,i));slider.value=i;now.textContent=words(i);
@@ -138,7 +140,7 @@ def _cards(recording: Recording) -> str:
     share = Counter(frame.state for frame in frames)
     cards = [("frames", str(count)), ("seconds", f"{frames[-1].seconds:.1f}")]
     if frames[-1].seconds > 0:
-        cards.append(("masks a second", f"{(count - 1) / frames[-1].seconds:.1f}"))
+        cards.append(("frames a second", f"{(count - 1) / frames[-1].seconds:.1f}"))
     cards += [(state.lower(), f"{100 * number / count:.0f} %") for state, number in share.most_common()]
     cards.append(("frames lost", str(sum(frame.dropped for frame in frames))))
     seen = [frame.scores["robot"] for frame in frames if frame.areas.get("robot")]

@@ -123,6 +123,11 @@ def test_mask_subscriber_joins_by_stamp_alone_and_forgets():
     node.one(PartMasks(header=header(3)))
     node.one(PartMasks(header=header(1)))
     assert joined == [(3, 3), (1, 1)]
+    # STALE is said again with the stamp of the last image: nothing is joined, and what waits is not pushed out.
+    for _ in range(2 * module.QUEUE):
+        node.one(PartMasks(header=header(4), state=PartMasks.STALE))
+    node.one(PartMasks(header=header(2), state=PartMasks.TRACKING))
+    assert joined == [(3, 3), (1, 1), (2, 2)]
     for stamp in range(100, 200):
         node.one(Image(header=header(stamp)))
     assert len(node.waiting) == module.QUEUE

@@ -50,6 +50,16 @@ def test_videos_are_found_at_any_depth_and_named_by_their_place(tmp_path):
     assert rate_hz == 10 and [name for name, _ in frames] == ["00000", "00001", "00002"]
 
 
+def test_folders_of_images_are_clips_where_there_is_nothing_else(tmp_path):
+    root = make_tree(tmp_path / "set", clips=2, frames=3) / "image"
+    (root / "notes").mkdir()
+    layout, clips = find_clips(root)
+    assert layout == "folders" and [clip.key for clip in clips] == ["v0", "v1"]
+    assert [name for name, _ in frames_of(clips[1])[1]] == ["00000", "00001", "00002"]
+    write_video(root / "two.avi", moving_frames(2))
+    assert find_clips(root)[0] == "videos"
+
+
 @pytest.mark.parametrize("kind", ["video", "image"])
 @pytest.mark.parametrize("version", [2, 3])
 def test_episodes_of_a_lerobot_set_are_clips_of_each_camera_with_their_own_frames(tmp_path, version, kind):

@@ -21,7 +21,7 @@ from robotseg_core.cli import main
 from robotseg_core.label_set.clips import Clip
 from robotseg_core.label_set.command import label_set
 from robotseg_core.label_set.labeller import CannotStart
-from robotseg_core.label_set.ray_cluster import _outcome
+from robotseg_core.label_set.ray_cluster import _outcome, label_on_ray
 
 LIMIT_S = 900
 """Longest wait for anything; never waited for in full."""
@@ -141,6 +141,22 @@ def test_an_address_at_which_nothing_answers_gets_one_line(tmp_path, ray, capsys
     )
     with pytest.raises(ValueError, match="workers is 0"):
         label_set(root, out, quick_settings(), ray=address, workers=0)
+
+
+def test_a_cluster_that_asks_for_a_token_is_told_from_one_that_is_not_there(tmp_path, ray, monkeypatch):
+    def connecting_fails_by(cause):
+        def init(**_):
+            raise ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379") from cause
+
+        monkeypatch.setattr(ray, "init", init)
+        with pytest.raises(ConnectionError) as caught:
+            next(label_on_ray([Clip("v0", Path("v0"))], quick_settings(), tmp_path))
+        return str(caught.value)
+
+    # As Ray 2.60 says it: its own error is in the text of the one that it raises.
+    refused = RuntimeError("... ray.exceptions.AuthenticationError: RPC error: InvalidAuthToken: ...")
+    assert "at 10.0.0.1:6379: it asks for a token. Set RAY_AUTH_MODE=token" in connecting_fails_by(refused)
+    assert "token" not in connecting_fails_by(RuntimeError("timed out"))
 
 
 def test_what_a_worker_says_becomes_an_outcome_or_ends_the_run(ray, monkeypatch):

@@ -112,6 +112,28 @@ def open_twin(out):
     return model, mujoco.MjData(model)
 
 
+def assert_viewers_open_where_the_camera_is(model, data):
+    """The free camera, with which every viewer begins: where the recording's is and to where it looks; roll aside."""
+    mujoco.mj_forward(model, data)
+    context = {"model": model, "data": data, "option": mujoco.MjvOption(), "perturb": None}
+    seen = {}
+    for name in ("free", "robotseg_camera"):
+        camera, scene = mujoco.MjvCamera(), mujoco.MjvScene(model, 100)
+        mujoco.mjv_defaultFreeCamera(model, camera)
+        if name != "free":
+            camera.type, camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, model.camera(name).id
+        mujoco.mjv_updateScene(*context.values(), camera, mujoco.mjtCatBit.mjCAT_ALL, scene)
+        seen[name] = scene.camera
+    for mine, other in zip(seen["free"], seen["robotseg_camera"], strict=True):
+        # The two eyes of a viewer are a few centimetres apart.
+        np.testing.assert_allclose(mine.pos, other.pos, atol=0.04)
+        np.testing.assert_allclose(mine.forward, other.forward, atol=1e-3)
+        assert mine.up @ other.up > 0.99
+        assert mine.frustum_top - mine.frustum_bottom == pytest.approx(
+            other.frustum_top - other.frustum_bottom, rel=0.02
+        )
+
+
 def test_twin_of_a_posed_robot(folder, tmp_path, capsys):
     out = tmp_path / "twin"
     options = ["--mjcf", str(folder / "arm.xml"), "--masks", "masks", "--joints", "joints.json", "--pose", "pose.json"]
@@ -136,6 +158,7 @@ def test_twin_of_a_posed_robot(folder, tmp_path, capsys):
     left, right = np.split(first.astype(int), 2, axis=1)
     free = cv2.imread(str(folder / "masks" / "00000.png"), cv2.IMREAD_GRAYSCALE) == 0
     assert np.median(np.abs(left - right)[free]) < 12
+    assert_viewers_open_where_the_camera_is(model, data)
     # What is there is not replaced unasked, nor is a folder that is no twin even when asked.
     assert main(["twin", str(folder), *options, "--out", str(out)]) == 2
     assert "is not empty" in said(capsys)
@@ -156,6 +179,8 @@ def test_twin_without_joints_shows_one_surface_a_frame(folder, tmp_path):
         shown = np.flatnonzero(data.mocap_pos[:, 2] > -1)
         assert [model.body(int(np.flatnonzero(model.body_mocapid == m)[0])).name for m in shown] == [f"robot_{i:05d}"]
     assert json.loads((out / "twin.json").read_text())["median_iou"] is None
+    # Here the camera looks straight up in the world, whose frame is its own.
+    assert_viewers_open_where_the_camera_is(model, data)
 
 
 def test_twin_takes_as_many_frames_as_fit_into_memory(folder, tmp_path, capsys, monkeypatch):

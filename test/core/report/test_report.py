@@ -145,12 +145,33 @@ def test_the_page_works_in_a_browser(tmp_path):
         recording.add(frame(i, state="LOST" if i > 20 else "TRACKING"), picture(i))
     out = tmp_path / "r.html"
     out.write_text(page(recording))
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--virtual-time-budget=3000"]
-    command = [BROWSER, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"file://{out}"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    shown = shown_by_browser(out, tmp_path)
     # The script ran to its end, put the first picture up and wrote what its frame says.
     assert 'data-ready="1"' in shown and 'data-frame="0"' in shown
     first = data_of(page(recording))["pictures"][0]
     assert f'id="frame" alt="frame with masks" src="data:image/jpeg;base64,{first}"' in shown
     assert "frame 0, 00000" in shown and "robot: 20.0 % of the picture, score 0.90" in shown
     assert shown.count('class="cursor"') == shown.count('transform="translate(') == 4
+
+
+@pytest.mark.skipif(not BROWSER, reason="no Chromium here (Debian: apt install chromium)")
+def test_a_click_on_a_bad_frame_shows_that_frame_also_between_pictures_of_the_course(tmp_path):
+    # A picture of the course for every fifth frame only.
+    recording = Recording("a", 600)
+    for i in range(30):
+        recording.add(frame(i, score=0.1 if i == 12 else 0.9), picture(3 * i))
+    text = page(recording)
+    assert 12 not in data_of(text)["strip"]
+    out = tmp_path / "r.html"
+    click = """document.querySelector("figure[data-frame='12']").click()"""
+    out.write_text(text.replace("</body>", f"<script>{click}</script></body>"))
+    shown = shown_by_browser(out, tmp_path)
+    (own,) = re.findall(r'data-frame="12"><img src="(data:image/jpeg;base64,[^"]+)"', text)
+    assert f'id="frame" alt="frame with masks" src="{own}"' in shown and "picture of frame 12<" in shown
+
+
+def shown_by_browser(file, tmp_path):
+    """The page as Chromium has it once its scripts have run."""
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--virtual-time-budget=3000"]
+    command = [BROWSER, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"file://{file}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
