@@ -15,8 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robotseg_core.geometry.zone_plan import ZoneError, ZonePlan
+from robotseg_core.geometry.zone_plan import Zone, ZoneError, ZonePlan, load_plan
 from robotseg_core.types import State
+
+__all__ = ["Caution", "Event", "EventKind", "Verdict", "Zone", "ZoneError", "ZoneMonitor", "ZonePlan", "load_plan"]
 
 
 @dataclass(frozen=True)
