@@ -40,6 +40,8 @@ class StreamPolicy:
             in between cost no memory encoder, and the memory reaches further back.
         conditioning_frames: prompted frames that a part remembers, the latest ones; the reference keeps all of
             them.  1: a prompt starts the part's memory anew.
+        clicks_refine: clicks of which one lies in the mask that the part has on the frame correct that mask, as later
+            clicks do (SPEC 8); False: they begin the part anew, as the reference's first clicks do.
         hygiene: takes specks and holes out of what is answered, not out of what is remembered; None: they stay.
     """
 
@@ -53,6 +55,7 @@ class StreamPolicy:
     refresh_after: int = 300
     conditioning_frames: int = 1
     remember_every: int = 1
+    clicks_refine: bool = False
     hygiene: Hygiene | None = None
 
     def __post_init__(self) -> None:
@@ -117,7 +120,7 @@ REFERENCE = StreamPolicy(
 """What the reference does, which remembers every prompted frame, however many there are."""
 
 POLICIES: dict[str, StreamPolicy] = {
-    "nano": StreamPolicy(min_presence=0.1, remember_every=2, hygiene=Hygiene()),
+    "nano": StreamPolicy(min_presence=0.1, remember_every=2, clicks_refine=True, hygiene=Hygiene()),
     "base": StreamPolicy(conditioning_frames=2),
 }
 """Policies of presets that need another one than the default."""

@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -138,8 +140,34 @@ def decode_prompt(
     return decode(model, features, one, part, points=asked.points, mask_logits=fed).answer
 
 
+def clicked_mask(asked: PartPrompt, answer: Answer, image_size: int) -> Tensor | None:
+    """The part's logits [1, h, w] in ``answer``, if clicks alone are asked and one of them lies in its mask.
+
+    Of the mask's pieces only those that are clicked into stay: a click says which of two robots is meant.
+
+    ``image_size`` is the side, in pixels, of the input that the clicks' coordinates are of.
+    """
+    if asked.points is None or bool((asked.points[1] > 1).any()):
+        return None
+    logits = answer.logits[asked.row : asked.row + 1]
+    side = logits.shape[-1]
+    x, y = (asked.points[0][0] * (side / image_size)).long().clamp(0, side - 1).cpu().numpy().T
+    _, pieces = cv2.connectedComponents((logits[0] > 0).to(torch.uint8).cpu().numpy(), connectivity=8)
+    clicked = np.setdiff1d(pieces[y, x], 0)
+    if not len(clicked) or not bool(answer.object_logit[asked.row] > 0):
+        return None
+    others = torch.from_numpy((pieces > 0) & ~np.isin(pieces, clicked)).to(logits.device)
+    return torch.where(others, -CLICK_CLAMP, logits)
+
+
 def answer_prompts(
-    model: RobotSegModel, asked: Sequence[PartPrompt], features: Features, classes: Tensor, answer: Answer
+    model: RobotSegModel,
+    asked: Sequence[PartPrompt],
+    features: Features,
+    classes: Tensor,
+    answer: Answer,
+    *,
+    refine: bool = False,
 ) -> Tensor:
     """Put what prompts find, each without its part's memory, into the rows of ``answer``.
 
@@ -149,13 +177,15 @@ def answer_prompts(
         features: of the frame.
         classes: [parts] int64, the parts' class tokens.
         answer: of the frame, of all parts.
+        refine: clicks into the mask of ``answer`` correct it; else they begin the part anew.
 
     Returns:
         A number that is finite where what they found is (:func:`~robotseg_core.stream.frame_state.health`).
     """
     sound = torch.zeros((), device=classes.device)
     for one in asked:
-        found = decode_prompt(model, one, features, classes[one.row : one.row + 1])
+        mask = clicked_mask(one, answer, model.config.image_size) if refine else None
+        found = decode_prompt(model, one, features, classes[one.row : one.row + 1], previous=mask)
         sound = sound + health(found)
         answer.put(one.row, found)
     return sound

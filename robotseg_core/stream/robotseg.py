@@ -294,5 +294,5 @@ class RobotSeg:
         target.  Specks stay: several small things may have been asked for.  Targets come and go, so nothing is
         exported or recorded for it: it runs operator by operator.
         """
-        policy = dataclasses.replace(self.policy, lost_after=NEVER, refresh_after=0, hygiene=None)
+        policy = dataclasses.replace(self.policy, lost_after=NEVER, refresh_after=0, clicks_refine=False, hygiene=None)
         return Stream(self, policy, ("robot",), loop=self._loops.plain)

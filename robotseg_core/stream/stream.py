@@ -235,7 +235,9 @@ class Stream:
         asked, prompted = self._asked(self._prompts, size), np.zeros(len(self.parts), bool)
         prompted[[one.row for one in asked]] = True
         self._prompts.clear()
-        return prompted, answer_prompts(self.robotseg.model, asked, features, self._classes, answer)
+        return prompted, answer_prompts(
+            self.robotseg.model, asked, features, self._classes, answer, refine=self.policy.clicks_refine
+        )
 
     def _asked(self, prompts: Sequence[Prompt | MaskPrompt], size: tuple[int, int]) -> list[PartPrompt]:
         """What prompts ask of a frame of that size, (height, width)."""
