@@ -29,7 +29,7 @@ from robotseg_core.backends.int8_graph import (
 )
 from robotseg_core.backends.onnx_files import export_onnx
 from robotseg_core.backends.onnxruntime_encoder import OnnxGraph
-from robotseg_core.config import LITE0, LITE2, NANO, ConvConfig, ConvStage, ModelConfig
+from robotseg_core.config import LITE0, NANO, ConvConfig, ConvStage, ModelConfig
 from robotseg_core.model.robotseg_model import RobotSegModel
 
 
@@ -51,7 +51,7 @@ def choices(size: int) -> dict[str, ModelConfig]:
     return {
         "Lite0": dataclasses.replace(nano, encoder=LITE0),
         "Lite1": dataclasses.replace(nano, encoder=lite(1.0, 1.1)),
-        "Lite2 (nano)": dataclasses.replace(nano, encoder=LITE2),
+        "Lite2 (nano)": nano,
         f"Lite2, neck {narrow}": dataclasses.replace(nano, fpn_channels=narrow),
         f"Lite2, neck {wide}": dataclasses.replace(nano, fpn_channels=wide),
     }

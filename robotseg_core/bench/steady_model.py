@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotseg_core.stream.frame_state import EncodedFrame
-from robotseg_core.stream.policy import StreamPolicy
+from robotseg_core.stream.policy import NEVER, StreamPolicy
 from robotseg_core.stream.postprocess import part_mask
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import PARTS, PartMask, PartMasks, Prompt, State
@@ -35,7 +35,7 @@ class SteadyStream:
     def __init__(self, robotseg: RobotSeg) -> None:
         self._robotseg = robotseg
         # A full memory that is never dropped, as in `robotseg bench`.
-        self._stream = robotseg.stream(StreamPolicy(lost_after=1 << 40, refresh_after=0))
+        self._stream = robotseg.stream(StreamPolicy(lost_after=NEVER, refresh_after=0))
         self._stream.fill_memory()
         self._shown: dict[tuple[int, int], tuple[PartMask, ...]] = {}
 

@@ -83,10 +83,10 @@ class Stream:
     def prompt(self, prompt: Prompt | MaskPrompt) -> None:
         """Take a user's hint into account at the next step.
 
-        The prompted part is decoded without its memory, and the frame becomes one of its conditioning frames, of
-        which the policy says how many are kept.  Of several boxes or masks for a part the last one counts; what
-        does not lie on the frame is left out, with a warning.  RESET acts at once and takes back what was asked for
-        its part since the last step.
+        The prompted part is decoded without its memory (clicks from its mask, if the policy says so), and the frame
+        becomes one of its conditioning frames, of which the policy says how many are kept. Of several boxes or masks
+        for a part the last one counts; what does not lie on the frame is left out, with a warning. RESET acts at once
+        and takes back what was asked for its part since the last step.
 
         Raises:
             ValueError: the stream has no such part.

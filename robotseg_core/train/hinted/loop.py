@@ -51,7 +51,7 @@ def groups(learner: Learner, config: HintedConfig) -> list[dict[str, object]]:
     """Parameters of the optimiser: the trunk apart, vectors without decay."""
     out: list[dict[str, object]] = []
     for trunk in (False, True):
-        own = [p for n, p in learner.named_parameters() if (".trunk." in n) == trunk and p.requires_grad]
+        own = [p for n, p in learner.named_parameters() if (".trunk." in n) == trunk]
         rate = config.trunk if trunk else 1.0
         out.append({"params": [p for p in own if p.ndim > 1], "weight_decay": config.weight_decay, "scale": rate})
         out.append({"params": [p for p in own if p.ndim <= 1], "weight_decay": 0.0, "scale": rate})

@@ -142,8 +142,9 @@ def run(arguments: argparse.Namespace) -> int:
         if not isinstance(encoder, ConvEncoder):
             raise ValueError(f"trunk is {arguments.trunk}, but preset {arguments.preset} has no convolutional trunk")
         load_lite(encoder.trunk, arguments.trunk)
-        learner.examples = (encoder_of(learner.model.config, arguments.weights).to(device),)
         print(f"start: trunk from {arguments.trunk}", flush=True)
+    if any(stage.match for stage in config.stages):
+        learner.examples = (encoder_of(learner.model.config, arguments.weights).to(device),)
     # Half the time of the other format on a GPU (measured), and no more on a CPU.
     learner = learner.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if device.type == "cpu" and learner.sized.use_fast_depthwise():

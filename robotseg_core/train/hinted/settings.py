@@ -279,7 +279,6 @@ FINISH = dataclasses.replace(
                 rendered=0.28,
                 real=0.38,
                 clip=0.06,
-                bare=0.12,
                 cut_real=0.4,
                 rounds=(0.6, 0.3, 0.1),
                 late_fix=0.15,
