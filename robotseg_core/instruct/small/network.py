@@ -39,6 +39,10 @@ class NetworkConfig:
     decoder_layers: int = 2
 
 
+QUARTERS = 2
+"""Values along a side of a cell of :meth:`SmallNetwork.where`."""
+
+
 class Attention(nn.Module):
     """Multi-head attention; keys and values may be made once and used for many queries."""
 
@@ -169,6 +173,7 @@ class SmallNetwork(nn.Module):
         self.table = nn.Linear(d, tk.CELLS)
         self.pointer = nn.Linear(d, d)
         self.pointed = nn.Linear(d, d)
+        self.covered = nn.Linear(d, QUARTERS**2)
         self.register_buffer("code", _positions(d), persistent=False)
         for embedding in (self.order, self.token, self.place, self.step):
             nn.init.normal_(embedding.weight, std=0.02)
@@ -203,6 +208,14 @@ class SmallNetwork(nn.Module):
         x = self.joint_norm(x)
         own = x[:, -cells.shape[1] :]
         return Scene(own, tuple(layer.scene.keys(x) for layer in self._layers()), there)
+
+    def where(self, scene: Scene) -> Tensor:
+        """How much of each quarter of a cell the target covers: logits [B, 2 * 12, 2 * 12].
+
+        No answer is read off it.  It is what training tells every cell, where an answer tells one of them.
+        """
+        covered = self.covered(scene.cells).transpose(1, 2).unflatten(2, (tk.GRID, tk.GRID))
+        return F.pixel_shuffle(covered, QUARTERS)[:, 0].float()
 
     # ------------------------------------------------------------------------------------ answer
     def _embed(self, scene: Scene, before: Tensor, places: Tensor, group: int) -> Tensor:

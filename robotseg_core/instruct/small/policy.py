@@ -28,7 +28,7 @@ from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import PartMasks
 from robotseg_core.weights.files import expected_sha256, sha256_of
 
-FORMAT = "robotseg small policy 1"
+FORMAT = "robotseg small policy 2"
 MAX_SIZE = 4096
 """Of any size in a file: a forged one could ask for all memory."""
 

@@ -20,13 +20,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from robotseg_core.instruct.small.inputs import FrameInputs, frame_inputs
+from robotseg_core.instruct.small.inputs import FrameInputs, frame_inputs, piece_numbers
 from robotseg_core.model.robotseg_model import Features
 from robotseg_core.storage.whole import replacing
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.synth.requests.programs import Asked
 
-_HALF = ("f16", "h8", "h4", "rgb")
+_HALF = ("f16", "h8", "h4", "rgb", "numbers")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +35,8 @@ class CachedFrame:
 
     Attributes:
         name: of the frame in its set.
-        arrays: f16 [d, g, g], h8 [d/4, 2g, 2g], h4 [d/8, 4g, 4g] and rgb [3, 2g, 2g] float16; masks [3, 4g, 4g] uint8,
-            0 to 255; ids [4g, 4g] uint16.
+        arrays: f16 [d, g, g], h8 [d/4, 2g, 2g], h4 [d/8, 4g, 4g] rgb [3, 2g, 2g] and numbers [6, 2g, 2g] float16;
+            masks [3, 4g, 4g] uint8, 0 to 255; ids [4g, 4g] uint16.
         asked: what may be asked of it.
         boxes: of each leaf that is seen, (x0, y0, x1, y1) as shares of width and height, ends exclusive.
         size: (height, width) of the frame, pixels.
@@ -64,7 +64,7 @@ def stack_inputs(frames: Sequence[CachedFrame]) -> FrameInputs:
     def stacked(name: str) -> Tensor:
         return torch.from_numpy(np.stack([frame.arrays[name] for frame in frames])).float()
 
-    return FrameInputs(stacked("f16"), stacked("masks") / 255, stacked("rgb"))
+    return FrameInputs(stacked("f16"), stacked("masks") / 255, stacked("rgb"), stacked("numbers"))
 
 
 def model_key(robotseg: RobotSeg) -> str:
@@ -73,23 +73,34 @@ def model_key(robotseg: RobotSeg) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def cache_frame(
-    robotseg: RobotSeg, name: str, rgb: NDArray[np.uint8], ids: NDArray[np.uint16], asked: Sequence[Asked]
-) -> CachedFrame:
-    """Send a frame [H, W, 3] with its map of instances [H, W] through the model, as a first frame."""
+def frame_arrays(robotseg: RobotSeg, rgb: NDArray[np.uint8]) -> dict[str, NDArray]:
+    """Send a frame [H, W, 3] through the model, as a first frame: all arrays of a :class:`CachedFrame` but ``ids``."""
     (encoded,) = robotseg.encode_frames([rgb])
     parts = robotseg.stream().step_encoded(encoded.again())
     seen = frame_inputs(encoded, parts)
-    side = seen.masks.shape[-1]
     arrays = {
         "f16": encoded.features.f16[0],
         "h8": encoded.features.h8[0],
         "h4": encoded.features.h4[0],
         "rgb": seen.rgb[0],
+        "numbers": seen.numbers[0],
     }
     stored: dict[str, NDArray] = {key: np.ascontiguousarray(v.half().cpu().numpy()) for key, v in arrays.items()}
     stored["masks"] = np.ascontiguousarray((seen.masks[0] * 255).round().byte().cpu().numpy())
-    stored["ids"] = np.ascontiguousarray(cv2.resize(ids, (side, side), interpolation=cv2.INTER_NEAREST_EXACT))
+    return stored
+
+
+def mirrored_arrays(arrays: dict[str, NDArray]) -> dict[str, NDArray]:
+    """Of the mirrored frame, as good as: its features are the mirrored ones but for the last digit of a stride."""
+    found = {name: np.ascontiguousarray(value[..., ::-1]) for name, value in arrays.items()}
+    found["numbers"] = piece_numbers(found["masks"]).astype(np.float16)
+    return found
+
+
+def cached_frame(name: str, arrays: dict[str, NDArray], ids: NDArray[np.uint16], asked: Sequence[Asked]) -> CachedFrame:
+    """A frame of its arrays, its map of instances [H, W] and what may be asked of it."""
+    side = arrays["masks"].shape[-1]
+    small = np.ascontiguousarray(cv2.resize(ids, (side, side), interpolation=cv2.INTER_NEAREST_EXACT))
     height, width = ids.shape
     boxes = {}
     for leaf in sorted({i for one in asked for i in (*one.target, *one.others)}):
@@ -97,7 +108,7 @@ def cache_frame(
         x, y, w, h = cv2.boundingRect(where)
         if w:
             boxes[int(leaf)] = (x / width, y / height, (x + w) / width, (y + h) / height)
-    return CachedFrame(name, stored, tuple(asked), boxes, (height, width))
+    return CachedFrame(name, {**arrays, "ids": small}, tuple(asked), boxes, (height, width))
 
 
 def save_cached(folder: Path, frame: CachedFrame) -> None:

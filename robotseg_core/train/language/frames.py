@@ -26,7 +26,13 @@ from robotseg_core.synth.requests.labelled import (
 )
 from robotseg_core.synth.requests.programs import Asked, asked_of
 from robotseg_core.synth.requests.scene import frame_scene
-from robotseg_core.train.language.cache import cache_frame, model_key, save_cached
+from robotseg_core.train.language.cache import (
+    cached_frame,
+    frame_arrays,
+    mirrored_arrays,
+    model_key,
+    save_cached,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +79,7 @@ def cache_set(
         name: of the set.
         root: of the set.
         frames: of a rendered video, spread evenly.
-        mirrored: each frame once more, mirrored.
+        mirrored: each frame once more, mirrored, and its features with it: they are computed once.
         kind: ``rendered``, ``labelled`` (real frames with masks) or ``bare`` (pictures without a robot).
 
     Raises:
@@ -95,12 +101,14 @@ def cache_set(
     else:
         raise ValueError(f"kind is {kind!r}, must be rendered, labelled or bare")
     for stem, job in tqdm(jobs, desc=f"cache {name}", unit="frame"):
+        if all((folder / f"{stem}{'-m' if way else ''}.safetensors").is_file() for way in ways):
+            continue
+        arrays: dict[str, NDArray] = {}
         for way in ways:
-            if (folder / f"{stem}{'-m' if way else ''}.safetensors").is_file():
-                continue
             if kind == "rendered":
                 source = rendered_frame(root, *job, mirrored=way)  # type: ignore[misc]
             else:
                 source = labelled_frame(*job, mirrored=way)  # type: ignore[misc]
-            save_cached(folder, cache_frame(robotseg, source.name, source.rgb, source.ids, source.asked))
+            arrays = mirrored_arrays(arrays) if way else frame_arrays(robotseg, source.rgb)
+            save_cached(folder, cached_frame(source.name, arrays, source.ids, source.asked))
     return folder

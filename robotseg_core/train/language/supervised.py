@@ -1,24 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The supervised start: likelihood of right answers, distances with soft targets (SEGR1 10.5, stage 1)."""
+"""The supervised start: likelihood of right answers, distances with soft targets (SEGR1 10.5, stage 1).
+
+An answer tells the network one cell of the target; what every cell covers of it is learned beside that.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from robotseg_core.instruct.small import tokens as tk
 from robotseg_core.instruct.small.inputs import FrameInputs
-from robotseg_core.instruct.small.network import Scene, SmallNetwork
+from robotseg_core.instruct.small.network import QUARTERS, Scene, SmallNetwork
 from robotseg_core.instruct.small.text import batch_words
-from robotseg_core.train.language.cache import stack_inputs
-from robotseg_core.train.language.pool import Example, Pool
+from robotseg_core.train.language.cache import CachedFrame, stack_inputs
+from robotseg_core.train.language.pool import Example, Pool, leaf_mask
 
 SOFT = 1.0
 """Steps of a distance: standard deviation of its soft target."""
+WHERE_WEIGHT = 3.0
+"""Of the mean cross-entropy of what the cells cover, against 1 of the answer's tokens."""
 CELL_WEIGHT = 2.0
 """Of the token that says which object is meant, against 1 of the others."""
 
@@ -32,12 +40,14 @@ class Batch:
         rows: [B] which of them.
         tokens: [B, T] right answers, filled up.
         mask: [B, T] up to the end.
+        covered: [B, 2 * 12, 2 * 12] share of each quarter of a cell that the target covers.
     """
 
     inputs: FrameInputs
     rows: Tensor
     tokens: Tensor
     mask: Tensor
+    covered: Tensor
 
 
 def make_batch(pool: Pool, examples: Sequence[Example]) -> Batch:
@@ -45,7 +55,26 @@ def make_batch(pool: Pool, examples: Sequence[Example]) -> Batch:
     numbers = list(dict.fromkeys(one.frame for one in examples))
     rows = torch.tensor([numbers.index(one.frame) for one in examples])
     tokens, mask = filled([one.tokens for one in examples])
-    return Batch(stack_inputs([pool.frames[n] for n in numbers]), rows, tokens, mask)
+    covered = torch.from_numpy(np.stack([_covered(pool.frames[one.frame], one) for one in examples]))
+    return Batch(stack_inputs([pool.frames[n] for n in numbers]), rows, tokens, mask, covered)
+
+
+def _covered(frame: CachedFrame, example: Example) -> NDArray[np.float32]:
+    side = QUARTERS * tk.GRID
+    if example.asked is None or not example.asked.target:
+        return np.zeros((side, side), np.float32)
+    mask = leaf_mask(frame, example.asked.target).astype(np.float32)
+    return np.asarray(cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def where_loss(logits: Tensor, covered: Tensor) -> Tensor:
+    """Mean cross-entropy of shares; logits and shares [B, n, n].  Each request counts alike, as do its two kinds of
+    places: a gripper is a hundredth of a frame.
+    """
+    loss = F.binary_cross_entropy_with_logits(logits, covered, reduction="none")
+    inside = covered / covered.sum((1, 2), keepdim=True).clamp(min=1.0)
+    outside = (1 - covered) / (1 - covered).sum((1, 2), keepdim=True).clamp(min=1.0)
+    return (loss * (inside + outside)).sum((1, 2)).mean() / 2
 
 
 def filled(answers: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,14 @@ from robotseg_core.train.language.learner import PoolPolicy
 from robotseg_core.train.language.pool import Pool, training_words
 from robotseg_core.train.language.reward_of_masks import AnswerStatistics, MaskReward
 from robotseg_core.train.language.settings import PolicyConfig, Stage
-from robotseg_core.train.language.supervised import accuracies, likelihood_loss, make_batch, scene_of
+from robotseg_core.train.language.supervised import (
+    WHERE_WEIGHT,
+    accuracies,
+    likelihood_loss,
+    make_batch,
+    scene_of,
+    where_loss,
+)
 from robotseg_core.weights.load import read_pickle
 
 MEANS_OVER = 20
@@ -160,12 +167,15 @@ class PolicyTrainer:
         with torch.autocast("cpu", torch.bfloat16, enabled=stage.bf16):
             scene = scene_of(self.network, batch, examples, self.vocabulary)
             logits = self.network(scene, batch.tokens, 1)
-        loss = likelihood_loss(logits, batch.tokens, batch.mask)
+            where = self.network.where(scene)
+        likelihood, covered = likelihood_loss(logits, batch.tokens, batch.mask), where_loss(where, batch.covered)
+        loss = likelihood + WHERE_WEIGHT * covered
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
-        return {"loss": float(loss.detach()), **accuracies(logits.detach(), batch.tokens, batch.mask)}
+        figures = {"loss": float(likelihood.detach()), "where": float(covered.detach())}
+        return {**figures, **accuracies(logits.detach(), batch.tokens, batch.mask)}
 
     def _grpo(
         self,

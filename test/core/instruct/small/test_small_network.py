@@ -22,7 +22,7 @@ def network():
 
 def inputs(count=2, seed=1):
     generator = torch.Generator().manual_seed(seed)
-    shapes = ((count, 8, 24, 24), (count, 3, 96, 96), (count, 3, 48, 48))
+    shapes = ((count, 8, 24, 24), (count, 3, 96, 96), (count, 3, 48, 48), (count, 6, 48, 48))
     return FrameInputs(*(torch.rand(shape, generator=generator) for shape in shapes))
 
 

@@ -16,6 +16,7 @@ from small_models import SMALL, small_robotseg
 from robotseg_core.instruct.prompt_set import Answer, View
 from robotseg_core.instruct.request import Request
 from robotseg_core.instruct.small import tokens as tk
+from robotseg_core.instruct.small.inputs import piece_numbers
 from robotseg_core.instruct.small.network import NetworkConfig, SmallNetwork
 from robotseg_core.instruct.small.policy import (
     FORMAT,
@@ -29,10 +30,10 @@ from robotseg_core.synth.requests.phrasings import FAMILIES, HELD_OUT_COMPOSITIO
 from robotseg_core.train.language.cache import load_cached, model_key
 from robotseg_core.train.language.frames import cache_set, rendered_frame
 from robotseg_core.train.language.grpo import GrpoSettings
-from robotseg_core.train.language.pool import Pool, answer_of, leaf_mask, training_words
+from robotseg_core.train.language.pool import Example, Pool, answer_of, leaf_mask, training_words
 from robotseg_core.train.language.reward_of_masks import MaskReward
 from robotseg_core.train.language.settings import PolicyConfig, PolicySet, Stage, read_policy_config
-from robotseg_core.train.language.supervised import filled, likelihood_loss
+from robotseg_core.train.language.supervised import filled, likelihood_loss, make_batch, where_loss
 from robotseg_core.train.language.trainer import PolicyTrainer
 
 NETWORK = NetworkConfig(features=64, words=256, width=24, heads=2, frame_layers=1, joint_layers=1, decoder_layers=1)
@@ -73,6 +74,9 @@ def test_a_frame_comes_back_from_the_cache(folder, robotseg):
     for frame, side in ((plain, "left"), (mirrored, "right")):
         (orange,) = (a for a in frame.asked if a.phrasing == "side" and a.kind == "arm" and a.slots == {"side": side})
         assert orange.target == (1,) and orange.instances == ((1,),)
+    for name in ("f16", "h8", "h4", "rgb", "masks", "ids"):
+        assert np.array_equal(mirrored.arrays[name], plain.arrays[name][..., ::-1])
+    assert np.array_equal(mirrored.arrays["numbers"], piece_numbers(mirrored.arrays["masks"]))
 
 
 def test_another_model_has_another_cache(robotseg):
@@ -154,6 +158,31 @@ def settings(**more):
     return PolicyConfig(sets=(PolicySet("x"),), stages=stages, network=NETWORK, save_every=1, **more)
 
 
+def test_what_cells_cover_is_learned_by_shares_and_a_small_target_counts_as_much():
+    covered = torch.zeros(2, 4, 4)
+    covered[0, 1, 1], covered[1, :2] = 1.0, 1.0
+    right = (covered - 0.5) * 20
+    assert float(where_loss(right, covered)) < 1e-3
+    missed = right.clone()
+    missed[0, 1, 1] = -10
+    half = right.clone()
+    half[1, 0] = -10
+    # All of a small target missed costs twice what half of a large one does.
+    assert float(where_loss(missed, covered)) == pytest.approx(2 * float(where_loss(half, covered)), rel=1e-3)
+    # Where nothing is asked for, nothing may be covered.
+    assert float(where_loss(torch.full((1, 4, 4), 5.0), torch.zeros(1, 4, 4))) > 2
+
+
+def test_the_share_of_each_quarter_is_that_of_the_mask(pool):
+    frame, number = pool.frames[0], 0
+    asked = next(one for one in frame.asked if one.target)
+    absent = next(one for one in frame.asked if not one.target)
+    examples = [Example(number, ("x",), one, answer_of(frame, one)) for one in (asked, absent)]
+    covered = make_batch(pool, examples).covered
+    assert covered.shape == (2, 24, 24) and not covered[1].any()
+    assert float(covered[0].mean()) == pytest.approx(leaf_mask(frame, asked.target).mean(), abs=1e-6)
+
+
 def test_both_stages_run_and_a_stopped_run_goes_on(pool, robotseg, tmp_path):
     PolicyTrainer(settings(), pool, robotseg.model, BASE, tmp_path / "a").run()
     first = PolicyTrainer(settings(), pool, robotseg.model, BASE, tmp_path / "b")
@@ -221,7 +250,7 @@ def test_the_command(folder, robotseg, monkeypatch, tmp_path, capsys):
     assert "4 frames" in capsys.readouterr().out
     with (tmp_path / "run" / "curve.csv").open() as file:
         names = {row["name"] for row in csv.DictReader(file)}
-    assert names == {"loss", "op", "cell"}
+    assert names == {"loss", "where", "op", "cell"}
     assert (tmp_path / "run" / "curve.png").stat().st_size > 1000
     assert load_policy(tmp_path / "p.safetensors").bases == (BASE,)
 
