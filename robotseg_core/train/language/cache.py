@@ -35,7 +35,7 @@ class CachedFrame:
 
     Attributes:
         name: of the frame in its set.
-        arrays: f16 [d, g, g], h8 [d/4, 2g, 2g], h4 [d/8, 4g, 4g] rgb [3, 2g, 2g] and numbers [6, 2g, 2g] float16;
+        arrays: f16 [d, g, g], h8 [d/4, 2g, 2g], h4 [d/8, 4g, 4g], rgb [3, 2g, 2g] and numbers [6, 2g, 2g] float16;
             masks [3, 4g, 4g] uint8, 0 to 255; ids [4g, 4g] uint16.
         asked: what may be asked of it.
         boxes: of each leaf that is seen, (x0, y0, x1, y1) as shares of width and height, ends exclusive.
