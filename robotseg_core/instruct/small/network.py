@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robotseg_core.instruct.candidates import COLOURS
 from robotseg_core.instruct.small import tokens as tk
-from robotseg_core.instruct.small.inputs import CELL_EXTRA, FrameInputs
+from robotseg_core.instruct.small.inputs import CELL_EXTRA, MOST_PIECES, FrameInputs
 from robotseg_core.instruct.small.text import BUCKETS, MAX_WORDS, WordBatch
+from robotseg_core.types import PARTS
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,10 @@ class NetworkConfig:
 
 
 QUARTERS = 2
-"""Values along a side of a cell of :meth:`SmallNetwork.where`."""
+"""Values along a side of a cell of :meth:`SmallNetwork.where` and of :class:`Instances`."""
+FINDING_SIZES = (1, MOST_PIECES, MOST_PIECES, 4, len(COLOURS))
+FINDINGS = sum(FINDING_SIZES)
+"""Values that :class:`Instances` finds of a part in a quarter of a cell."""
 
 
 class Attention(nn.Module):
@@ -107,6 +112,9 @@ class JointLayer(nn.Module):
         self.look_norm, self.look = nn.LayerNorm(width), Attention(width, heads)
         self.cell_norm, self.told = nn.LayerNorm(width), Attention(width, heads)
         self.word_feed, self.cell_feed = _feed_forward(width, 2), _feed_forward(width, 2)
+        self.turned = nn.Linear(width, 2 * width)
+        nn.init.zeros_(self.turned.weight)
+        nn.init.zeros_(self.turned.bias)
 
     def forward(self, words: Tensor, cells: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
         """words [B, L, d], cells [B, C, d], there [B, 1, 1, L]."""
@@ -116,6 +124,10 @@ class JointLayer(nn.Module):
         words = words + self.look(self.look_norm(words), self.look.keys(normed))
         words = words + self.word_feed(words)
         cells = cells + self.told(normed, self.told.keys(words), there)
+        # The request turns channels up and down ("left" those of the left): the shortest way from a word to a place.
+        said = there[:, 0, 0, :, None].to(words.dtype)
+        scale, shift = self.turned((words * said).sum(1, keepdim=True) / said.sum(1, keepdim=True)).chunk(2, -1)
+        cells = cells + normed * scale + shift
         return words, cells + self.cell_feed(cells)
 
 
@@ -132,6 +144,29 @@ class DecoderLayer(nn.Module):
         """x [B, G * T, d] looks at the scene [B, ...]."""
         x = x + self.scene(self.scene_norm(x), scene, mask)
         return x + self.feed(x)
+
+
+class Instances(nn.Module):
+    """Who is where, whatever is asked: for each quarter of a cell and each part, which arm, gripper or robot covers it.
+
+    Learned from the instances of training frames.  Its findings go back to the cells, so that words like "left",
+    "second" or "white" find what they speak of.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.found = nn.Linear(width, QUARTERS**2 * len(PARTS) * FINDINGS)
+        self.noted = nn.Linear(QUARTERS**2 * len(PARTS) * FINDINGS, width)
+
+    def forward(self, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """Cells [F, C, d] to cells with what was found, and the findings [F, C, 4, 3, :data:`FINDINGS`], before any
+        softmax: is somebody there; number from the left, from the right; distances to the sides of the box, as steps
+        over all steps; colour.
+        """
+        found = self.found(cells).unflatten(-1, (QUARTERS**2, len(PARTS), FINDINGS))
+        there, left, right, box, colour = found.float().split(FINDING_SIZES, -1)
+        known = torch.cat([there.sigmoid(), left.softmax(-1), right.softmax(-1), box, colour.softmax(-1)], -1)
+        return cells + self.noted(known.flatten(2).to(cells.dtype)), found
 
 
 @dataclass(frozen=True)
@@ -160,6 +195,7 @@ class SmallNetwork(nn.Module):
         d, heads = config.width, config.heads
         self.cell = nn.Linear(4 * (config.features + CELL_EXTRA), d)
         self.frame = nn.ModuleList(EncoderLayer(d, heads) for _ in range(config.frame_layers))
+        self.instances = Instances(d)
         self.word = nn.Embedding(config.words, d)
         self.gram = nn.EmbeddingBag(BUCKETS, d, mode="mean")
         self.order = nn.Embedding(2 * MAX_WORDS, d)
@@ -183,11 +219,16 @@ class SmallNetwork(nn.Module):
     # ------------------------------------------------------------------------------------ scene
     def frames(self, inputs: FrameInputs) -> Tensor:
         """F frames to cells [F, C, d]; the same for all requests about them."""
+        return self.look(inputs)[0]
+
+    def look(self, inputs: FrameInputs) -> tuple[Tensor, Tensor]:
+        """The same, and who was found where, see :class:`Instances`."""
         fine = inputs.cells().transpose(1, 2).unflatten(2, inputs.f16.shape[-2:])
         x = self.cell(F.pixel_unshuffle(fine, 2).flatten(2).transpose(1, 2)) + self.code
         for layer in self.frame:
             x = layer(x)
-        return x
+        found: tuple[Tensor, Tensor] = self.instances(x)
+        return found
 
     def words(self, batch: WordBatch) -> tuple[Tensor, Tensor]:
         """Vectors [B, L, d] and where there are any, [B, L]."""

@@ -15,7 +15,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from robotseg_core.instruct.prompt_set import Answer, Instance, PromptSet
@@ -76,6 +78,11 @@ def to_distance(step: int | Tensor) -> float | Tensor:
 def to_step(distance: float) -> int:
     """The step nearest to a share of the frame's side."""
     return min(DISTANCES - 1, max(0, round(math.log1p(max(distance, 0.0) / _NEAR) / _GROWTH)))
+
+
+def share_of_steps(distance: NDArray) -> NDArray[np.float32]:
+    """Distances, shares of the frame's side, as steps that need not be whole over all steps, 0 to 1."""
+    return np.asarray(np.log1p(np.maximum(distance, 0) / _NEAR) / (_GROWTH * (DISTANCES - 1)), np.float32)
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,24 @@ from robotseg_core.model.robotseg_model import Features
 from robotseg_core.storage.whole import replacing
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.synth.requests.programs import Asked
+from robotseg_core.synth.requests.scene import FrameScene
+from robotseg_core.types import PARTS
 
 _HALF = ("f16", "h8", "h4", "rgb", "numbers")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An arm, gripper or robot in a frame: its leaves, and the colour by which it may be called, if it has one."""
+
+    kind: str
+    leaves: tuple[int, ...]
+    colour: str | None
+
+
+def seen_of(scene: FrameScene) -> tuple[Seen, ...]:
+    """Who is seen in a scene."""
+    return tuple(Seen(kind, tuple(map(int, e.ids)), e.colour) for kind in PARTS for e in scene.of(kind))
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +54,7 @@ class CachedFrame:
         arrays: f16 [d, g, g], h8 [d/4, 2g, 2g], h4 [d/8, 4g, 4g], rgb [3, 2g, 2g] and numbers [6, 2g, 2g] float16;
             masks [3, 4g, 4g] uint8, 0 to 255; ids [4g, 4g] uint16.
         asked: what may be asked of it.
+        entities: who is seen, kinds by turns, each from left to right.
         boxes: of each leaf that is seen, (x0, y0, x1, y1) as shares of width and height, ends exclusive.
         size: (height, width) of the frame, pixels.
     """
@@ -45,6 +62,7 @@ class CachedFrame:
     name: str
     arrays: dict[str, NDArray]
     asked: tuple[Asked, ...]
+    entities: tuple[Seen, ...]
     boxes: dict[int, tuple[float, float, float, float]]
     size: tuple[int, int]
 
@@ -97,24 +115,33 @@ def mirrored_arrays(arrays: dict[str, NDArray]) -> dict[str, NDArray]:
     return found
 
 
-def cached_frame(name: str, arrays: dict[str, NDArray], ids: NDArray[np.uint16], asked: Sequence[Asked]) -> CachedFrame:
-    """A frame of its arrays, its map of instances [H, W] and what may be asked of it."""
+def cached_frame(
+    name: str, arrays: dict[str, NDArray], ids: NDArray[np.uint16], asked: Sequence[Asked], entities: Sequence[Seen]
+) -> CachedFrame:
+    """A frame of its arrays, its map of instances [H, W], what may be asked of it and who is seen."""
     side = arrays["masks"].shape[-1]
     small = np.ascontiguousarray(cv2.resize(ids, (side, side), interpolation=cv2.INTER_NEAREST_EXACT))
     height, width = ids.shape
     boxes = {}
-    for leaf in sorted({i for one in asked for i in (*one.target, *one.others)}):
+    for leaf in sorted(
+        {i for one in asked for i in (*one.target, *one.others)} | {i for e in entities for i in e.leaves}
+    ):
         where = (ids == leaf).view(np.uint8)
         x, y, w, h = cv2.boundingRect(where)
         if w:
             boxes[int(leaf)] = (x / width, y / height, (x + w) / width, (y + h) / height)
-    return CachedFrame(name, {**arrays, "ids": small}, tuple(asked), boxes, (height, width))
+    return CachedFrame(name, {**arrays, "ids": small}, tuple(asked), tuple(entities), boxes, (height, width))
 
 
 def save_cached(folder: Path, frame: CachedFrame) -> None:
     """Write a frame; it is there completely or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    doc = {"asked": [asdict(one) for one in frame.asked], "boxes": frame.boxes, "size": frame.size}
+    doc = {
+        "asked": [asdict(one) for one in frame.asked],
+        "entities": [asdict(one) for one in frame.entities],
+        "boxes": frame.boxes,
+        "size": frame.size,
+    }
     with replacing(folder / f"{frame.name}.safetensors") as partial:
         save_file(frame.arrays, partial, metadata={"frame": json.dumps(doc, separators=(",", ":"))})
 
@@ -131,12 +158,13 @@ def load_cached(path: Path) -> CachedFrame:
             doc = json.loads((file.metadata() or {})["frame"])
         asked = tuple(Asked(**{**one, **{k: _tuples(one[k]) for k in ("target", "others", "instances")}})
                       for one in doc["asked"])  # fmt: skip
+        entities = tuple(Seen(one["kind"], tuple(one["leaves"]), one["colour"]) for one in doc["entities"])
         boxes = {int(leaf): tuple(box) for leaf, box in doc["boxes"].items()}
         arrays = load_file(path)
         wrong = next((name for name in (*_HALF, "masks", "ids") if name not in arrays), None)
         if wrong is not None:
             raise ValueError(f"it has no {wrong}")
-        return CachedFrame(path.stem, arrays, asked, boxes, tuple(doc["size"]))
+        return CachedFrame(path.stem, arrays, asked, entities, boxes, tuple(doc["size"]))
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, SafetensorError) as error:
         raise ValueError(f"{path} is no cached frame: {error}; remove the folder and make it again") from error
 

@@ -27,22 +27,25 @@ from robotseg_core.synth.requests.labelled import (
 from robotseg_core.synth.requests.programs import Asked, asked_of
 from robotseg_core.synth.requests.scene import frame_scene
 from robotseg_core.train.language.cache import (
+    Seen,
     cached_frame,
     frame_arrays,
     mirrored_arrays,
     model_key,
     save_cached,
+    seen_of,
 )
 
 
 @dataclass(frozen=True, eq=False)
 class SourceFrame:
-    """A frame [H, W, 3] with its map of instances [H, W] and what may be asked of it."""
+    """A frame [H, W, 3] with its map of instances [H, W], what may be asked of it and who is seen."""
 
     name: str
     rgb: NDArray[np.uint8]
     ids: NDArray[np.uint16]
     asked: tuple[Asked, ...]
+    entities: tuple[Seen, ...]
 
 
 def rendered_frame(root: Path, video: str, index: int, *, mirrored: bool = False) -> SourceFrame:
@@ -56,7 +59,7 @@ def rendered_frame(root: Path, video: str, index: int, *, mirrored: bool = False
         rgb, ids = np.ascontiguousarray(rgb[:, ::-1]), np.ascontiguousarray(ids[:, ::-1])
     scene = frame_scene(read_ids_meta(root, video), index, ids)
     name = f"{video}-{index:05d}{'-m' if mirrored else ''}"
-    return SourceFrame(name, rgb, ids, tuple(asked_of(scene, ids)))
+    return SourceFrame(name, rgb, ids, tuple(asked_of(scene, ids)), seen_of(scene))
 
 
 def labelled_frame(name: str, picture: Path, files: dict[str, Path], *, mirrored: bool = False) -> SourceFrame:
@@ -66,7 +69,7 @@ def labelled_frame(name: str, picture: Path, files: dict[str, Path], *, mirrored
         rgb = np.ascontiguousarray(rgb[:, ::-1])
         masks = {part: np.ascontiguousarray(mask[:, ::-1]) for part, mask in masks.items()}
     scene, ids = labelled_scene(masks)
-    return SourceFrame(f"{name}{'-m' if mirrored else ''}", rgb, ids, tuple(labelled_asked(scene, ids)))
+    return SourceFrame(f"{name}{'-m' if mirrored else ''}", rgb, ids, tuple(labelled_asked(scene, ids)), seen_of(scene))
 
 
 def cache_set(
@@ -110,5 +113,5 @@ def cache_set(
             else:
                 source = labelled_frame(*job, mirrored=way)  # type: ignore[misc]
             arrays = mirrored_arrays(arrays) if way else frame_arrays(robotseg, source.rgb)
-            save_cached(folder, cached_frame(source.name, arrays, source.ids, source.asked))
+            save_cached(folder, cached_frame(source.name, arrays, source.ids, source.asked, source.entities))
     return folder

@@ -18,12 +18,16 @@ from robotseg_core.synth.requests.generate import is_held_out_composition, phras
 from robotseg_core.synth.requests.phrasings import FAMILIES, NOUNS, RANKS, plural
 from robotseg_core.synth.requests.programs import SPOKEN, Asked
 from robotseg_core.train.language.cache import CachedFrame, load_cached
+from robotseg_core.train.language.instances import InstanceMaps, instances_of
 from robotseg_core.train.language.refused import REFUSED
 
 ABSENT = 0.18
 """Share of requests without a target (SEGR1 10.5: 15 to 20 %)."""
 REFUSE = 0.04
 """Share of requests that are about no robot: "not understood" is the answer."""
+CHOICE = 0.6
+"""Share of requests for which several candidates are in view, where frames have such: the others can be answered by the
+kind alone, and teach no word."""
 BEFORE = ("please", "now", "ok", "hey", "just", "only", "can you", "would you", "i would like", "give me", "get me",
           "pick", "look at", "select", "highlight", "track", "locate", "detect")  # fmt: skip
 AFTER = ("please", "now", "thanks", "only", "in the image", "here", "in view", "if you can")
@@ -84,23 +88,32 @@ class Pool:
         if not self.paths:
             raise ValueError(f"no cached frame in {', '.join(map(str, folders))}")
         self.frames: list[CachedFrame] = []
+        self.instances: list[InstanceMaps] = []
         self._families: list[dict[str, list[Asked]]] = []
+        self._choices: list[dict[str, list[Asked]]] = []
         for path in self.paths:
             frame = load_cached(path)
+            self.instances.append(instances_of(frame))
             slim = {name: value for name, value in frame.arrays.items() if name not in ("h4", "h8")}
             asked = tuple(one for one in frame.asked if _answerable(frame, one))
-            self.frames.append(CachedFrame(frame.name, slim, asked, frame.boxes, frame.size))
+            self.frames.append(CachedFrame(frame.name, slim, asked, frame.entities, frame.boxes, frame.size))
             by_family: dict[str, list[Asked]] = defaultdict(list)
+            choices: dict[str, list[Asked]] = defaultdict(list)
             for one in asked:
                 if not is_held_out_composition(one):
                     by_family[one.family].append(one)
+                    if one.needs_language and one.target and one.others:
+                        choices[one.family].append(one)
             self._families.append(dict(by_family))
+            self._choices.append(dict(choices))
+        self._crowded = [number for number, choices in enumerate(self._choices) if choices]
 
     def draw(self, rng: np.random.Generator, frames: int, each: int, *, points: bool = True) -> list[Example]:
         """``each`` requests about each of ``frames`` frames, families alike, words drawn anew."""
         examples: list[Example] = []
         while len(examples) < frames * each:
-            number = int(rng.integers(len(self.frames)))
+            among = self._crowded if self._crowded and rng.random() < CHOICE else range(len(self.frames))
+            number = int(among[int(rng.integers(len(among)))])
             if not self._families[number]:
                 continue
             examples += [self._one(rng, number, points) for _ in range(each)]
@@ -112,7 +125,9 @@ class Pool:
             text = REFUSED[int(rng.integers(len(REFUSED)))]
             return Example(number, tuple(words_of(text)), None, tuple(write_answer("unknown")))
         names = [name for name in families if name != "absence"]
-        if not names or ("absence" in families and rng.random() < ABSENT):
+        if self._choices[number] and rng.random() < CHOICE:
+            families, names = self._choices[number], list(self._choices[number])
+        elif not names or ("absence" in families and rng.random() < ABSENT):
             names = ["absence"] if "absence" in families else names
         several = families[names[int(rng.integers(len(names)))]]
         asked = several[int(rng.integers(len(several)))]

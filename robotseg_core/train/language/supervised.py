@@ -21,6 +21,7 @@ from robotseg_core.instruct.small.inputs import FrameInputs
 from robotseg_core.instruct.small.network import QUARTERS, Scene, SmallNetwork
 from robotseg_core.instruct.small.text import batch_words
 from robotseg_core.train.language.cache import CachedFrame, stack_inputs
+from robotseg_core.train.language.instances import InstanceMaps, stack_maps
 from robotseg_core.train.language.pool import Example, Pool, leaf_mask
 
 SOFT = 1.0
@@ -40,6 +41,7 @@ class Batch:
         rows: [B] which of them.
         tokens: [B, T] right answers, filled up.
         mask: [B, T] up to the end.
+        instances: of the F frames.
         covered: [B, 2 * 12, 2 * 12] share of each quarter of a cell that the target covers.
     """
 
@@ -47,6 +49,7 @@ class Batch:
     rows: Tensor
     tokens: Tensor
     mask: Tensor
+    instances: InstanceMaps
     covered: Tensor
 
 
@@ -56,7 +59,8 @@ def make_batch(pool: Pool, examples: Sequence[Example]) -> Batch:
     rows = torch.tensor([numbers.index(one.frame) for one in examples])
     tokens, mask = filled([one.tokens for one in examples])
     covered = torch.from_numpy(np.stack([_covered(pool.frames[one.frame], one) for one in examples]))
-    return Batch(stack_inputs([pool.frames[n] for n in numbers]), rows, tokens, mask, covered)
+    inputs = stack_inputs([pool.frames[n] for n in numbers])
+    return Batch(inputs, rows, tokens, mask, stack_maps([pool.instances[n] for n in numbers]), covered)
 
 
 def _covered(frame: CachedFrame, example: Example) -> NDArray[np.float32]:

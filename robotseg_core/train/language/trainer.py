@@ -16,9 +16,11 @@ from tqdm import tqdm
 
 from robotseg_core.instruct.small.network import SmallNetwork
 from robotseg_core.instruct.small.policy import SmallWeights, load_policy, save_policy
+from robotseg_core.instruct.small.text import batch_words
 from robotseg_core.model.robotseg_model import RobotSegModel
 from robotseg_core.storage.whole import replacing
 from robotseg_core.train.language.grpo import grpo_step
+from robotseg_core.train.language.instances import instance_loss
 from robotseg_core.train.language.learner import PoolPolicy
 from robotseg_core.train.language.pool import Pool, training_words
 from robotseg_core.train.language.reward_of_masks import AnswerStatistics, MaskReward
@@ -28,7 +30,6 @@ from robotseg_core.train.language.supervised import (
     accuracies,
     likelihood_loss,
     make_batch,
-    scene_of,
     where_loss,
 )
 from robotseg_core.weights.load import read_pickle
@@ -165,16 +166,20 @@ class PolicyTrainer:
         examples = self.pool.draw(rng, stage.frames, stage.each)
         batch = make_batch(self.pool, examples)
         with torch.autocast("cpu", torch.bfloat16, enabled=stage.bf16):
-            scene = scene_of(self.network, batch, examples, self.vocabulary)
+            cells, found = self.network.look(batch.inputs)
+            text = self.network.words(batch_words([one.words for one in examples], self.vocabulary))
+            scene = self.network.scene(cells[batch.rows], text)
             logits = self.network(scene, batch.tokens, 1)
             where = self.network.where(scene)
         likelihood, covered = likelihood_loss(logits, batch.tokens, batch.mask), where_loss(where, batch.covered)
-        loss = likelihood + WHERE_WEIGHT * covered
+        who = instance_loss(found, batch.instances)
+        loss = likelihood + WHERE_WEIGHT * covered + who.sum()
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         figures = {"loss": float(likelihood.detach()), "where": float(covered.detach())}
+        figures.update(zip(("there", "number", "box", "colour"), who.tolist(), strict=True))
         return {**figures, **accuracies(logits.detach(), batch.tokens, batch.mask)}
 
     def _grpo(

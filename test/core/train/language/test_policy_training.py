@@ -250,7 +250,7 @@ def test_the_command(folder, robotseg, monkeypatch, tmp_path, capsys):
     assert "4 frames" in capsys.readouterr().out
     with (tmp_path / "run" / "curve.csv").open() as file:
         names = {row["name"] for row in csv.DictReader(file)}
-    assert names == {"loss", "where", "op", "cell"}
+    assert names == {"loss", "where", "there", "number", "box", "colour", "op", "cell"}
     assert (tmp_path / "run" / "curve.png").stat().st_size > 1000
     assert load_policy(tmp_path / "p.safetensors").bases == (BASE,)
 
