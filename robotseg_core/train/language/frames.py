@@ -7,8 +7,11 @@ are made of the mirrored map.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +29,7 @@ from robotseg_core.synth.requests.labelled import (
 )
 from robotseg_core.synth.requests.programs import Asked, asked_of
 from robotseg_core.synth.requests.scene import frame_scene
+from robotseg_core.train.hinted.packs.files import PackedVideo
 from robotseg_core.train.language.cache import (
     Seen,
     cached_frame,
@@ -35,20 +39,23 @@ from robotseg_core.train.language.cache import (
     save_cached,
     seen_of,
 )
+from robotseg_core.train.language.packed import packed_asked, packed_frame, packed_scene, packs_of, rendered_in
+from robotseg_core.types import PARTS
+
+Picture = TypeVar("Picture", bound=NDArray)
 
 
 @dataclass(frozen=True, eq=False)
 class SourceFrame:
     """A frame [H, W, 3] with its map of instances [H, W], what may be asked of it and who is seen."""
 
-    name: str
     rgb: NDArray[np.uint8]
     ids: NDArray[np.uint16]
     asked: tuple[Asked, ...]
     entities: tuple[Seen, ...]
 
 
-def rendered_frame(root: Path, video: str, index: int, *, mirrored: bool = False) -> SourceFrame:
+def rendered_frame(root: Path, video: str, index: int, mirrored: bool = False) -> SourceFrame:
     """One frame of a set of `robotseg synth`.
 
     Raises:
@@ -56,20 +63,36 @@ def rendered_frame(root: Path, video: str, index: int, *, mirrored: bool = False
     """
     rgb, ids = read_rgb(root / "image" / video / f"{index:05d}.jpg"), read_ids(root, video, index)
     if mirrored:
-        rgb, ids = np.ascontiguousarray(rgb[:, ::-1]), np.ascontiguousarray(ids[:, ::-1])
+        rgb, ids = _mirror(rgb), _mirror(ids)
     scene = frame_scene(read_ids_meta(root, video), index, ids)
-    name = f"{video}-{index:05d}{'-m' if mirrored else ''}"
-    return SourceFrame(name, rgb, ids, tuple(asked_of(scene, ids)), seen_of(scene))
+    return SourceFrame(rgb, ids, tuple(asked_of(scene, ids)), seen_of(scene))
 
 
-def labelled_frame(name: str, picture: Path, files: dict[str, Path], *, mirrored: bool = False) -> SourceFrame:
+def packed_source(pack: Path, video: PackedVideo, index: int, mirrored: bool = False) -> SourceFrame:
+    """One frame of a pack.
+
+    Raises:
+        ValueError: the pack cannot be read.
+    """
+    rgb, ids = packed_frame(pack, video, index)
+    if mirrored:
+        rgb, ids = _mirror(rgb), _mirror(ids)
+    scene = packed_scene(video.groups, ids)
+    return SourceFrame(rgb, ids, tuple(packed_asked(scene, ids)), seen_of(scene))
+
+
+def labelled_frame(picture: Path, files: dict[str, Path], mirrored: bool = False) -> SourceFrame:
     """One labelled real frame; a mask whose file is not there is empty."""
     rgb, masks = read_labelled(picture, files)
     if mirrored:
-        rgb = np.ascontiguousarray(rgb[:, ::-1])
-        masks = {part: np.ascontiguousarray(mask[:, ::-1]) for part, mask in masks.items()}
+        rgb = _mirror(rgb)
+        masks = {part: _mirror(mask) for part, mask in masks.items()}
     scene, ids = labelled_scene(masks)
-    return SourceFrame(f"{name}{'-m' if mirrored else ''}", rgb, ids, tuple(labelled_asked(scene, ids)), seen_of(scene))
+    return SourceFrame(rgb, ids, tuple(labelled_asked(scene, ids)), seen_of(scene))
+
+
+def _mirror(picture: Picture) -> Picture:
+    return np.ascontiguousarray(picture[:, ::-1])  # type: ignore[return-value]
 
 
 def cache_set(
@@ -81,37 +104,50 @@ def cache_set(
         cache: folder of caches.
         name: of the set.
         root: of the set.
-        frames: of a rendered video, spread evenly.
+        frames: of a rendered or packed video, spread evenly.
         mirrored: each frame once more, mirrored, and its features with it: they are computed once.
-        kind: ``rendered``, ``labelled`` (real frames with masks) or ``bare`` (pictures without a robot).
+        kind: ``rendered``, ``packed`` (packs of rendered videos), ``labelled`` (real frames with masks) or ``bare``
+            (pictures without a robot).
 
     Raises:
         ValueError: unknown kind, or a file that cannot be read.
     """
     folder = cache / model_key(robotseg) / name
-    ways = (False, True) if mirrored else (False,)
-    jobs: list[tuple[str, object]] = []
-    if kind == "rendered":
-        for video in complete_videos(root):
-            count = len(read_ids_meta(root, video).frames)
-            for index in sorted({round(k * (count - 1) / max(1, frames - 1)) for k in range(frames)}):
-                jobs.append((f"{video}-{index:05d}", (video, index)))
-    elif kind == "labelled":
-        jobs = [(frame, (frame, picture, masks)) for frame, picture, masks in labelled_frames(root)]
-    elif kind == "bare":
-        jobs = [(f"{p.parent.name}-{p.stem}", (f"{p.parent.name}-{p.stem}", p, {"robot": Path("-"), "arm": Path("-"),
-                 "gripper": Path("-")})) for p in sorted(root.glob("*/*.jpg"))]  # fmt: skip
-    else:
-        raise ValueError(f"kind is {kind!r}, must be rendered, labelled or bare")
-    for stem, job in tqdm(jobs, desc=f"cache {name}", unit="frame"):
-        if all((folder / f"{stem}{'-m' if way else ''}.safetensors").is_file() for way in ways):
+    jobs = list(_jobs(root, kind, frames))
+    for stem, source_of in tqdm(jobs, desc=f"cache {name}", unit="frame"):
+        ways = {f"{stem}{'-m' if way else ''}": way for way in ((False, True) if mirrored else (False,))}
+        if all((folder / f"{one}.safetensors").is_file() for one in ways):
             continue
         arrays: dict[str, NDArray] = {}
-        for way in ways:
-            if kind == "rendered":
-                source = rendered_frame(root, *job, mirrored=way)  # type: ignore[misc]
-            else:
-                source = labelled_frame(*job, mirrored=way)  # type: ignore[misc]
+        for one, way in ways.items():
+            source = source_of(way)
             arrays = mirrored_arrays(arrays) if way else frame_arrays(robotseg, source.rgb)
-            save_cached(folder, cached_frame(source.name, arrays, source.ids, source.asked, source.entities))
+            save_cached(folder, cached_frame(one, arrays, source.ids, source.asked, source.entities))
     return folder
+
+
+def _jobs(root: Path, kind: str, frames: int) -> Iterator[tuple[str, Callable[[bool], SourceFrame]]]:
+    """Name of each frame, and how it is read: whether mirrored."""
+    if kind == "rendered":
+        for video in complete_videos(root):
+            for index in _spread(len(read_ids_meta(root, video).frames), frames):
+                yield f"{video}-{index:05d}", functools.partial(rendered_frame, root, video, index)
+    elif kind == "packed":
+        for pack in packs_of(root):
+            for packed in rendered_in(pack):
+                for index in _spread(packed.stop - packed.first, frames):
+                    stem = f"{pack.stem}-{packed.name}-{index:05d}"
+                    yield stem, functools.partial(packed_source, pack, packed, index)
+    elif kind == "labelled":
+        for _, picture, masks in labelled_frames(root):
+            yield f"{picture.parent.name}-{picture.stem}", functools.partial(labelled_frame, picture, masks)
+    elif kind == "bare":
+        for picture in sorted(root.glob("*/*.jpg")):
+            nothing = {part: Path("-") for part in PARTS}
+            yield f"{picture.parent.name}-{picture.stem}", functools.partial(labelled_frame, picture, nothing)
+    else:
+        raise ValueError(f"kind is {kind!r}, must be rendered, packed, labelled or bare")
+
+
+def _spread(count: int, frames: int) -> list[int]:
+    return sorted({round(k * (count - 1) / max(1, frames - 1)) for k in range(frames)})

@@ -16,7 +16,7 @@ from robotseg_core.train.language.grpo import GrpoSettings
 from robotseg_core.train.language.rewards import RewardSettings
 
 STAGES = ("supervised", "grpo")
-SET_KINDS = ("rendered", "labelled", "bare")
+SET_KINDS = ("rendered", "packed", "labelled", "bare")
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,10 @@ class PolicySet:
     Attributes:
         root: folder of the set.
         name: of its folder in the cache; empty: the root's last two names.
-        kind: ``rendered`` by `robotseg synth` with instance maps, ``labelled`` real frames with masks of the three
-            parts, ``bare`` pictures without a robot.
-        frames: of each rendered video, spread evenly.
+        kind: ``rendered`` by `robotseg synth` with instance maps, ``packed`` ones as `train-hinted` has (a pack, or
+            a folder of packs), ``labelled`` real frames with masks of the three parts, ``bare`` pictures without a
+            robot.
+        frames: of each rendered or packed video, spread evenly.
         mirrored: each frame once more, mirrored.
     """
 
