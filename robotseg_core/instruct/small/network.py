@@ -87,16 +87,17 @@ def _feed_forward(width: int, factor: int = 4) -> nn.Sequential:
 class EncoderLayer(nn.Module):
     """Self attention and a feed-forward step, norms first."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, drop: nn.Dropout) -> None:
         super().__init__()
+        self.drop = drop
         self.norm, self.attention = nn.LayerNorm(width), Attention(width, heads)
         self.feed = _feed_forward(width)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """x [B, n, d], ``mask`` [B, 1, 1, n] True where there is something."""
         normed = self.norm(x)
-        x = x + self.attention(normed, self.attention.keys(normed), mask)
-        return x + self.feed(x)
+        x = x + self.drop(self.attention(normed, self.attention.keys(normed), mask))
+        return x + self.drop(self.feed(x))
 
 
 class JointLayer(nn.Module):
@@ -106,8 +107,9 @@ class JointLayer(nn.Module):
     know of each other ("the second from the left") goes through the words.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, drop: nn.Dropout) -> None:
         super().__init__()
+        self.drop = drop
         self.word_norm, self.word_self = nn.LayerNorm(width), Attention(width, heads)
         self.look_norm, self.look = nn.LayerNorm(width), Attention(width, heads)
         self.cell_norm, self.told = nn.LayerNorm(width), Attention(width, heads)
@@ -119,31 +121,32 @@ class JointLayer(nn.Module):
     def forward(self, words: Tensor, cells: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
         """words [B, L, d], cells [B, C, d], there [B, 1, 1, L]."""
         normed = self.word_norm(words)
-        words = words + self.word_self(normed, self.word_self.keys(normed), there)
+        words = words + self.drop(self.word_self(normed, self.word_self.keys(normed), there))
         normed = self.cell_norm(cells)
-        words = words + self.look(self.look_norm(words), self.look.keys(normed))
-        words = words + self.word_feed(words)
-        cells = cells + self.told(normed, self.told.keys(words), there)
+        words = words + self.drop(self.look(self.look_norm(words), self.look.keys(normed)))
+        words = words + self.drop(self.word_feed(words))
+        cells = cells + self.drop(self.told(normed, self.told.keys(words), there))
         # The request turns channels up and down ("left" those of the left): the shortest way from a word to a place.
         said = there[:, 0, 0, :, None].to(words.dtype)
         scale, shift = self.turned((words * said).sum(1, keepdim=True) / said.sum(1, keepdim=True)).chunk(2, -1)
         cells = cells + normed * scale + shift
-        return words, cells + self.cell_feed(cells)
+        return words, cells + self.drop(self.cell_feed(cells))
 
 
 class DecoderLayer(nn.Module):
     """Self attention over the answer so far, attention to the scene, a feed-forward step."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, drop: nn.Dropout) -> None:
         super().__init__()
+        self.drop = drop
         self.norm, self.attention = nn.LayerNorm(width), Attention(width, heads)
         self.scene_norm, self.scene = nn.LayerNorm(width), Attention(width, heads)
         self.feed = _feed_forward(width)
 
     def look(self, x: Tensor, scene: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
         """x [B, G * T, d] looks at the scene [B, ...]."""
-        x = x + self.scene(self.scene_norm(x), scene, mask)
-        return x + self.feed(x)
+        x = x + self.drop(self.scene(self.scene_norm(x), scene, mask))
+        return x + self.drop(self.feed(x))
 
 
 class Instances(nn.Module):
@@ -193,18 +196,20 @@ class SmallNetwork(nn.Module):
         super().__init__()
         self.config = config
         d, heads = config.width, config.heads
+        # Of all layers, and of all that is known of a cell; training sets its share.
+        self.drop = nn.Dropout(0.0)
         self.cell = nn.Linear(4 * (config.features + CELL_EXTRA), d)
-        self.frame = nn.ModuleList(EncoderLayer(d, heads) for _ in range(config.frame_layers))
+        self.frame = nn.ModuleList(EncoderLayer(d, heads, self.drop) for _ in range(config.frame_layers))
         self.instances = Instances(d)
         self.word = nn.Embedding(config.words, d)
         self.gram = nn.EmbeddingBag(BUCKETS, d, mode="mean")
         self.order = nn.Embedding(2 * MAX_WORDS, d)
-        self.joint = nn.ModuleList(JointLayer(d, heads) for _ in range(config.joint_layers))
+        self.joint = nn.ModuleList(JointLayer(d, heads, self.drop) for _ in range(config.joint_layers))
         self.joint_norm = nn.LayerNorm(d)
         self.token = nn.Embedding(tk.CELLS, d)
         self.place = nn.Embedding(tk.PLACES, d)
         self.step = nn.Embedding(tk.MAX_TOKENS, d)
-        self.decoder = nn.ModuleList(DecoderLayer(d, heads) for _ in range(config.decoder_layers))
+        self.decoder = nn.ModuleList(DecoderLayer(d, heads, self.drop) for _ in range(config.decoder_layers))
         self.out_norm = nn.LayerNorm(d)
         self.table = nn.Linear(d, tk.CELLS)
         self.pointer = nn.Linear(d, d)
@@ -224,7 +229,7 @@ class SmallNetwork(nn.Module):
     def look(self, inputs: FrameInputs) -> tuple[Tensor, Tensor]:
         """The same, and who was found where, see :class:`Instances`."""
         fine = inputs.cells().transpose(1, 2).unflatten(2, inputs.f16.shape[-2:])
-        x = self.cell(F.pixel_unshuffle(fine, 2).flatten(2).transpose(1, 2)) + self.code
+        x = self.cell(self.drop(F.pixel_unshuffle(fine, 2).flatten(2).transpose(1, 2))) + self.code
         for layer in self.frame:
             x = layer(x)
         found: tuple[Tensor, Tensor] = self.instances(x)

@@ -63,6 +63,7 @@ class Stage:
         frames, each: frames of a step, and requests about each.
         lr, warmup, final: learning rate: linear warm-up, then cosine to ``lr * final``.  With ``cpu_minutes`` the
             cosine goes by the time that is used.
+        dropout: share of values that a supervised step leaves out, of what is known of a cell and in all layers.
         bf16: whether a supervised step computes in bfloat16.
         settings: of GRPO.
     """
@@ -75,6 +76,7 @@ class Stage:
     lr: float = 1e-3
     warmup: int = 50
     final: float = 0.05
+    dropout: float = 0.0
     bf16: bool = True
     settings: GrpoSettings = field(default_factory=GrpoSettings)
 
@@ -83,6 +85,8 @@ class Stage:
             raise ValueError(f"kind of a stage is {self.kind!r}, must be one of {STAGES}")
         if min(self.steps, self.frames, self.each) < 1:
             raise ValueError(f"steps {self.steps}, frames {self.frames} and each {self.each} must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}, must be 0 to below 1")
 
     def rate(self, step: int, done: float) -> float:
         """Learning rate at ``step``; ``done``: share of the stage, 0 to 1."""

@@ -163,6 +163,7 @@ class PolicyTrainer:
                     self.save()
 
     def _supervised(self, stage: Stage, rng: np.random.Generator) -> dict[str, float]:
+        self.network.drop.p = stage.dropout
         examples = self.pool.draw(rng, stage.frames, stage.each)
         batch = make_batch(self.pool, examples)
         with torch.autocast("cpu", torch.bfloat16, enabled=stage.bf16):
@@ -190,6 +191,8 @@ class PolicyTrainer:
         reference: PoolPolicy | None,
         reward: MaskReward,
     ) -> dict[str, float]:
+        # What is scored must be what was drawn.
+        self.network.drop.p = 0.0
         examples = self.pool.draw(rng, stage.frames, stage.each)
         log = grpo_step(policy, reference, self.optimizer, examples, reward, stage.settings)
         figures = {"reward": log.reward, "kl": log.kl, "entropy": log.entropy, "used": log.used, "ratio": log.ratio}

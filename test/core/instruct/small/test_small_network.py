@@ -72,3 +72,18 @@ def test_words_that_are_not_known_share_their_ngrams():
     assert batch.own.tolist() == [1, 0, 0] and batch.index.tolist() == [[0, 1], [2, -1]]
     assert words_of("The LEFT arm's hand, please!") == ["the", "left", "arm's", "hand", "please"]
     assert words_of("???") == ["?"] and len(words_of("a " * 90)) == 24
+
+
+def test_dropout_is_for_training_alone_and_reaches_every_layer(network):
+    scene = scene_of(network, ["the left arm"], [0])
+    network.drop.p = 0.5
+    try:
+        assert torch.equal(scene_of(network, ["the left arm"], [0]).cells, scene.cells)
+        network.train()
+        torch.manual_seed(0)
+        assert not torch.equal(scene_of(network, ["the left arm"], [0]).cells, scene.cells)
+        layers = [*network.frame, *network.joint, *network.decoder]
+        assert all(layer.drop is network.drop for layer in layers)
+    finally:
+        network.eval()
+        network.drop.p = 0.0
