@@ -35,6 +35,28 @@ def context(domain_id):
     context.try_shutdown()
 
 
+class Said:
+    """What this process writes to standard error, as nodes in other threads do all the time.
+
+    capfd takes away, with what it has read, what is written in that moment.
+    """
+
+    def __init__(self):
+        self._read = 0
+
+    def read(self):
+        """What has come since the last time."""
+        # While capfd captures, this is its file.
+        new = os.pread(2, os.fstat(2).st_size - self._read, self._read)
+        self._read += len(new)
+        return new.decode(errors="replace")
+
+
+@pytest.fixture
+def stderr(capfd):
+    return Said()
+
+
 @pytest.fixture
 def client(context):
     from ros_client import Client

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 
 import numpy as np
+from patience import HANG_S
 
 from robotseg_core.types import PARTS, PartMask, PartMasks, Prompt, StageTimes, State
 
@@ -65,7 +66,7 @@ class FakeStream:
         self.steps.append((stamp, "step"))
         time.sleep(self.model.delay)
         if self.model.hang is not None:
-            self.model.hang.wait(60)
+            self.model.hang.wait(HANG_S)
         if self.model.broken:
             raise RuntimeError("out of imaginary memory")
         self.model.stamps.append(stamp)

@@ -85,7 +85,7 @@ def bench(request, context, peer):
         ({"size": (40, 40), "k": [*K[:4], 50 * 4 / 3, 39.5 * 0.5, *K[6:]]}, "mask is 40 x 30, depth is 40 x 40"),
     ],
 )
-def test_depth_of_another_view_is_refused_by_name_and_never_goes_out(bench, capfd, more, words):
+def test_depth_of_another_view_is_refused_by_name_and_never_goes_out(bench, stderr, more, words):
     bench.send_until(lambda: bench.out, "an output")
     bench.out.clear()
     # The last good pair may be on its way.
@@ -95,7 +95,7 @@ def test_depth_of_another_view_is_refused_by_name_and_never_goes_out(bench, capf
 
     def told():
         nonlocal said
-        said += capfd.readouterr().err
+        said += stderr.read()
         return words in said
 
     bench.send_until(told, "the reason", **more)
@@ -109,20 +109,20 @@ def test_depth_of_half_the_size_is_the_same_view(bench):
     assert not bench.node.refused
 
 
-def test_a_calibration_of_another_frame_makes_no_points(context, peer, capfd):
+def test_a_calibration_of_another_frame_makes_no_points(context, peer, stderr):
     bench = Bench(context, peer, SelfFilter, "robot")
     try:
         cloud = peer.listen(PointCloud2, "/self_filter/points", bench.node)
         filtered = peer.listen(Image, "/self_filter/depth", bench.node)
         bench.send_until(lambda: len(filtered) >= 3, "filtered depth", info_frame="elsewhere", k=OTHER_K)
-        assert not cloud and "camera_info is of frame 'elsewhere'" in capfd.readouterr().err
+        assert not cloud and "camera_info is of frame 'elsewhere'" in stderr.read()
         bench.send_until(lambda: cloud, "points")
     finally:
         bench.running.close()
 
 
 @pytest.mark.parametrize(("what", "frame"), [("mask", COLOUR), ("depth", COLOUR), ("depth", DEPTH), ("info", DEPTH)])
-def test_two_senders_are_refused_whatever_their_frames_and_one_is_heard_again(bench, capfd, what, frame):
+def test_two_senders_are_refused_whatever_their_frames_and_one_is_heard_again(bench, stderr, what, frame):
     """What is joined by stamps is of one camera: a second one is seen, and nothing of it goes out."""
     bench.send_until(lambda: bench.out, "an output")
     topic = getattr(bench, what)
@@ -140,7 +140,7 @@ def test_two_senders_are_refused_whatever_their_frames_and_one_is_heard_again(be
         else:
             message = CameraInfo(header=header(bench.stamp, frame), width=40, height=30, k=OTHER_K)
         second.publish(message)
-        said += capfd.readouterr().err
+        said += stderr.read()
         return "2 publishers send it on" in said
 
     wait_until(both, "the refusal")
@@ -162,7 +162,7 @@ def statuses(heard, name):
 
 
 @pytest.mark.parametrize(("name", "kind"), [("self_filter", SelfFilter), ("servo", Servo)])
-def test_what_does_not_come_is_said_with_its_reason_and_in_the_diagnostics(context, peer, domain_id, capfd, name, kind):
+def test_what_does_not_come_is_said_with_its_reason_and_in_diagnostics(context, peer, domain_id, stderr, name, kind):
     # Another process: Fast DDS allows one type a topic and process.
     other = rclpy.Context()
     rclpy.init(context=other, domain_id=domain_id)
@@ -176,7 +176,7 @@ def test_what_does_not_come_is_said_with_its_reason_and_in_the_diagnostics(conte
 
         def told(*words):
             nonlocal said
-            said += capfd.readouterr().err
+            said += stderr.read()
             return all(word in said for word in words)
 
         wait_until(

@@ -34,7 +34,7 @@ def send_now_until(client, condition, what, shift_s=0.0):
 
 @pytest.mark.parametrize(("shift_s", "counter"), [(-30.0, "too_old"), (30.0, "in_future")])
 def test_a_result_that_is_not_about_now_is_stale_without_masks_and_counted(
-    client, start_segmenter, capfd, shift_s, counter
+    client, start_segmenter, stderr, shift_s, counter
 ):
     node = start_segmenter(FakeModel(), max_age=10.0, stale_after=60.0)
     client.listen("parts", "robot_mask")
@@ -45,7 +45,7 @@ def test_a_result_that_is_not_about_now_is_stale_without_masks_and_counted(
     stale = client.heard["parts"][0]
     assert not stale.parts and stale.header.frame_id == "wrist_camera"
     assert stale.age_ms == pytest.approx(-shift_s * 1e3, abs=10_000)
-    assert "max_age is 10.0 s" in capfd.readouterr().err
+    assert "max_age is 10.0 s" in stderr.read()
     # The limit can be lifted while the node runs.
     assert node.set_parameters([Parameter("max_age", value=0)])[0].successful
     send_now_until(client, lambda: PartMasks.TRACKING in states(client), "a current answer", shift_s)
@@ -77,7 +77,7 @@ def test_dropped_images_are_reported_with_the_next_answer_also_over_late_ones(cl
     assert inference.counters.dropped >= 5
 
 
-def test_while_the_model_hangs_stale_is_said_and_diagnostics_go_on(client, start_segmenter, capfd):
+def test_while_the_model_hangs_stale_is_said_and_diagnostics_go_on(client, start_segmenter, stderr):
     model = FakeModel()
     node = start_segmenter(model, stale_after=0.5)
     client.listen("parts")
@@ -105,7 +105,7 @@ def test_while_the_model_hangs_stale_is_said_and_diagnostics_go_on(client, start
         wait_until(still_told, "further diagnostics")
         assert "STALE" in diagnostics[-1].status[1].message
         assert states(client).count(PartMasks.STALE) == 1
-        assert "the model still works on an image after 0.5 s" in capfd.readouterr().err
+        assert "the model still works on an image after 0.5 s" in stderr.read()
         node.trigger_deactivate()
         assert inference.busy and node.cameras == ()
     finally:

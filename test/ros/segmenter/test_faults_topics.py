@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from fake_model import FakeModel, robot_picture
+from patience import HANG_S
 from rclpy.node import Node
 from ros_client import Spinner, pixels, wait_until
 from sensor_msgs.msg import Image
@@ -107,7 +108,7 @@ def test_a_subscriber_that_hangs_does_not_hold_up_the_others(client, start_segme
 
     def hang(message):
         stuck.set()
-        release.wait(120)
+        release.wait(HANG_S)
 
     slow = Spinner(client.node.context, Node("slow", context=client.node.context))
     try:

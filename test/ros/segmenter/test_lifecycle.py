@@ -14,6 +14,7 @@ import pytest
 from fake_model import FakeModel, robot_picture
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from patience import PATIENCE_S
 from rclpy.lifecycle import TransitionCallbackReturn
 from ros_client import wait_until
 
@@ -116,7 +117,7 @@ def test_sigint_ends_the_process_also_while_the_model_is_busy(client, hang):
 
         wait_until(taken_up, "an image taken up")
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=15)
+        _, said = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0
         assert ("left behind" in said) == hang
         assert "Traceback" not in said
