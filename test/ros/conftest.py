@@ -58,6 +58,14 @@ def stderr(capfd):
 
 
 @pytest.fixture
+def every_line(monkeypatch):
+    """Every line is written, also about a subject of which one was written a moment ago, as on a slow machine."""
+    from robotseg_ros.common import camera_log
+
+    monkeypatch.setattr(camera_log, "LOG_PERIOD_S", 0.0)
+
+
+@pytest.fixture
 def client(context):
     from ros_client import Client
 

@@ -24,11 +24,11 @@ from robotseg_ros.segmenter.node import Segmenter
 IMAGES = ("arm_mask", "gripper_mask", "robot_mask", "masked_image", "overlay")
 
 
-def wait_until(condition, what, timeout=PATIENCE_S):
+def wait_until(condition, what):
     """Wait for a condition: a slow machine makes a test slow, not red."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {timeout} s"
+        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE_S} s"
         time.sleep(0.005)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from fake_model import FakeModel, robot_picture
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.srv import ChangeState, GetState
 from patience import PATIENCE_S
 from rclpy.lifecycle import TransitionCallbackReturn
 from ros_client import wait_until
@@ -46,7 +46,7 @@ def in_executor(node, work):
     return task.result()
 
 
-def test_fifty_cycles_leave_nothing_behind(start_segmenter):
+def test_fifty_cycles_leave_nothing_behind(client, start_segmenter):
     node = start_segmenter(FakeModel(), activate=False, cameras=["wrist", "front"])
     picture = robot_picture()
 
@@ -63,7 +63,8 @@ def test_fifty_cycles_leave_nothing_behind(start_segmenter):
 
     first = [in_executor(node, cycle) for _ in range(SETTLED)]
     # The executor holds some of the entities until it has waited again.
-    time.sleep(1)
+    for _ in range(3):
+        client.call(GetState, "/robotseg/get_state", GetState.Request())
     gc.collect()
     before = entities(node)
     last = [in_executor(node, cycle) for _ in range(CYCLES - SETTLED)]

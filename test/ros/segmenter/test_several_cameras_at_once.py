@@ -192,7 +192,7 @@ def test_late_answers_of_a_batch_are_stale_each_by_its_own_age(cell):
     assert [session.counters.too_old for session in cell.sessions.values()] == [1, 1, 0]
 
 
-def test_while_a_batch_hangs_all_its_cameras_are_stale_and_deactivating_works(cell, stderr, monkeypatch):
+def test_while_a_batch_hangs_all_its_cameras_are_stale_and_deactivating_works(cell, stderr, every_line, monkeypatch):
     monkeypatch.setattr(segmenter, "STOP_TIMEOUT_S", 0.05)
     cell = cell(FakeModel(encoder_batch=3), stale_after=0.5)
     hang, encode = threading.Event(), cell.model.encode_frames

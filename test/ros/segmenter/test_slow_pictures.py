@@ -68,7 +68,7 @@ def jpeg(client, stamp, rgb=None):
 
 
 def test_a_camera_whose_picture_takes_long_to_decode_does_not_hold_up_another(
-    client, start_segmenter, slow_decoder, stderr
+    client, start_segmenter, slow_decoder, stderr, every_line
 ):
     hold, begun, go = slow_decoder
     names = {"cameras": ["good", "bad"], "bad.camera": "/bad/image_raw/compressed", "stale_after": 0.3}

@@ -85,7 +85,7 @@ def test_image_worked_on_over_a_restart_is_not_published_after_it(client, start_
     client.listen("parts", "robot_mask")
     client.wait_for_camera_subscriber()
     client.send_until(robot_picture(), SECOND, "parts", 1)
-    model.delay = 2.0
+    model.hang = threading.Event()
     old, stream = node.cameras[0].inference, model.streams[-1]
     deadline = time.monotonic() + PATIENCE_S
     while not old.busy:
@@ -95,8 +95,8 @@ def test_image_worked_on_over_a_restart_is_not_published_after_it(client, start_
     node.trigger_deactivate()
     assert old.busy
     node.trigger_activate()
+    model.hang.set()
     wait_until(lambda: not old.busy, "the old image done")
-    model.delay = 0.0
     client.wait_for_camera_subscriber()
     client.send_until(robot_picture(), 100 * SECOND, "robot_mask", len(client.heard["robot_mask"]) + 3)
     assert 50 * SECOND in model.stamps and stream is not model.streams[-1]

@@ -63,7 +63,8 @@ def test_demo_serves_its_pictures_to_who_looks_at_them(clip, tmp_path, domain_id
         "import pathlib, sys; seen = pathlib.Path(sys.argv[1]); "
         "qos = rclpy.qos.qos_profile_sensor_data; "
         "node.create_subscription(Image, '/camera/image_raw', lambda image: seen.touch(), qos)\n"
-        "try: rclpy.spin(node)\n"
+        # Not spin(): SIGTERM need not wake it.
+        "try:\n    while rclpy.ok(): rclpy.spin_once(node, timeout_sec=0.2)\n"
         "except (KeyboardInterrupt, rclpy.executors.ExternalShutdownException): pathlib.Path(sys.argv[2]).touch()"
     )
     viewer = (sys.executable, "-c", looking, str(tmp_path / "seen"), str(tmp_path / "ended"))
