@@ -36,14 +36,15 @@ export RAY_USAGE_STATS_ENABLED := 0
 .PHONY: setup demo train-demo test docs tables parity witness fuzz kills soak trt-conformance lint clean
 setup: $(VENV)/installed
 
+# Not compiled: Python does that with what it imports, and most modules of these packages never are.
 $(VENV)/requirements: constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14) and "Python 3.10 to 3.14 is needed, PYTHON=$(PYTHON) is %d.%d" % sys.version_info[:2])'
 	@echo "installing into $(VENV): some minutes the first time"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python scripts/list_requirements.py build runtime dev synth train bag view docs lerobot ray > $(VENV)/requirements.in
 	$(if $(HASHES),$(BIN)/python scripts/locked_requirements.py > $(VENV)/requirements.lock)
-	$(if $(HASHES),$(PIP) install --require-hashes --no-deps --requirement $(VENV)/requirements.lock)
-	$(PIP) install --constraint constraints.txt --requirement $(VENV)/requirements.in
+	$(if $(HASHES),$(PIP) install --no-compile --require-hashes --no-deps --requirement $(VENV)/requirements.lock)
+	$(PIP) install --no-compile --constraint constraints.txt --requirement $(VENV)/requirements.in
 	touch $@
 
 # Editable: changed Python modules need no new installation; messages, launch and config files do.

@@ -3,5 +3,3 @@
 
 PATIENCE_S = 600.0
 """The limit of every wait; it is there only so that what hangs ends some day."""
-HANG_S = 10 * PATIENCE_S
-"""What a stand-in hangs for until it is let go: longer than anybody waits for what goes on beside it."""

@@ -85,13 +85,18 @@ def peer(context):
 
 
 @pytest.fixture
-def start_segmenter(context):
+def start_segmenter(context, monkeypatch):
     """Start the node in this process: ``start_segmenter(model, camera=...)`` returns it, active.
 
     ``node_arguments`` go to the node's constructor.
     """
+    from patience import PATIENCE_S
     from ros_client import SegmenterInThread
 
+    from robotseg_ros.segmenter import node
+
+    # A model that will be done is waited for, however slow the machine is; tests of one that hangs set it themselves.
+    monkeypatch.setattr(node, "STOP_TIMEOUT_S", PATIENCE_S)
     running = []
 
     def start(model, activate=True, node_arguments=None, **parameters):

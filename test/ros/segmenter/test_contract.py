@@ -13,6 +13,7 @@ from ros_client import pixels, wait_until
 
 from robotseg_ros.common.messages import stamp_ns
 from robotseg_ros.msg import PartMasks
+from robotseg_ros.segmenter import node as segmenter
 
 SECOND = 1_000_000_000
 
@@ -77,7 +78,10 @@ def test_dropped_images_are_reported_with_the_next_answer_also_over_late_ones(cl
     assert inference.counters.dropped >= 5
 
 
-def test_while_the_model_hangs_stale_is_said_and_diagnostics_go_on(client, start_segmenter, stderr, every_line):
+def test_while_the_model_hangs_stale_is_said_and_diagnostics_go_on(
+    client, start_segmenter, stderr, every_line, monkeypatch
+):
+    monkeypatch.setattr(segmenter, "STOP_TIMEOUT_S", 0.05)
     model = FakeModel()
     node = start_segmenter(model, stale_after=0.5)
     client.listen("parts")

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from fake_model import FakeModel, robot_picture
-from patience import HANG_S
+from fake_model import HANG_S, FakeModel, robot_picture
 from rclpy.node import Node
 from ros_client import Spinner, pixels, wait_until
 from sensor_msgs.msg import Image

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fake_model import FakeModel, robot_picture
-from patience import HANG_S, PATIENCE_S
+from fake_model import HANG_S, FakeModel, robot_picture
+from patience import PATIENCE_S
 from ros_client import wait_until
 
 from robotseg_core.types import State

@@ -7,8 +7,7 @@ import time
 import cv2
 import numpy as np
 import pytest
-from fake_model import FakeModel, robot_picture
-from patience import HANG_S
+from fake_model import HANG_S, FakeModel, robot_picture
 from plain_messages import File
 from ros_client import wait_until
 from sensor_msgs.msg import CompressedImage, Image

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from patience import HANG_S, PATIENCE_S
+from patience import PATIENCE_S
 
 FAKE = str(Path(__file__).parents[1] / "fake_segmenter.py")
 
@@ -42,7 +42,7 @@ def test_who_asks_for_the_state_while_the_model_loads_is_answered(client, start_
     """As nav2's lifecycle manager does."""
     import threading
 
-    from fake_model import FakeModel
+    from fake_model import HANG_S, FakeModel
     from lifecycle_msgs.srv import ChangeState, GetState
 
     node, go = start_segmenter(FakeModel(), activate=False), threading.Event()
