@@ -72,10 +72,14 @@ def _insist(heard: socket.socket) -> None:
     Python notes a signal, and runs the handler when the main thread comes to its next line.  One that arrives just
     before that thread sleeps or waits in C, or in another thread, does not wake it.
     """
+    # None is to come to this thread: where the main one blocks them for a while, they wait for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     main = threading.main_thread().ident
     assert main is not None
     while True:
-        for number in heard.recv(64):
+        heard_ours = set(heard.recv(64)) & set(SIGNALS)
+        # One after the other: the first that is dealt with has the others ignored.
+        for number in heard_ours:
             time.sleep(REPEAT_S)
             while signal.getsignal(number) is _interrupt:
                 signal.pthread_kill(main, number)
