@@ -3,7 +3,8 @@
 # with VIEW=1 for Foxglove to look at.
 # make train-demo: render generated robots, train for some minutes, score other videos; a curve and a picture.
 # make docs: the pages, in build/site; strict about links.  make tables: those of the papers, from the code.
-# make test: linters, types and all tests.  make parity [REFERENCE=folder]: the base model against golden data.
+# make test [WORKERS=2]: linters, types and all tests, on so many processes.
+# make parity [REFERENCE=folder]: the base model against golden data.
 # make fuzz [INPUTS=1000000]: damaged messages against codec and handlers.  make soak [FRAMES=100000]: many frames
 # through the node; memory, threads and latency have to stay as they are.  Figures and plot in out/soak/.
 # make kills [TIMES=2]: signals in the middle of node, demo, bag, training and rendering; nothing may be left.
@@ -20,6 +21,7 @@ INPUTS ?= 1000000
 FRAMES ?= 100000
 TIMES ?= 2
 SECONDS ?= 3600
+WORKERS ?= 2
 
 # The ROS wheels search the libraries of one environment only and remember it in these variables.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
@@ -34,14 +36,15 @@ export RAY_USAGE_STATS_ENABLED := 0
 .PHONY: setup demo train-demo test docs tables parity witness fuzz kills soak trt-conformance lint clean
 setup: $(VENV)/installed
 
+# Not compiled: Python does that with what it imports, and most modules of these packages never are.
 $(VENV)/requirements: constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14) and "Python 3.10 to 3.14 is needed, PYTHON=$(PYTHON) is %d.%d" % sys.version_info[:2])'
 	@echo "installing into $(VENV): some minutes the first time"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python scripts/list_requirements.py build runtime dev synth train bag view docs lerobot ray > $(VENV)/requirements.in
 	$(if $(HASHES),$(BIN)/python scripts/locked_requirements.py > $(VENV)/requirements.lock)
-	$(if $(HASHES),$(PIP) install --require-hashes --no-deps --requirement $(VENV)/requirements.lock)
-	$(PIP) install --constraint constraints.txt --requirement $(VENV)/requirements.in
+	$(if $(HASHES),$(PIP) install --no-compile --require-hashes --no-deps --requirement $(VENV)/requirements.lock)
+	$(PIP) install --no-compile --constraint constraints.txt --requirement $(VENV)/requirements.in
 	touch $@
 
 # Editable: changed Python modules need no new installation; messages, launch and config files do.
@@ -71,8 +74,9 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Many tests wait for processes and ROS discovery most of the time.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 docs: setup
 	$(BIN)/mkdocs build --strict --quiet

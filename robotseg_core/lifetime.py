@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.pool import Pool
 from types import FrameType, TracebackType
@@ -24,8 +25,12 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SAME_S = 1.0
 """A second Ctrl-C within so many seconds is the first one, sent on: by a terminal to all, and by a launcher to each."""
 
+REPEAT_S = 0.1
+"""A signal that nothing has come of for so long is sent once more, to the main thread."""
+
 _interrupted = threading.Event()
 _signalled = threading.Event()
+_insisting = threading.Event()
 
 # From sys/prctl.h.
 _PR_SET_PDEATHSIG = 1
@@ -46,6 +51,39 @@ def end_in_order() -> None:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
     sys.excepthook = _said
+    if not _insisting.is_set():
+        _insisting.set()
+        threading.Thread(target=_insist, args=(_heard_signals(),), name="signals", daemon=True).start()
+        # A child has no such thread, and what it hears is not for ours.
+        os.register_at_fork(after_in_child=partial(signal.set_wakeup_fd, -1))
+
+
+def _heard_signals() -> socket.socket:
+    """Where the number of every signal is read that Python has a handler for, at once, whatever its threads do."""
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    signal.set_wakeup_fd(sender.detach(), warn_on_full_buffer=False)
+    return receiver
+
+
+def _insist(heard: socket.socket) -> None:
+    """Send a signal on to the main thread until its handler has run there.
+
+    Python notes a signal, and runs the handler when the main thread comes to its next line.  One that arrives just
+    before that thread sleeps or waits in C, or in another thread, does not wake it.
+    """
+    # None is to come to this thread: where the main one blocks them for a while, they wait for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    main = threading.main_thread().ident
+    assert main is not None
+    while True:
+        heard_ours = set(heard.recv(64)) & set(SIGNALS)
+        # One after the other: the first that is dealt with has the others ignored.
+        for number in heard_ours:
+            time.sleep(REPEAT_S)
+            while signal.getsignal(number) is _interrupt:
+                signal.pthread_kill(main, number)
+                time.sleep(REPEAT_S)
 
 
 def _said(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -154,13 +192,10 @@ class Ending:
         if threading.current_thread() is not threading.main_thread():
             return
         # Python's own handlers run between two lines of Python, and a node waits in C. A byte comes at once.
-        receiver, sender = socket.socketpair()
-        sender.setblocking(False)
         for number in SIGNALS:
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._hear)
-        signal.set_wakeup_fd(sender.detach(), warn_on_full_buffer=False)
-        threading.Thread(target=self._wait, args=(receiver,), name="signals", daemon=True).start()
+        threading.Thread(target=self._wait, args=(_heard_signals(),), name="signals", daemon=True).start()
 
     def begin(self) -> None:
         """From here on there is something to take down; before, a signal ends the process at once, with status 0.

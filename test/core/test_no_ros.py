@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 CORE = Path(__file__).resolve().parents[2] / "robotseg_core"
 ROS = ("ament", "builtin_interfaces", "cv_bridge", "launch", "launch_ros", "rcl_interfaces", "rclpy", "robotseg_ros")
@@ -52,4 +53,4 @@ def test_stream_and_commands_load_where_ros_is_not():
             "files.overlay",
         )
     ]
-    subprocess.run([sys.executable, "-c", BLOCK.format(ros=ROS), *names], check=True, timeout=300)
+    subprocess.run([sys.executable, "-c", BLOCK.format(ros=ROS), *names], check=True, timeout=PATIENCE_S)

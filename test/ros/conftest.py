@@ -35,6 +35,36 @@ def context(domain_id):
     context.try_shutdown()
 
 
+class Said:
+    """What this process writes to standard error, as nodes in other threads do all the time.
+
+    capfd takes away, with what it has read, what is written in that moment.
+    """
+
+    def __init__(self):
+        self._read = 0
+
+    def read(self):
+        """What has come since the last time."""
+        # While capfd captures, this is its file.
+        new = os.pread(2, os.fstat(2).st_size - self._read, self._read)
+        self._read += len(new)
+        return new.decode(errors="replace")
+
+
+@pytest.fixture
+def stderr(capfd):
+    return Said()
+
+
+@pytest.fixture
+def every_line(monkeypatch):
+    """Every line is written, also about a subject of which one was written a moment ago, as on a slow machine."""
+    from robotseg_ros.common import camera_log
+
+    monkeypatch.setattr(camera_log, "LOG_PERIOD_S", 0.0)
+
+
 @pytest.fixture
 def client(context):
     from ros_client import Client
@@ -55,13 +85,18 @@ def peer(context):
 
 
 @pytest.fixture
-def start_segmenter(context):
+def start_segmenter(context, monkeypatch):
     """Start the node in this process: ``start_segmenter(model, camera=...)`` returns it, active.
 
     ``node_arguments`` go to the node's constructor.
     """
+    from patience import PATIENCE_S
     from ros_client import SegmenterInThread
 
+    from robotseg_ros.segmenter import node
+
+    # A model that will be done is waited for, however slow the machine is; tests of one that hangs set it themselves.
+    monkeypatch.setattr(node, "STOP_TIMEOUT_S", PATIENCE_S)
     running = []
 
     def start(model, activate=True, node_arguments=None, **parameters):

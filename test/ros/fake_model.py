@@ -11,6 +11,9 @@ import numpy as np
 
 from robotseg_core.types import PARTS, PartMask, PartMasks, Prompt, StageTimes, State
 
+HANG_S = 6000.0
+"""What hangs until it is let go: longer than any test waits for what goes on beside it."""
+
 
 def mask_of(name, pixels):
     mask = np.where(pixels, np.uint8(255), np.uint8(0))
@@ -65,7 +68,7 @@ class FakeStream:
         self.steps.append((stamp, "step"))
         time.sleep(self.model.delay)
         if self.model.hang is not None:
-            self.model.hang.wait(60)
+            self.model.hang.wait(HANG_S)
         if self.model.broken:
             raise RuntimeError("out of imaginary memory")
         self.model.stamps.append(stamp)

@@ -9,6 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from patience import PATIENCE_S
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -20,15 +21,14 @@ from robotseg_ros.common.messages import stamp_ns, to_image
 from robotseg_ros.msg import PartMasks, Prompt
 from robotseg_ros.segmenter.node import Segmenter
 
-TIMEOUT_S = 60.0
 IMAGES = ("arm_mask", "gripper_mask", "robot_mask", "masked_image", "overlay")
 
 
-def wait_until(condition, what, timeout=TIMEOUT_S):
+def wait_until(condition, what):
     """Wait for a condition: a slow machine makes a test slow, not red."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {timeout} s"
+        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE_S} s"
         time.sleep(0.005)
 
 
@@ -68,7 +68,7 @@ class Spinner:
     def close(self):
         self.stopping.set()
         self.executor.wake()
-        self.thread.join(TIMEOUT_S)
+        self.thread.join(PATIENCE_S)
         assert not self.thread.is_alive()
         self.executor.shutdown()
         self.node.destroy_node()
@@ -119,13 +119,13 @@ class Client(Spinner):
         wait_until(lambda: publisher.get_subscription_count() > 0, f"subscriber of {topic}")
         return publisher
 
-    def call(self, kind, name, request, again_after=TIMEOUT_S):
+    def call(self, kind, name, request, again_after=PATIENCE_S):
         """Call a service and return its response.
 
         What only asks may ask again after some seconds: an answer is lost where the server does not know us yet.
         """
         service = self.node.create_client(kind, name)
-        assert service.wait_for_service(TIMEOUT_S), f"no service {name}"
+        assert service.wait_for_service(PATIENCE_S), f"no service {name}"
         answers, asked = [service.call_async(request)], time.monotonic()
 
         def answered():
@@ -156,7 +156,7 @@ class Client(Spinner):
 
     def send_until(self, rgb, stamp, topic, count):
         """Publish the image again and again, each with a stamp 1 ns later, until the topic has ``count`` messages."""
-        deadline = time.monotonic() + TIMEOUT_S
+        deadline = time.monotonic() + PATIENCE_S
         while len(self.heard[topic]) < count:
             assert time.monotonic() < deadline, f"{topic}: {len(self.heard[topic])} messages, {count} wanted"
             self.send(rgb, stamp)

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from companion import Peer, Running, header
 from fake_model import FakeModel, robot_picture
-from ros_client import TIMEOUT_S, Client, wait_until
+from patience import PATIENCE_S
+from ros_client import Client, wait_until
 from sensor_msgs.msg import CameraInfo, Image
 
 from robotseg_ros.common.messages import to_image
@@ -48,18 +49,18 @@ class Process:
 
     def line(self, send):
         """Its first line; ``send(number)`` is called until it comes, for who listens has not yet found who sends."""
-        for number in range(1, round(TIMEOUT_S / AGAIN_S)):
+        for number in range(1, round(PATIENCE_S / AGAIN_S)):
             send(number)
             try:
                 return self.lines.get(timeout=AGAIN_S).strip()
             except queue.Empty:
                 assert self.process.poll() is None, "the example has ended without a word"
-        raise AssertionError(f"no line within {TIMEOUT_S} s")
+        raise AssertionError(f"no line within {PATIENCE_S} s")
 
     def close(self):
         self.process.kill()
-        self.process.wait(TIMEOUT_S)
-        self.reader.join(TIMEOUT_S)
+        self.process.wait(PATIENCE_S)
+        self.reader.join(PATIENCE_S)
         self.process.stdout.close()
 
 
@@ -181,7 +182,7 @@ def test_self_filter_cloud_has_no_robot(context, domain_id, tmp_path):
             depths.publish(to_depth_image(header(number), depth))
 
         assert example.line(send).startswith("17 of 24 pixels have a point in wrist_camera")
-        example.process.wait(TIMEOUT_S)
+        example.process.wait(PATIENCE_S)
     finally:
         example.close()
         peer.close()

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 from small_models import small_model
 
 from robotseg_core.backends.engine_cache import MAGIC, EngineError, EngineKey, cached_engine, read_engine, write_engine
@@ -140,7 +141,7 @@ def build():
 print(cached_engine(Path({str(tmp_path)!r}), {KEY!r}, load=bytes.decode, build=build)[0])
 """
     processes = [subprocess.Popen([sys.executable, "-c", program], stdout=-1, stderr=-1, text=True) for _ in range(2)]
-    answers = [process.communicate(timeout=60) for process in processes]
+    answers = [process.communicate(timeout=PATIENCE_S) for process in processes]
     assert [out for out, _ in answers] == ["plan\n"] * 2, answers
     assert (tmp_path / "builds").read_text() == "built\n"
     assert "another process is busy" in answers[0][1] + answers[1][1]

@@ -22,6 +22,7 @@ import pytest
 import tensorrt_api
 import torch
 from onnx import TensorProto, shape_inference
+from patience import PATIENCE_S
 from small_models import SMALL, small_model
 from tiny_base import TINY
 
@@ -194,7 +195,7 @@ def test_calls_conform_to_the_bindings_of_tensorrt(major, tmp_path):
     environment = unpacked_bindings(major, tmp_path)
     # In a process of its own: the bindings would take the stand-ins for TensorRT in everything that follows.
     done = subprocess.run(
-        [sys.executable, tensorrt_api.__file__], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, tensorrt_api.__file__], env=environment, capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert done.returncode == 0, done.stderr
     version, *problems = done.stdout.split("\n", 1)

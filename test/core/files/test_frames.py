@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import PATIENCE_S
 from PIL import Image
 from png_bombs import png_that_says
 
@@ -23,7 +24,7 @@ def test_nothing_decodes_a_picture_that_is_too_large_whoever_asks(tmp_path):
     code = "import robotseg_core, cv2, sys; print(cv2.imread(sys.argv[1]))"
     command = [sys.executable, "-c", code, str(tmp_path / "large.png")]
     environment = {name: value for name, value in os.environ.items() if name != "OPENCV_IO_MAX_IMAGE_PIXELS"}
-    ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=PATIENCE_S)
     assert "None" in ended.stdout or "CV_IO_MAX_IMAGE_PIXELS" in ended.stderr
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from label_sets import QUICK, make_tree, manifest, quick_settings, tree
+from patience import PATIENCE_S
 
 from robotseg_core.cli import main
 from robotseg_core.label_set.clips import Clip
@@ -23,7 +24,6 @@ from robotseg_core.label_set.command import label_set
 from robotseg_core.label_set.labeller import CannotStart
 from robotseg_core.label_set.ray_cluster import _outcome, label_on_ray
 
-LIMIT_S = 900
 """Longest wait for anything; never waited for in full."""
 ATTEMPTS = 4
 
@@ -87,7 +87,7 @@ def raylet_of(node) -> int:
 
 def stopped_in_the_middle(out: Path, raylet: int, process: subprocess.Popen[str]) -> int:
     """A worker of a node, stopped while the clip it has is not whole."""
-    deadline = time.monotonic() + LIMIT_S
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         assert process.poll() is None, process.stderr.read()
         for folder in (out / ".partial").glob(f"*.{socket.gethostname()}.*"):
@@ -117,7 +117,7 @@ def test_a_worker_and_a_node_that_die_cost_no_clip_and_make_none_twice(tmp_path,
         cluster.remove_node(second, allow_graceful=False)
         with contextlib.suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
-        _, said = process.communicate(timeout=LIMIT_S)
+        _, said = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
     assert process.returncode == 0, said

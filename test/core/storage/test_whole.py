@@ -51,7 +51,7 @@ from robotseg_core.storage.whole import replacing
 with replacing(Path({str(tmp_path / "a*.bin")!r})) as partial:
     partial.write_bytes(b"half")
     print("writing", flush=True)
-    time.sleep(600)
+    time.sleep(6000)
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None and writer.stdout.readline() == "writing\n"

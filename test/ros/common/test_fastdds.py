@@ -14,6 +14,7 @@ import cv2
 import pytest
 from fake_model import robot_picture
 from lifecycle_msgs.srv import GetState
+from patience import PATIENCE_S
 from ros_client import segments_of
 
 from robotseg_ros.common import fastdds
@@ -141,7 +142,7 @@ def test_what_a_killed_node_leaves_is_gone_when_the_next_one_starts(client):
         killed.kill()
         killed.wait()
     ours = segments_of(os.getpid())
-    refused = subprocess.run([*command, "-p", "mask_margin:=-1"], capture_output=True, text=True, timeout=60)
+    refused = subprocess.run([*command, "-p", "mask_margin:=-1"], capture_output=True, text=True, timeout=PATIENCE_S)
     assert refused.returncode == 1
     assert not any(segment.exists() for segment in segments)
     assert ours and all(segment.exists() for segment in ours)
@@ -170,7 +171,7 @@ def test_demo_works_in_the_shared_memory_of_a_container(container, domain_id, tm
     )
     command = [*container, sys.executable, "-c", code, str(folder), str(tmp_path / "out"), FAKE]
     environment = {name: value for name, value in os.environ.items() if name not in (NEW, OLD)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env=environment)
     assert done.returncode == 0, done.stderr
     assert "frames in    15" in done.stdout
     # Neither Fast DDS nor we have anything to say.

@@ -19,7 +19,7 @@ def test_counts_that_cannot_be_say_that_one_was_lost(count):
     assert believable(count) == 1
 
 
-def test_a_session_counts_and_says_no_more_than_can_be(session, capfd):
+def test_a_session_counts_and_says_no_more_than_can_be(session, stderr):
     """The numbers that Fast DDS gives where twelve images of another size were lost."""
     events = [2**64 - 2**31, 2**64 - 2**31, 2**31 - 1, 1, 2**31 - 1, 1, 2**64 - 2**31, 2**31 - 1, 1]
     for event in events:
@@ -27,7 +27,7 @@ def test_a_session_counts_and_says_no_more_than_can_be(session, capfd):
     assert session.counters.lost == len(events)
     session.inference.answers.drop(0)
     assert session.inference.answers._take_drops() == len(events)
-    assert "1 images were lost" in capfd.readouterr().err
+    assert "1 images were lost" in stderr.read()
 
 
 def test_what_a_subscription_counts_goes_through_that(node, monkeypatch):

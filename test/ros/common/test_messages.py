@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_model import FakeModel, robot_picture
+from patience import PATIENCE_S
 from ros_client import Spinner, wait_until
 from std_msgs.msg import Header
 
@@ -39,10 +40,14 @@ def echo(context):
         wait_until(arrived, f"{name} back from the other process")
         return back[0]
 
-    yield through
-    process.terminate()
-    spinner.close()
-    process.wait(30)
+    try:
+        yield through
+        process.terminate()
+        process.wait(PATIENCE_S)
+    finally:
+        process.kill()
+        process.wait()
+        spinner.close()
 
 
 def header():

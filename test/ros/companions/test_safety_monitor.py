@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from companion import Peer, Running, header
 from fake_model import FakeModel, robot_picture
+from patience import PATIENCE_S
 from ros_client import wait_until
 from sensor_msgs.msg import Image
 from std_msgs.msg import Bool
@@ -181,7 +182,7 @@ def test_wrong_zones_end_the_node_before_it_says_anything(context, tmp_path):
 
 def test_process_ends_with_one_line_for_a_wrong_parameter_and_cleanly_on_sigint(context, zones):
     command = [sys.executable, "-m", "robotseg_ros.run_node", "safety_monitor", "--ros-args", "-p"]
-    ended = subprocess.run([*command, "max_age:=0.001"], capture_output=True, text=True, timeout=120)
+    ended = subprocess.run([*command, "max_age:=0.001"], capture_output=True, text=True, timeout=PATIENCE_S)
     assert ended.returncode == 1 and "max_age is 0.001, must be a number, 0.02 to 10" in ended.stderr.splitlines()[-1]
     assert "Traceback" not in ended.stderr
     process = subprocess.Popen([*command, f"zones:={zones}"], env=dict(os.environ), start_new_session=True)
@@ -190,7 +191,7 @@ def test_process_ends_with_one_line_for_a_wrong_parameter_and_cleanly_on_sigint(
         heard = peer.listen(Bool, "/safety_monitor/safe")
         wait_until(lambda: heard, "a verdict")
         process.send_signal(signal.SIGINT)
-        assert process.wait(30.0) == 0
+        assert process.wait(PATIENCE_S) == 0
     finally:
         peer.close()
         process.kill()

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The self-filter node with real rclpy: depth and masks in, depth without the robot out."""
 
+import time
+
 import numpy as np
 import pytest
 from companion import Running, header
@@ -101,16 +103,18 @@ def test_points_on_demand_with_the_calibration(start, peer):
     k = [50.0, 0.0, 19.5, 0.0, 60.0, 14.5, 0.0, 0.0, 1.0]
     stamp = T0
     # Which of two topics arrives first is not known: send both until it is there.
-    while not cloud and stamp < T0 + 100:
+
+    def sent():
+        nonlocal stamp
         stamp += 1
         info.publish(CameraInfo(header=header(stamp), width=40, height=30, k=k))
         depth.publish(depth_image(stamp, 2000))
         mask.publish(to_image(header(stamp), MASK, "mono8"))
-        try:
-            wait_until(lambda: cloud, "points", timeout=1.0)
-        except AssertionError:
-            continue
-    assert cloud and (cloud[0].height, cloud[0].width, cloud[0].point_step) == (30, 40, 12)
+        time.sleep(0.1)
+        return cloud
+
+    wait_until(sent, "points")
+    assert (cloud[0].height, cloud[0].width, cloud[0].point_step) == (30, 40, 12)
     points = np.frombuffer(cloud[0].data, np.float32).reshape(30, 40, 3)
     assert np.isnan(points[MASK > 0]).all()
     assert points[20, 30] == pytest.approx(((30 - 19.5) / 50 * 2, (20 - 14.5) / 60 * 2, 2.0), rel=1e-5)
@@ -139,15 +143,17 @@ def test_behind_the_segmenter(start, peer, client, start_segmenter):
     client.wait_for_camera_subscriber()
     node, depth, _ = start(margin=0)
     filtered = peer.listen(Image, "/self_filter/depth", node)
-    for attempt in range(100):
-        stamp = T0 + attempt * 50 * MS
+    stamp = T0
+
+    def sent():
+        nonlocal stamp
+        stamp += 50 * MS
         client.send(robot_picture(30 * 4, 40 * 4), stamp)
         depth.publish(depth_image(stamp))
-        try:
-            wait_until(lambda: filtered, "filtered depth", timeout=0.5)
-            break
-        except AssertionError:
-            continue
+        time.sleep(0.1)
+        return filtered
+
+    wait_until(sent, "filtered depth")
     cut = decode_depth(filtered[0]) == 0
     assert cut[10:15, 5:25].mean() > 0.9 and not cut[20:].any()
 

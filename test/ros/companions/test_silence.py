@@ -16,14 +16,14 @@ from robotseg_ros.companions.servo import Servo
 
 
 @pytest.fixture
-def start(context, monkeypatch, capfd):
+def start(context, monkeypatch, stderr):
     """Starts a node, and a peer beside it; what it has said can be waited for."""
     monkeypatch.setattr(inputs, "SILENCE_S", 0.3)
     monkeypatch.setattr(inputs, "PERIOD_S", 0.05)
     running, text = [], []
 
     def said(words):
-        text.append(capfd.readouterr().err)
+        text.append(stderr.read())
         return "".join(text).count(words)
 
     def begin(kind, **parameters):

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from companion import Running, header
+from patience import PATIENCE_S
 from ros_client import wait_until
 from sensor_msgs.msg import Image
 
@@ -65,7 +66,7 @@ class Looker:
 
     def close(self):
         self.stop.set()
-        self.thread.join(30)
+        self.thread.join(PATIENCE_S)
         assert not self.thread.is_alive()
 
 
@@ -117,7 +118,7 @@ def test_process_serves_and_ends_on_sigint(domain_id):
         finally:
             looker.close()
         process.send_signal(signal.SIGINT)
-        assert process.wait(30.0) == 0
+        assert process.wait(PATIENCE_S) == 0
     finally:
         process.kill()
         process.wait()
@@ -126,7 +127,7 @@ def test_process_serves_and_ends_on_sigint(domain_id):
 
 def test_port_that_is_taken_is_said_in_one_line(viewer, domain_id):
     command = [sys.executable, "-m", "robotseg_ros.run_node", "viewer", "--ros-args", "-p", f"port:={viewer.port}"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert ended.returncode == 1 and f"cannot serve on 127.0.0.1:{viewer.port}" in ended.stderr.splitlines()[-1]
     assert "Traceback" not in ended.stderr
 

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from companion import Peer, Running, header
+from patience import PATIENCE_S
 from ros_client import wait_until
 from sensor_msgs.msg import Image
 
@@ -27,7 +28,7 @@ def knock(port, origin):
 
     async def knock():
         async with websockets.connect(f"ws://127.0.0.1:{port}", subprotocols=[PROTOCOL], origin=origin) as socket:
-            return '"serverInfo"' in await asyncio.wait_for(socket.recv(), 60)
+            return '"serverInfo"' in await asyncio.wait_for(socket.recv(), PATIENCE_S)
 
     try:
         return asyncio.run(knock())
@@ -36,7 +37,7 @@ def knock(port, origin):
         return False
 
 
-def test_pages_are_let_in_by_their_origin_and_programs_as_they_are(context, capfd):
+def test_pages_are_let_in_by_their_origin_and_programs_as_they_are(context, stderr):
     running = Running(context, Viewer, port=0)
     try:
         port = running.node.port
@@ -51,7 +52,7 @@ def test_pages_are_let_in_by_their_origin_and_programs_as_they_are(context, capf
             f"http://127.0.0.1:{port}",
         ):
             assert not knock(port, origin), origin
-        assert "a web page of 'http://evil.example' was refused (parameter origins" in capfd.readouterr().err
+        assert "a web page of 'http://evil.example' was refused (parameter origins" in stderr.read()
     finally:
         running.close()
 
@@ -72,12 +73,12 @@ def test_the_server_behind_the_gate_is_on_an_address_that_nobody_guesses(context
         hidden = running.node._server.port
         for host in ("127.0.0.1", "127.0.0.2", "127.1.1.1"):
             with pytest.raises(ConnectionRefusedError):
-                socket.create_connection((host, hidden), 5).close()
+                socket.create_connection((host, hidden), PATIENCE_S).close()
     finally:
         running.close()
 
 
-def test_pictures_that_would_fill_the_memory_of_slow_viewers_are_refused(context, monkeypatch, capfd):
+def test_pictures_that_would_fill_the_memory_of_slow_viewers_are_refused(context, monkeypatch, stderr):
     from robotseg_ros.companions import viewer
 
     monkeypatch.setattr(viewer, "MAX_PICTURE", 100)
@@ -92,7 +93,7 @@ def test_pictures_that_would_fill_the_memory_of_slow_viewers_are_refused(context
             return running.node._inputs.refused
 
         wait_until(refused, "the refusal of a large picture")
-        assert "101 x 1 has 101 bytes, at most 100 are passed on" in capfd.readouterr().err
+        assert "101 x 1 has 101 bytes, at most 100 are passed on" in stderr.read()
         assert not looker.heard["/robotseg/overlay"]
     finally:
         looker.close()
@@ -161,7 +162,7 @@ def echo():
 
 
 def said(gate, request, count):
-    with socket.create_connection(("127.0.0.1", gate.port), 60) as client:
+    with socket.create_connection(("127.0.0.1", gate.port), PATIENCE_S) as client:
         client.sendall(request)
         heard = b""
         while len(heard) < count and (data := client.recv(65536)):
@@ -194,7 +195,7 @@ def test_who_is_slow_with_the_request_loses_the_place(echo, monkeypatch):
     from robotseg_ros.companions import web_gate
 
     monkeypatch.setattr(web_gate, "HEAD_TIMEOUT_S", 0.5)
-    with socket.create_connection(("127.0.0.1", echo[0].port), 60) as client:
+    with socket.create_connection(("127.0.0.1", echo[0].port), PATIENCE_S) as client:
 
         def ended():
             # A byte is never long in coming.
@@ -232,7 +233,7 @@ def test_a_failure_to_accept_does_not_close_the_gate(echo, monkeypatch):
 
 def test_more_clients_than_there_is_room_for_are_told_and_room_comes_back(echo):
     gate, _, _ = echo
-    clients = [socket.create_connection(("127.0.0.1", gate.port), 60) for _ in range(MAX_CLIENTS)]
+    clients = [socket.create_connection(("127.0.0.1", gate.port), PATIENCE_S) for _ in range(MAX_CLIENTS)]
     for client in clients:
         client.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert client.recv(3) == b"GET"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fake_model import robot_picture
 from lifecycle_msgs.srv import GetState
+from patience import PATIENCE_S
 from ros_client import segments_of
 
 FAKE = str(Path(__file__).resolve().parents[1] / "fake_segmenter.py")
@@ -33,7 +34,7 @@ def test_an_interrupted_node_leaves_no_shared_memory(client, how):
         own = segments_of(process.pid)
         assert len(own) == 2, "large images and the rest"
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30.0)
+        _, said = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0 and ("left behind" in said) == (how == "hang")
         assert [segment for segment in own if segment.exists()] == []
     finally:

@@ -29,23 +29,23 @@ def test_a_stamp_of_zero_is_too_old_where_there_is_a_limit(node):
     assert session.counters.too_old == 1 and session.answers[0][3] == {}
 
 
-def test_a_stamp_far_in_the_future_is_not_current_and_does_no_lasting_harm(node, capfd):
+def test_a_stamp_far_in_the_future_is_not_current_and_does_no_lasting_harm(node, stderr):
     session = Session(node, FakeModel(), max_age=10.0)
     assert session.shows(robot_picture(), time.time_ns() + 3600 * SECOND) == State.STALE
-    assert session.counters.in_future == 1 and "ahead of the node's clock" in capfd.readouterr().err
+    assert session.counters.in_future == 1 and "ahead of the node's clock" in stderr.read()
     # Back to now is more than a second back: a new sequence, once.
     for _ in range(3):
         assert session.shows(robot_picture(), time.time_ns()) == State.TRACKING
     assert session.counters.restarts == {"time": 1}
 
 
-def test_a_bag_that_starts_again_begins_a_new_sequence_once(session, capfd):
+def test_a_bag_that_starts_again_begins_a_new_sequence_once(session, stderr):
     for loop in range(3):
         for i in range(5):
             assert session.shows(robot_picture(), 10 * SECOND + i * SECOND) == State.TRACKING
         assert session.counters.restarts["time"] == loop
     assert session.inference._stream.resets == 2
-    assert "time of the images has changed" in capfd.readouterr().err
+    assert "time of the images has changed" in stderr.read()
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_bag_that_starts_again_begins_a_new_sequence_once(session, capfd):
         ("frame_id", {"frame_id": "other"}),
     ],
 )
-def test_a_camera_that_changes_mid_stream_begins_a_new_sequence_once(session, capfd, reason, change):
+def test_a_camera_that_changes_mid_stream_begins_a_new_sequence_once(session, stderr, reason, change):
     before = {"rgb": robot_picture(), "encoding": "rgb8", "frame_id": "wrist"}
     for i in range(3):
         session.shows(stamp=(1 + i) * SECOND, **before)
@@ -67,15 +67,15 @@ def test_a_camera_that_changes_mid_stream_begins_a_new_sequence_once(session, ca
     # Before the first image of the new sequence, not after it.
     steps = [what for _, what in session.inference._stream.steps]
     assert steps == ["step"] * 3 + ["reset"] + ["step"] * 4
-    assert capfd.readouterr().err.count(f"{reason} of the images has changed") == 1
+    assert stderr.read().count(f"{reason} of the images has changed") == 1
 
 
-def test_a_camera_that_changes_all_the_time_does_not_flood_the_log(session, capfd):
+def test_a_camera_that_changes_all_the_time_does_not_flood_the_log(session, stderr):
     for i in range(50):
         assert session.shows(robot_picture(), i * SECOND, frame_id=f"camera_{i % 2}") == State.TRACKING
     assert [answer[2] for answer in session.answers] == [f"camera_{i % 2}" for i in range(50)]
     assert session.counters.restarts == {"frame_id": 49}
-    assert capfd.readouterr().err.count("memory given up") == 1
+    assert stderr.read().count("memory given up") == 1
 
 
 # ------------------------------------------------------------------------------------------------ what is shown
@@ -130,7 +130,7 @@ def test_black_and_white_images_through_the_real_stream(node, real_model, value)
 @pytest.mark.parametrize(
     "error", [RuntimeError("execution context lost"), MemoryError("4 GiB"), OSError("libnvinfer.so went away")]
 )
-def test_an_encoder_that_fails_in_the_middle_is_a_fault_and_its_return_begins_anew(node, real_model, capfd, error):
+def test_an_encoder_that_fails_in_the_middle_is_a_fault_and_its_return_begins_anew(node, real_model, stderr, error):
     session = Session(node, real_model)
     rgb = robot_picture(60, 80)
     good = [session.shows(rgb, i * SECOND) for i in (1, 2)]
@@ -142,7 +142,7 @@ def test_an_encoder_that_fails_in_the_middle_is_a_fault_and_its_return_begins_an
     finally:
         real_model.error = None
     assert session.counters.faults == 3 and all(answer[3] == {} for answer in session.answers[2:])
-    said = capfd.readouterr().err
+    said = stderr.read()
     assert said.count("the model failed on an image") == 1 and str(error) in said
     # A step that broke off leaves nothing in the memory: the next image is answered as the very first was.
     assert session.shows(rgb, 6 * SECOND) == first[0]
@@ -161,19 +161,19 @@ def test_memory_that_runs_out_for_real_is_a_fault(node):
     assert session.counters.faults == 1
 
 
-def test_an_answer_that_cannot_be_published_is_counted_and_said(session, capfd):
+def test_an_answer_that_cannot_be_published_is_counted_and_said(session, stderr):
     session.inference.answers._publishers.publish = lambda answer, live: np.ones(1 << 55, np.uint8)
     assert session.shows(robot_picture()) is None
     assert session.counters.unpublished == 1 and session.counters.answered == 0
-    assert "cannot publish an answer: " in capfd.readouterr().err
+    assert "cannot publish an answer: " in stderr.read()
 
 
-def test_a_machine_that_is_too_slow_gives_no_late_masks(node, capfd):
+def test_a_machine_that_is_too_slow_gives_no_late_masks(node, stderr):
     session = Session(node, FakeModel(delay=0.15), max_age=0.1)
     for _ in range(3):
         assert session.shows(robot_picture(), time.time_ns()) == State.STALE
     assert session.counters.too_old == 3 and all(answer[3] == {} for answer in session.answers)
-    assert "the model is too slow" in capfd.readouterr().err
+    assert "the model is too slow" in stderr.read()
 
 
 @pytest.mark.parametrize(
@@ -185,12 +185,12 @@ def test_a_machine_that_is_too_slow_gives_no_late_masks(node, capfd):
         pytest.param(lambda path: path.unlink(missing_ok=True), "weights.safetensors", id="absent"),
     ],
 )
-def test_weights_that_cannot_be_used_leave_the_node_unconfigured_with_the_reason(node, tmp_path, capfd, damage, words):
+def test_weights_that_cannot_be_used_leave_the_node_unconfigured_with_the_reason(node, tmp_path, stderr, damage, words):
     path = tmp_path / "weights.safetensors"
     damage(path)
     node._load_model = lambda options: load_robotseg(ModelOptions(device="cpu", backend="torch", weights=path))
     assert not node.autostart()
-    said = capfd.readouterr().err
+    said = stderr.read()
     assert "cannot configure: WeightsError" in said and words in said
     assert not node.cameras
 

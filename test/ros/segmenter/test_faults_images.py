@@ -67,11 +67,11 @@ def png_that_says_it_is_huge():
         pytest.param(lambda: file(b""), "format", id="empty file"),
     ],
 )
-def test_an_image_that_is_not_what_it_says_is_refused_counted_and_said(session, capfd, message, reason):
+def test_an_image_that_is_not_what_it_says_is_refused_counted_and_said(session, stderr, message, reason):
     assert session.shows(robot_picture(), SECOND) == State.TRACKING
     assert session.give(message()) is None
     assert session.counters.refused == {reason: 1}
-    assert "image refused" in (said := capfd.readouterr().err) and f"1 for {reason}" in said
+    assert "image refused" in (said := stderr.read()) and f"1 for {reason}" in said
     # The next good one is answered, and the memory is what it was.
     assert session.shows(robot_picture(), 2 * SECOND) == State.TRACKING
     assert session.counters.answered == 2 and not session.counters.restarts

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from fake_model import FakeModel, robot_picture
+from fake_model import HANG_S, FakeModel, robot_picture
 from rclpy.node import Node
 from ros_client import Spinner, pixels, wait_until
 from sensor_msgs.msg import Image
@@ -107,7 +107,7 @@ def test_a_subscriber_that_hangs_does_not_hold_up_the_others(client, start_segme
 
     def hang(message):
         stuck.set()
-        release.wait(120)
+        release.wait(HANG_S)
 
     slow = Spinner(client.node.context, Node("slow", context=client.node.context))
     try:

@@ -98,22 +98,22 @@ def test_a_hint_is_given_to_the_stream_with_its_image(client, running):
         (prompt_at(SECOND, part="hand"), "'hand'"),
     ],
 )
-def test_hints_that_cannot_be_followed_are_refused_with_the_reason_and_counted(client, running, capfd, message, words):
+def test_hints_that_cannot_be_followed_are_refused_with_the_reason_and_counted(client, running, stderr, message, words):
     node, stream = running
     client.prompts.publish(message)
     wait_until(lambda: node.cameras[0].inference.counters.prompts_refused == 1, "the hint refused")
-    said = capfd.readouterr().err
+    said = stderr.read()
     assert "prompt refused" in said and words in said
     assert not stream.prompts
 
 
-def test_more_hints_than_can_wait_are_refused(running, capfd):
+def test_more_hints_than_can_wait_are_refused(running, stderr):
     node, _ = running
     (camera,) = node.cameras
     for _ in range(40):
         camera._on_prompt(prompt_at(0))
     assert len(camera.inference._hints) == 32 and camera.inference.counters.prompts_refused == 8
-    assert "32 hints wait for the next image already" in capfd.readouterr().err
+    assert "32 hints wait for the next image already" in stderr.read()
 
 
 def test_clicks_of_a_viewer_are_hints_for_the_part_that_is_set(client, running):

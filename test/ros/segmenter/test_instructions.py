@@ -116,14 +116,14 @@ def test_refused_requests_leave_the_target_as_it_is(client, running):
     assert send(client, targets, robot_picture(), 2 * SECOND).state == Target.SEEN
 
 
-def test_a_policy_that_fails_is_a_refusal_and_refusals_are_said_once(client, running, capfd, monkeypatch):
+def test_a_policy_that_fails_is_a_refusal_and_refusals_are_said_once(client, running, stderr, monkeypatch):
     node, _ = running
     policy = node.cameras[0].inference.instructions._policy
     monkeypatch.setattr(type(policy), "answer", lambda *args: 1 / 0)
     for _ in range(5):
         reply = ask(client, "the gripper")
         assert reply.answer == Instruct.Response.REFUSED and "ZeroDivisionError" in reply.message
-    assert capfd.readouterr().err.count("request refused") == 1
+    assert stderr.read().count("request refused") == 1
 
 
 def test_a_reset_forgets_the_target(client, running):

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from fake_model import FakeModel, robot_picture
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.srv import ChangeState, GetState
+from patience import PATIENCE_S
 from rclpy.lifecycle import TransitionCallbackReturn
 from ros_client import wait_until
 
@@ -45,7 +46,7 @@ def in_executor(node, work):
     return task.result()
 
 
-def test_fifty_cycles_leave_nothing_behind(start_segmenter):
+def test_fifty_cycles_leave_nothing_behind(client, start_segmenter):
     node = start_segmenter(FakeModel(), activate=False, cameras=["wrist", "front"])
     picture = robot_picture()
 
@@ -62,7 +63,8 @@ def test_fifty_cycles_leave_nothing_behind(start_segmenter):
 
     first = [in_executor(node, cycle) for _ in range(SETTLED)]
     # The executor holds some of the entities until it has waited again.
-    time.sleep(1)
+    for _ in range(3):
+        client.call(GetState, "/robotseg/get_state", GetState.Request())
     gc.collect()
     before = entities(node)
     last = [in_executor(node, cycle) for _ in range(CYCLES - SETTLED)]
@@ -116,7 +118,7 @@ def test_sigint_ends_the_process_also_while_the_model_is_busy(client, hang):
 
         wait_until(taken_up, "an image taken up")
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=15)
+        _, said = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0
         assert ("left behind" in said) == hang
         assert "Traceback" not in said

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import rclpy
 from fake_model import FakeModel
+from patience import PATIENCE_S
 from rclpy.exceptions import ParameterException
 from ros_client import wait_until
 
@@ -35,13 +36,13 @@ def segmenter(context):
         node.destroy_node()
 
 
-def test_compressed_images_and_camera_info_follow_the_remapping_of_the_camera(segmenter, capfd):
+def test_compressed_images_and_camera_info_follow_the_remapping_of_the_camera(segmenter, stderr):
     node = segmenter(
         *("-p", "camera:=/left/image_raw", "-p", "transport:=compressed", "-r", "/left/image_raw:=/zed/image_raw")
     )
     (camera,) = node.cameras
     assert camera.topic == "/zed/image_raw/compressed" and camera.options.info == "/zed/camera_info"
-    assert "listening to /zed/image_raw/compressed" in capfd.readouterr().err
+    assert "listening to /zed/image_raw/compressed" in stderr.read()
     assert node.count_subscribers("/zed/image_raw/compressed") == node.count_subscribers("/zed/camera_info") == 1
 
 
@@ -60,13 +61,13 @@ def test_relative_names_are_of_the_namespace(segmenter):
     )
 
 
-def test_silence_is_said_of_the_topic_that_is_listened_to(segmenter, capfd):
+def test_silence_is_said_of_the_topic_that_is_listened_to(segmenter, stderr):
     segmenter("-p", "camera:=/left/image_raw", "-r", "/left/image_raw:=/zed/image_raw", "-p", "stale_after:=0.1")
     said = ""
 
     def told():
         nonlocal said
-        said += capfd.readouterr().err
+        said += stderr.read()
         return "no usable image on /zed/image_raw for 0.1 s: nobody publishes it" in said
 
     wait_until(told, "the line")
@@ -78,7 +79,7 @@ def test_the_compressed_variant_of_an_output_follows_its_remapping(segmenter):
     assert node.count_publishers("/robotseg/gripper_mask/compressed") == 0
 
 
-def test_companions_derive_and_say_names_after_remapping(context, capfd):
+def test_companions_derive_and_say_names_after_remapping(context, stderr):
     arguments = ["--ros-args", "-p", "depth:=/d/image/compressedDepth", "-r", "/d/image:=/zed/depth"]
     node = SelfFilter(context=context, cli_args=[*arguments, "-r", "/robotseg/robot_mask:=/cell/mask"])
     try:
@@ -148,6 +149,6 @@ def test_a_process_says_in_one_line_what_is_wrong(domain_id, tmp_path, value):
             lines.append(line)
             if "listening" in line:
                 process.terminate()
-        status = process.wait(60)
+        status = process.wait(PATIENCE_S)
     assert "Traceback" not in "".join(lines)
     assert (status == 1 and "cannot start" in lines[-1]) or (status == 0 and any("listening" in line for line in lines))

@@ -125,21 +125,21 @@ def test_qos_is_overridden_by_parameters(client, start_segmenter):
     assert qos_of("/robotseg/overlay").durability == DurabilityPolicy.TRANSIENT_LOCAL
 
 
-def test_wrong_qos_override_fails_to_configure_with_the_reason(start_segmenter, capfd):
+def test_wrong_qos_override_fails_to_configure_with_the_reason(start_segmenter, stderr):
     wrong = {"qos_overrides./robotseg/parts.publisher.reliability": "sometimes"}
     node = start_segmenter(FakeModel(), activate=False, **wrong)
     assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
-    assert "`reliability`: `sometimes`" in capfd.readouterr().err
+    assert "`reliability`: `sometimes`" in stderr.read()
 
 
-def test_a_subscriber_that_asks_for_more_than_is_offered_is_named(client, start_segmenter, capfd):
+def test_a_subscriber_that_asks_for_more_than_is_offered_is_named(client, start_segmenter, stderr):
     start_segmenter(FakeModel())
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     client.node.create_subscription(Image, "/robotseg/arm_mask", lambda _: None, latched)
     said = []
 
     def lines():
-        said.append(capfd.readouterr().err)
+        said.append(stderr.read())
         return [line for line in "".join(said).splitlines() if "incompatible QoS on /robotseg/arm_mask" in line]
 
     wait_until(lines, "a line in the log")

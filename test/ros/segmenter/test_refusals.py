@@ -6,6 +6,7 @@ import time
 import cv2
 import pytest
 from fake_model import FakeModel, robot_picture
+from patience import PATIENCE_S
 from ros_client import malformed, wait_until
 
 from robotseg_ros.common import camera_log
@@ -28,7 +29,7 @@ def test_malformed_images_are_refused_and_counted_and_the_node_goes_on(client, s
     }
     for reason, message in bad.items():
         # Best effort: a message may be lost, so it is sent until it is counted.
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while not node.cameras[0].inference.counters.refused[reason]:
             assert time.monotonic() < deadline, f"{reason} not counted"
             client.camera.publish(message)
@@ -38,17 +39,17 @@ def test_malformed_images_are_refused_and_counted_and_the_node_goes_on(client, s
     assert client.heard["parts"][0].state == PartMasks.TRACKING
 
 
-def test_refusals_are_counted_by_reason_in_the_log(start_segmenter, client, capfd, monkeypatch):
+def test_refusals_are_counted_by_reason_in_the_log(start_segmenter, client, stderr, monkeypatch):
     node = start_segmenter(FakeModel())
     monkeypatch.setattr(camera_log, "LOG_PERIOD_S", 0.0)
     for fields in ({"step": 17}, {"step": 17}, {"encoding": "32FC1"}):
         node.cameras[0].inference.process(malformed(client, **fields), 0)
-    assert "encoding '32FC1' is not one of" in (errors := capfd.readouterr().err)
+    assert "encoding '32FC1' is not one of" in (errors := stderr.read())
     assert "(refused so far: 2 for step, 1 for encoding)" in errors
 
 
 @pytest.mark.parametrize("error", [MemoryError("no room"), cv2.error("(-215) assertion failed")])
-def test_unexpected_decoding_error_is_counted_and_the_node_goes_on(client, start_segmenter, monkeypatch, capfd, error):
+def test_unexpected_decoding_error_is_counted_and_the_node_goes_on(client, start_segmenter, monkeypatch, stderr, error):
     def fail(image):
         raise error
 
@@ -57,13 +58,13 @@ def test_unexpected_decoding_error_is_counted_and_the_node_goes_on(client, start
     client.wait_for_camera_subscriber()
     with monkeypatch.context() as patch:
         patch.setattr(inference, "decode", fail)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while not node.cameras[0].inference.counters.refused["decoding"]:
             assert time.monotonic() < deadline, "not counted"
             client.send(robot_picture(), SECOND)
             time.sleep(0.05)
     client.send_until(robot_picture(), SECOND, "parts", 1)
-    assert "for decoding)" in capfd.readouterr().err
+    assert "for decoding)" in stderr.read()
 
 
 def test_failing_model_is_a_fault_without_masks_and_the_node_goes_on(client, start_segmenter):

@@ -72,12 +72,12 @@ def test_playing_again_begins_anew(client, start_segmenter):
     assert node.cameras[0].inference.counters.restarts == {"time": 1}
 
 
-def test_a_camera_that_sends_best_effort_is_named_with_the_reason(client, start_segmenter, capfd):
+def test_a_camera_that_sends_best_effort_is_named_with_the_reason(client, start_segmenter, stderr):
     start_segmenter(FakeModel(), replay=True)
     diagnostics = client.hear(DiagnosticArray, "/diagnostics")
     words = "the publisher sends best effort, the subscriber insists on reliable"
     wait_until(lambda: any(words in d.status[0].message for d in diagnostics), "the reason in diagnostics")
-    assert f"incompatible QoS on {CAMERA}: /client: {words}" in capfd.readouterr().err
+    assert f"incompatible QoS on {CAMERA}: /client: {words}" in stderr.read()
     value = {pair.key: pair.value for pair in diagnostics[-1].status[0].values}
     assert words in value[f"incompatible_qos {CAMERA}"]
     # It is over when the camera has gone.

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from fake_model import FakeModel, robot_picture
+from patience import PATIENCE_S
 from rclpy.parameter import Parameter
 from ros_client import pixels, wait_until
 from sensor_msgs.msg import CompressedImage, Image
@@ -163,7 +164,7 @@ def test_a_depth_image_that_comes_late_is_waited_for():
     waiting = threading.Thread(target=lambda: found.append(images.at(T0, 120, 160, "wrist_camera")[0, 0]))
     waiting.start()
     images.add(far(2.0, T0))
-    waiting.join(30)
+    waiting.join(PATIENCE_S)
     assert found == [2000]
 
 
@@ -200,7 +201,7 @@ def test_two_senders_of_depth_are_not_mixed_and_one_is_taken_again(monkeypatch):
     assert found.shape == (120, 160)
 
 
-def test_two_senders_of_depth_make_the_node_say_that_it_does_not_know(client, start_segmenter, capfd):
+def test_two_senders_of_depth_make_the_node_say_that_it_does_not_know(client, start_segmenter, stderr):
     model = RestrictedModel()
     node = start_segmenter(model, depth="/camera/depth", max_depth=1.5)
     one, other = (client.advertise(Image, "/camera/depth") for _ in range(2))
@@ -211,7 +212,7 @@ def test_two_senders_of_depth_make_the_node_say_that_it_does_not_know(client, st
         for depths in (one, other):
             depths.publish(far(1.0, T0))
             time.sleep(0.02)
-        said += capfd.readouterr().err
+        said += stderr.read()
         return "2 publishers send depth images of frame 'wrist_camera'" in said and seen(model)[-1][2] is None
 
     send_until(client, told, "the refusal")

@@ -47,24 +47,24 @@ def test_one_base_takes_the_adapter_that_is_named(weights):
     assert torch.equal(tables["right_arm"], tables[None] + 2)
 
 
-def test_the_parameter_reaches_the_model_and_the_log_says_which_robot(start_segmenter, capfd):
+def test_the_parameter_reaches_the_model_and_the_log_says_which_robot(start_segmenter, stderr):
     seen = []
     node = start_segmenter(FakeModel(robot="left_arm"), activate=False, robot="left_arm")
     load = node._load_model
     node._load_model = lambda wanted: (seen.append(wanted), load(wanted))[1]
     assert node.autostart()
     assert [wanted.robot for wanted in seen] == ["left_arm"]
-    assert "adapter left_arm, ready after" in capfd.readouterr().err
+    assert "adapter left_arm, ready after" in stderr.read()
     assert start_segmenter(FakeModel(), activate=False).options.model.robot is None
 
 
-def test_a_robot_that_is_not_there_or_of_other_weights_leaves_the_node_unconfigured(start_segmenter, weights, capfd):
+def test_a_robot_that_is_not_there_or_of_other_weights_leaves_the_node_unconfigured(start_segmenter, weights, stderr):
     node = start_segmenter(FakeModel(), activate=False)
     for robot, words in (("mine", "there: left_arm, right_arm"), ("left_arm", "was trained on weights with SHA-256")):
         if robot == "left_arm":
             weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
         node._load_model = lambda _, robot=robot: load_robotseg(options(weights, robot))
         assert not node.autostart()
-        said = capfd.readouterr().err
+        said = stderr.read()
         assert "cannot configure: WeightsError" in said and words in said
         assert not node.cameras

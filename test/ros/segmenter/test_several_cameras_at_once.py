@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fake_model import FakeModel, robot_picture
+from fake_model import HANG_S, FakeModel, robot_picture
+from patience import PATIENCE_S
 from ros_client import wait_until
 
 from robotseg_core.types import State
@@ -88,12 +89,12 @@ def test_as_many_as_go_together_are_taken_in_turn_one_of_each():
     def alone(item, dropped):
         served.append(item)
         started.set()
-        assert release.wait(30)
+        assert release.wait(PATIENCE_S)
 
     worker = FairWorker("test", SimpleNamespace(size=2, process=process))
     lanes = {name: worker.lane(SimpleNamespace(name=name, process=alone)) for name in "abc"}
     lanes["b"].put("alone")
-    assert started.wait(30)
+    assert started.wait(PATIENCE_S)
     for item in (1, 2, 3):
         for lane in lanes.values():
             lane.put(item)
@@ -101,7 +102,7 @@ def test_as_many_as_go_together_are_taken_in_turn_one_of_each():
     wait_until(lambda: len(served) == 3, "all turns")
     # After b it is c's turn, then a's; b, left over, goes by itself.
     assert served == ["alone", [("c", 3, 2), ("a", 3, 2)], 3]
-    assert worker.stop(30)
+    assert worker.stop(PATIENCE_S)
 
 
 # ------------------------------------------------------------------------------------------------ the node
@@ -148,7 +149,7 @@ def test_a_bad_image_takes_no_other_with_it(cell):
     assert not any(session.counters.faults for session in cell.sessions.values())
 
 
-def test_a_batch_that_fails_is_tried_one_by_one_and_who_fails_then_has_failed(cell, capfd):
+def test_a_batch_that_fails_is_tried_one_by_one_and_who_fails_then_has_failed(cell, stderr):
     cell = cell(FakeModel(encoder_batch=3, broken_batch=True))
     cell.streams["front"].step = lambda frame, stamp: 1 / 0
     cell.while_busy(*cell.one_of_each())
@@ -158,12 +159,12 @@ def test_a_batch_that_fails_is_tried_one_by_one_and_who_fails_then_has_failed(ce
     assert [session.counters.faults for session in cell.sessions.values()] == [0, 1, 0]
     assert cell.streams["front"].resets == 1 and not cell.streams["back"].resets
     assert not any(session.counters.encoded_with_others for session in cell.sessions.values())
-    said = capfd.readouterr().err
+    said = stderr.read()
     assert "the encoder failed on images of 3 cameras at once: MemoryError: no room for so many; one at a time" in said
     # Not tried again with every image.
     cell.while_busy(*cell.one_of_each())
     assert cell.model.batches == [3]
-    assert "at once" not in capfd.readouterr().err
+    assert "at once" not in stderr.read()
 
 
 def test_a_stream_that_fails_after_a_batch_is_the_fault_of_its_camera_alone(cell):
@@ -191,11 +192,11 @@ def test_late_answers_of_a_batch_are_stale_each_by_its_own_age(cell):
     assert [session.counters.too_old for session in cell.sessions.values()] == [1, 1, 0]
 
 
-def test_while_a_batch_hangs_all_its_cameras_are_stale_and_deactivating_works(cell, capfd, monkeypatch):
+def test_while_a_batch_hangs_all_its_cameras_are_stale_and_deactivating_works(cell, stderr, every_line, monkeypatch):
     monkeypatch.setattr(segmenter, "STOP_TIMEOUT_S", 0.05)
     cell = cell(FakeModel(encoder_batch=3), stale_after=0.5)
     hang, encode = threading.Event(), cell.model.encode_frames
-    cell.model.encode_frames = lambda frames: (hang.wait(60), encode(frames))[1]
+    cell.model.encode_frames = lambda frames: (hang.wait(HANG_S), encode(frames))[1]
     try:
         cell.model.hang = first = threading.Event()
         cell.send("wrist")
@@ -206,7 +207,7 @@ def test_while_a_batch_hangs_all_its_cameras_are_stale_and_deactivating_works(ce
         first.set()
         wait_until(lambda: all(session.busy for session in cell.sessions.values()), "all in the batch")
         wait_until(lambda: {n for n, s, *_ in cell.published if s == State.STALE} == set(CAMERAS), "all STALE")
-        said = capfd.readouterr().err
+        said = stderr.read()
         assert all(f"camera {name}" in said or "the model still works on an image" in said for name in CAMERAS)
         cell.node.trigger_deactivate()
         assert cell.node.cameras == ()

@@ -7,7 +7,7 @@ import time
 import cv2
 import numpy as np
 import pytest
-from fake_model import FakeModel, robot_picture
+from fake_model import HANG_S, FakeModel, robot_picture
 from plain_messages import File
 from ros_client import wait_until
 from sensor_msgs.msg import CompressedImage, Image
@@ -53,7 +53,7 @@ def slow_decoder(monkeypatch):
     def slow(image, **more):
         if hold.is_set() and isinstance(image, CompressedImage):
             begun.set()
-            go.wait(120)
+            go.wait(HANG_S)
         return decode(image, **more)
 
     monkeypatch.setattr(inference_module, "decode", slow)
@@ -67,7 +67,7 @@ def jpeg(client, stamp, rgb=None):
 
 
 def test_a_camera_whose_picture_takes_long_to_decode_does_not_hold_up_another(
-    client, start_segmenter, slow_decoder, capfd
+    client, start_segmenter, slow_decoder, stderr, every_line
 ):
     hold, begun, go = slow_decoder
     names = {"cameras": ["good", "bad"], "bad.camera": "/bad/image_raw/compressed", "stale_after": 0.3}
@@ -96,7 +96,7 @@ def test_a_camera_whose_picture_takes_long_to_decode_does_not_hold_up_another(
 
     def told():
         nonlocal said
-        said += capfd.readouterr().err
+        said += stderr.read()
         return "camera bad: an image on /bad/image_raw/compressed is still being decoded after 0.3 s" in said
 
     wait_until(told, "why the bad one is stale")
@@ -143,7 +143,7 @@ def test_a_picture_that_is_still_decoded_at_the_end_is_said_to_be_left_behind(cl
 
 
 @pytest.mark.parametrize("taken", [False, True])
-def test_a_camera_that_sends_no_end_markers_is_read_where_that_is_asked_for(client, start_segmenter, capfd, taken):
+def test_a_camera_that_sends_no_end_markers_is_read_where_that_is_asked_for(client, start_segmenter, stderr, taken):
     node = start_segmenter(FakeModel(), camera="/camera/image_raw/compressed", jpeg_without_end=taken)
     camera = client.advertise(CompressedImage, "/camera/image_raw/compressed")
     data = cv2.imencode(".jpg", robot_picture(), [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
@@ -160,7 +160,7 @@ def test_a_camera_that_sends_no_end_markers_is_read_where_that_is_asked_for(clie
 
     wait_until(dealt_with, "the picture dealt with")
     assert bool(counters.answered) == taken and (counters.refused["data"] == 0) == taken
-    assert taken or "jpeg_without_end takes them" in capfd.readouterr().err
+    assert taken or "jpeg_without_end takes them" in stderr.read()
 
 
 def test_compressed_images_in_replay_are_all_answered_in_order(client, start_segmenter):

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 FAKE = str(Path(__file__).parents[1] / "fake_segmenter.py")
 
@@ -21,7 +22,9 @@ FAKE = str(Path(__file__).parents[1] / "fake_segmenter.py")
     ],
 )
 def test_wrong_parameter_ends_the_node_with_one_line(domain_id, arguments, words):
-    ended = subprocess.run([sys.executable, FAKE, "--ros-args", *arguments], capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(
+        [sys.executable, FAKE, "--ros-args", *arguments], capture_output=True, text=True, timeout=PATIENCE_S
+    )
     assert ended.returncode == 1
     said = ended.stdout + ended.stderr
     assert "Traceback" not in said
@@ -39,13 +42,13 @@ def test_who_asks_for_the_state_while_the_model_loads_is_answered(client, start_
     """As nav2's lifecycle manager does."""
     import threading
 
-    from fake_model import FakeModel
+    from fake_model import HANG_S, FakeModel
     from lifecycle_msgs.srv import ChangeState, GetState
 
     node, go = start_segmenter(FakeModel(), activate=False), threading.Event()
-    load, node._load_model = node._load_model, lambda options: (go.wait(120), load(options))[1]
+    load, node._load_model = node._load_model, lambda options: (go.wait(HANG_S), load(options))[1]
     changing = client.node.create_client(ChangeState, "/robotseg/change_state")
-    assert changing.wait_for_service(60)
+    assert changing.wait_for_service(PATIENCE_S)
     request = ChangeState.Request()
     request.transition.id = 1
     configured = changing.call_async(request)
@@ -68,7 +71,7 @@ def test_a_ros_of_another_python_is_said_in_one_line(tmp_path, command):
     (tmp_path / "rclpy" / "__init__.py").write_text("raise ImportError(\"No module named 'rclpy._rclpy_pybind11'\")")
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.argv[1:] = ['servo']\n"
     code += f"from robotseg_ros.{command} import main; sys.exit(main())"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
     assert ended.returncode == 1 and len(ended.stderr.splitlines()) == 1
     assert f"rclpy in {tmp_path / 'rclpy'} is not for it: that is the ROS of another Python" in ended.stderr
 
@@ -86,7 +89,7 @@ def test_parameters_that_the_node_does_not_have_are_named_with_what_may_be_meant
         "def fail(options): raise ValueError('no model')\n"
         "sys.exit(main(fail))"
     )
-    ended = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=PATIENCE_S)
     assert ended.returncode == 1 and "no model" in ended.stderr
     said = [line.partition("]: ")[2] for line in ended.stderr.splitlines() if "has no effect" in line]
     assert said == [

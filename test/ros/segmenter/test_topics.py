@@ -81,7 +81,7 @@ def other_process(domain_id):
     context.try_shutdown()
 
 
-def test_the_other_type_on_the_camera_topic_is_named(other_process, start_segmenter, capfd):
+def test_the_other_type_on_the_camera_topic_is_named(other_process, start_segmenter, stderr):
     node = start_segmenter(FakeModel(), activate=False, camera="/wrist/jpg", stale_after=0.5)
     assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
     other_process.create_publisher(CompressedImage, "/wrist/jpg", 10)
@@ -90,7 +90,7 @@ def test_the_other_type_on_the_camera_topic_is_named(other_process, start_segmen
     said = []
 
     def stale():
-        said.append(capfd.readouterr().err)
+        said.append(stderr.read())
         return "no usable image on /wrist/jpg for 0.5 s" in "".join(said)
 
     wait_until(stale, "STALE")

@@ -5,6 +5,7 @@ import threading
 import time
 
 from fake_model import FakeModel, robot_picture
+from patience import PATIENCE_S
 from rclpy.lifecycle import TransitionCallbackReturn
 from ros_client import wait_until
 
@@ -40,11 +41,11 @@ def test_model_that_cannot_be_loaded_fails_to_configure_and_can_be_tried_again(s
     assert node.autostart()
 
 
-def test_wrong_topic_name_fails_to_configure(start_segmenter, capfd):
+def test_wrong_topic_name_fails_to_configure(start_segmenter, stderr):
     model = FakeModel()
     node = start_segmenter(model, activate=False, camera="/bad-name")
     assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
-    assert "/bad-name" in capfd.readouterr().err
+    assert "/bad-name" in stderr.read()
     assert not model.streams
 
 
@@ -84,9 +85,9 @@ def test_image_worked_on_over_a_restart_is_not_published_after_it(client, start_
     client.listen("parts", "robot_mask")
     client.wait_for_camera_subscriber()
     client.send_until(robot_picture(), SECOND, "parts", 1)
-    model.delay = 2.0
+    model.hang = threading.Event()
     old, stream = node.cameras[0].inference, model.streams[-1]
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while not old.busy:
         assert time.monotonic() < deadline, "the model never busy"
         client.send(robot_picture(), 50 * SECOND)
@@ -94,8 +95,8 @@ def test_image_worked_on_over_a_restart_is_not_published_after_it(client, start_
     node.trigger_deactivate()
     assert old.busy
     node.trigger_activate()
+    model.hang.set()
     wait_until(lambda: not old.busy, "the old image done")
-    model.delay = 0.0
     client.wait_for_camera_subscriber()
     client.send_until(robot_picture(), 100 * SECOND, "robot_mask", len(client.heard["robot_mask"]) + 3)
     assert 50 * SECOND in model.stamps and stream is not model.streams[-1]

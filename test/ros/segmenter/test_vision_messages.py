@@ -73,7 +73,7 @@ def test_they_are_published_where_they_are_asked_for(client, start_segmenter):
     assert {detection.id for detection in heard[-1].detections} == {"arm", "gripper", "robot"}
 
 
-def test_without_the_package_the_node_says_what_is_missing(start_segmenter, monkeypatch, capfd):
+def test_without_the_package_the_node_says_what_is_missing(start_segmenter, monkeypatch, stderr):
     for name in [name for name in sys.modules if name.partition(".")[0] == "vision_msgs"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "vision_msgs", None)
@@ -81,7 +81,7 @@ def test_without_the_package_the_node_says_what_is_missing(start_segmenter, monk
     node = start_segmenter(FakeModel(), activate=False, vision_msgs=True)
     node._load_model = lambda options: loaded.append(options)
     assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
-    assert "vision_msgs is true, but the package vision_msgs is not installed" in capfd.readouterr().err
+    assert "vision_msgs is true, but the package vision_msgs is not installed" in stderr.read()
     # Said before the time that a model takes to load.
     assert not loaded
 

@@ -5,6 +5,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from patience import PATIENCE_S
 from ros_client import wait_until
 
 from robotseg_ros.segmenter.watch import Watch
@@ -15,7 +16,7 @@ from robotseg_ros.segmenter.worker import FairWorker
 def worker():
     worker = FairWorker("test")
     yield worker
-    assert worker.stop(30)
+    assert worker.stop(PATIENCE_S)
 
 
 class Recorder:
@@ -29,7 +30,7 @@ class Recorder:
         def process(item, dropped):
             self.seen.append((name, item, dropped))
             self.started.set()
-            assert self.release.wait(30)
+            assert self.release.wait(PATIENCE_S)
 
         return SimpleNamespace(name=name, process=process)
 
@@ -38,7 +39,7 @@ def test_only_the_newest_waiting_item_is_worked_on(worker):
     work = Recorder()
     lane = worker.lane(work.of("a"))
     lane.put("first")
-    assert work.started.wait(30)
+    assert work.started.wait(PATIENCE_S)
     for item in (1, 2, 3, "last"):
         lane.put(item)
     assert not lane.full
@@ -51,7 +52,7 @@ def test_cameras_take_turns_however_fast_one_of_them_is(worker):
     work = Recorder()
     lanes = {name: worker.lane(work.of(name)) for name in ("a", "b", "c")}
     lanes["a"].put(0)
-    assert work.started.wait(30)
+    assert work.started.wait(PATIENCE_S)
     for item in range(1, 10):
         lanes["a"].put(item)
     lanes["c"].put(0)
@@ -66,7 +67,7 @@ def test_a_queue_drops_nothing_says_when_it_is_full_and_when_there_is_room(worke
     work, room = Recorder(), []
     lane = worker.lane(work.of("a"), depth=3, on_room=lambda: room.append(lane.waiting))
     lane.put(0)
-    assert work.started.wait(30)
+    assert work.started.wait(PATIENCE_S)
     room.clear()
     for item in (1, 2, 3):
         assert not lane.full
@@ -82,7 +83,7 @@ def test_what_was_cleared_is_not_worked_on(worker):
     work = Recorder()
     lane = worker.lane(work.of("a"))
     lane.put(0)
-    assert work.started.wait(30)
+    assert work.started.wait(PATIENCE_S)
     lane.put(1)
     lane.clear()
     lane.put(2)
@@ -95,7 +96,7 @@ def test_stop_leaves_a_hanging_item_behind_and_says_so(worker):
     work = Recorder()
     lane = worker.lane(work.of("a"))
     lane.put(1)
-    assert work.started.wait(30)
+    assert work.started.wait(PATIENCE_S)
     assert not worker.stop(0.01)
     work.release.set()
 
@@ -112,7 +113,7 @@ def test_an_exception_is_logged_and_the_thread_goes_on(worker, caplog):
     lane.put("bad")
     wait_until(lambda: caplog.records, "a line in the log")
     lane.put("good")
-    assert done.wait(30)
+    assert done.wait(PATIENCE_S)
     assert "test failed on an item" in caplog.text and "no room for it" in caplog.text
 
 

@@ -7,6 +7,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 from small_models import moving_frames, small_robotseg
 
 pytest.importorskip("rosbags", reason="bags need the extra 'bag'")
@@ -201,5 +202,5 @@ def test_no_ros_is_loaded():
         "import sys, robotseg_ros.tools.bag, robotseg_ros.tools.bag_messages; "
         "sys.exit(any(name.partition('.')[0] in ('rclpy', 'sensor_msgs') for name in sys.modules))"
     )
-    assert subprocess.run([sys.executable, "-c", code], timeout=300).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=PATIENCE_S).returncode == 0
     assert bag.TOPICS == ("arm_mask", "gripper_mask", "robot_mask")

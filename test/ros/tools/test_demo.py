@@ -11,9 +11,11 @@ import cv2
 import numpy as np
 import pytest
 from fake_model import robot_picture
+from patience import PATIENCE_S
 
 from robotseg_core.files.frames import FOLDER_RATE_HZ, InputError, open_frames
 from robotseg_core.files.overlay import contact_sheet
+from robotseg_ros.common import processes
 from robotseg_ros.tools import demo, demo_report
 from robotseg_ros.tools.demo import DemoError, DemoOptions, main, run_demo
 from robotseg_ros.tools.demo_report import write_contact_sheet, write_video
@@ -56,16 +58,19 @@ def test_demo_leaves_figures_and_pictures(clip, tmp_path, domain_id):
     assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(FOLDER_RATE_HZ)
 
 
-def test_demo_serves_its_pictures_to_who_looks_at_them(clip, tmp_path, domain_id):
+def test_demo_serves_its_pictures_to_who_looks_at_them(clip, tmp_path, domain_id, monkeypatch):
     """The viewer's part is played by a process that listens to the camera as somebody looks, and ends on SIGINT."""
     looking = (
         "import rclpy; from sensor_msgs.msg import Image; rclpy.init(); node = rclpy.create_node('viewer'); "
         "import pathlib, sys; seen = pathlib.Path(sys.argv[1]); "
         "qos = rclpy.qos.qos_profile_sensor_data; "
         "node.create_subscription(Image, '/camera/image_raw', lambda image: seen.touch(), qos)\n"
-        "try: rclpy.spin(node)\n"
-        "except (KeyboardInterrupt, rclpy.executors.ExternalShutdownException): pathlib.Path(sys.argv[2]).touch()"
+        # Not spin(): SIGTERM need not wake it.
+        "try:\n    while rclpy.ok(): rclpy.spin_once(node, timeout_sec=0.2)\n"
+        "except (KeyboardInterrupt, rclpy.executors.ExternalShutdownException): pass\n"
+        "pathlib.Path(sys.argv[2]).touch()"
     )
+    monkeypatch.setattr(processes, "STOP_TIMEOUT_S", PATIENCE_S)
     viewer = (sys.executable, "-c", looking, str(tmp_path / "seen"), str(tmp_path / "ended"))
     run_demo(DemoOptions(input=str(clip), out=tmp_path / "out", segmenter=FAKE, viewer=viewer))
     assert (tmp_path / "seen").exists() and (tmp_path / "ended").exists()

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 from ros_client import wait_until
 
 FAKE = str(Path(__file__).parents[1] / "fake_segmenter.py")
@@ -78,7 +79,7 @@ def test_nothing_of_a_demo_runs_on(domain_id, tmp_path, clip, number, until):
         time.sleep(random.random())
         below = children(process.pid)
         process.send_signal(number)
-        process.wait(120)
+        process.wait(PATIENCE_S)
         wait_until(lambda: not any(map(alive, below)), "the end of all that it has started")
         left = [path.name for path in out.iterdir()] if out.exists() else []
         if number == signal.SIGKILL:
@@ -117,7 +118,7 @@ def test_a_node_ends_in_order_by_every_signal_and_starts_again_at_once(domain_id
                 if any(word in line for word in ("listening", "nobody publishes", "zones of")):
                     break
             process.send_signal(number)
-            assert process.wait(60) == 0
+            assert process.wait(PATIENCE_S) == 0
             assert "Traceback" not in process.stderr.read()
         finally:
             process.kill()
@@ -134,7 +135,7 @@ def test_a_node_that_is_interrupted_twice_while_it_starts_ends_in_order(domain_i
         time.sleep(random.random())
         for _ in range(2):
             process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=120)[1]
+        said = process.communicate(timeout=PATIENCE_S)[1]
         assert process.returncode == 0 and "Traceback" not in said and "terminate" not in said
     finally:
         process.kill()
@@ -165,7 +166,7 @@ def test_a_node_under_nohup_goes_on_when_the_terminal_is_closed(domain_id):
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(1.0)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE_S) == 0
     finally:
         process.kill()
         process.wait()

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from fake_model import FakeModel, robot_picture
+from patience import PATIENCE_S
 from ros_client import wait_until
 
 from robotseg_core.types import State
@@ -129,6 +130,6 @@ def test_bench_of_the_node_says_clearly_when_ros_is_absent(tmp_path):
         "import sys; sys.modules['rclpy'] = None; from robotseg_core.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", blocked, "bench", "--node", "--frames", "20"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert ended.returncode == 2 and "Traceback" not in ended.stderr
     assert ended.stderr.startswith("robotseg bench: ") and "rclpy" in ended.stderr
