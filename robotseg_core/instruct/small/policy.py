@@ -148,21 +148,37 @@ class SmallPolicy:
         Raises:
             ValueError: the view has no encoded frame.
         """
-        if not isinstance(view.features, FrameInputs):
-            raise ValueError("the small policy reads the encoder's features, and the view has none")
-        tokens, logp = self._write(request, view.features)
-        written = read_answer(tokens)
-        raw = " ".join(map(str, tokens)) if written.op != "unknown" else "it seems to ask for no robot, arm or gripper"
-        return to_prompt_set(written, (view.rgb.shape[1], view.rgb.shape[0]), log_probability=logp, raw=raw)
+        return self._write(request, view, 1, 0.0, None)[0]
+
+    def draw(self, request: Request, view: View, count: int, generator: torch.Generator) -> list[PromptSet]:
+        """``count`` answers drawn at temperature 1, as GRPO draws them.
+
+        Raises:
+            ValueError: the view has no encoded frame.
+        """
+        return self._write(request, view, count, 1.0, generator)
 
     @torch.inference_mode()
-    def _write(self, request: Request, inputs: FrameInputs) -> tuple[Sequence[int], float]:
+    def _write(
+        self, request: Request, view: View, count: int, temperature: float, generator: torch.Generator | None
+    ) -> list[PromptSet]:
+        if not isinstance(view.features, FrameInputs):
+            raise ValueError("the small policy reads the encoder's features, and the view has none")
         network = self.weights.network
-        cells = network.frames(inputs)
+        cells = network.frames(view.features)
         text = network.words(batch_words([words_of(request.text)], self.weights.vocabulary))
-        tokens, mask, logp = network.generate(network.scene(cells, text))
-        return _kept(tokens[0], mask[0]), float(logp.sum())
+        scene = network.scene(cells, text)
+        tokens, mask, logp = network.generate(scene, count, temperature=temperature, generator=generator)
+        size = (view.rgb.shape[1], view.rgb.shape[0])
+        rows = zip(tokens, mask, logp.sum(1).tolist(), strict=True)
+        return [_prompts(_kept(row, kept), size, float(sum_logp)) for row, kept, sum_logp in rows]
 
 
 def _kept(tokens: Tensor, mask: Tensor) -> list[int]:
     return [int(token) for token in tokens[mask]]
+
+
+def _prompts(tokens: Sequence[int], size: tuple[int, int], logp: float) -> PromptSet:
+    written = read_answer(tokens)
+    raw = " ".join(map(str, tokens)) if written.op != "unknown" else "it seems to ask for no robot, arm or gripper"
+    return to_prompt_set(written, size, log_probability=logp, raw=raw)
