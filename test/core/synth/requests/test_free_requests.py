@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Freely written requests are asked where what they mean can be asked, and nowhere else."""
 
+import itertools
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from language_sets import write_scene
 
 from robotseg_core.evaluation.language.sets import RenderedSet
+from robotseg_core.instruct.request import Request
+from robotseg_core.instruct.small.text import MAX_WORDS, words_of
 from robotseg_core.synth.requests.free import FreeRequest, choose_free, read_free
+from robotseg_core.synth.requests.phrasings import FAMILIES, NOUNS, plural
 from robotseg_core.synth.requests.programs import Asked
 
 
@@ -77,3 +82,46 @@ def test_they_are_matched_to_a_frame(tmp_path):
     assert absent[False] <= 0.2 * len(found)
     assert choose_free(free, questions, "v", 0, each=40) == found
     assert 1 <= len(choose_free(free, questions, "v", 0, each=2)) <= 2 and not choose_free([], questions, "v", 0)
+
+
+FILE = Path(__file__).with_name("free_requests.jsonl")
+
+
+def templated():
+    """All that the generator can say, with the file's places for colours and things."""
+    found = set()
+    for family in FAMILIES.values():
+        for template in (*family.known, *family.held_out):
+            for x, y in itertools.product(NOUNS.values(), NOUNS.values()):
+                for noun, owner in itertools.product((*x.known, *x.held_out), y.known):
+                    for side, rank, size, state in itertools.product(
+                        ("left", "right"), ("second", "third"), ("smaller", "larger"), ("open", "holding the {thing}")
+                    ):
+                        found.add(
+                            template.format(
+                                x=noun, xs=plural(noun), y=owner, ys=plural(owner), side=side, rank=rank, size=size,
+                                state=state, colour="{colour}", thing="{thing}",
+                            )
+                        )  # fmt: skip
+    return found
+
+
+def test_the_written_ones_are_many_and_no_templates():
+    free = read_free(FILE)
+    assert len(free) >= 150 and len({one.text for one in free}) == len(free)
+    assert {one.phrasing for one in free} == set(FAMILIES)
+    assert not sorted({one.text.lower() for one in free} & templated())
+    # None is cut by a policy that reads so many words at most, or refused.
+    for one in free:
+        assert Request.of(one.text).text == one.text and len(words_of(one.text)) < MAX_WORDS
+
+
+def test_most_of_the_written_ones_are_asked_somewhere(tmp_path):
+    arms = {"a": [(20, "orange", 0.9, "mug"), (220, "white", 0.1, None)], "b": [(40, "white", 0.5, None)]}
+    arms["c"] = [(20, "red", 0.9, None), (130, "blue", 0.1, None), (240, "white", 0.9, None)]
+    said = set()
+    for video, robots in arms.items():
+        write_scene(tmp_path, robots, [(190, "box", "blue")], video=video)
+        questions = RenderedSet(tmp_path).asked(video, 0)
+        said |= {one.phrasing for one in read_free(FILE) if any(one.text_for(asked) for asked in questions)}
+    assert said >= set(FAMILIES) - {"size"}
