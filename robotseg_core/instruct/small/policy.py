@@ -148,30 +148,46 @@ class SmallPolicy:
         Raises:
             ValueError: the view has no encoded frame.
         """
-        return self._write(request, view, 1, 0.0, None)[0]
+        return self.answer_all([request], view)[0]
 
-    def draw(self, request: Request, view: View, count: int, generator: torch.Generator) -> list[PromptSet]:
-        """``count`` answers drawn at temperature 1, as GRPO draws them.
+    def answer_all(self, requests: Sequence[Request], view: View) -> list[PromptSet]:
+        """Several requests about one frame at once, which is faster than one after another.
 
         Raises:
             ValueError: the view has no encoded frame.
         """
-        return self._write(request, view, count, 1.0, generator)
+        return [answer for (answer,) in self._write(requests, view, 1, 0.0, None)]
+
+    def draw_all(
+        self, requests: Sequence[Request], view: View, count: int, generator: torch.Generator
+    ) -> list[list[PromptSet]]:
+        """``count`` answers to each request, drawn at temperature 1, as GRPO draws them.
+
+        Raises:
+            ValueError: the view has no encoded frame.
+        """
+        return self._write(requests, view, count, 1.0, generator)
 
     @torch.inference_mode()
     def _write(
-        self, request: Request, view: View, count: int, temperature: float, generator: torch.Generator | None
-    ) -> list[PromptSet]:
+        self,
+        requests: Sequence[Request],
+        view: View,
+        count: int,
+        temperature: float,
+        generator: torch.Generator | None,
+    ) -> list[list[PromptSet]]:
         if not isinstance(view.features, FrameInputs):
             raise ValueError("the small policy reads the encoder's features, and the view has none")
         network = self.weights.network
-        cells = network.frames(view.features)
-        text = network.words(batch_words([words_of(request.text)], self.weights.vocabulary))
+        cells = network.frames(view.features).expand(len(requests), -1, -1)
+        text = network.words(batch_words([words_of(request.text) for request in requests], self.weights.vocabulary))
         scene = network.scene(cells, text)
         tokens, mask, logp = network.generate(scene, count, temperature=temperature, generator=generator)
         size = (view.rgb.shape[1], view.rgb.shape[0])
         rows = zip(tokens, mask, logp.sum(1).tolist(), strict=True)
-        return [_prompts(_kept(row, kept), size, float(sum_logp)) for row, kept, sum_logp in rows]
+        found = [_prompts(_kept(row, kept), size, float(sum_logp)) for row, kept, sum_logp in rows]
+        return [found[begin : begin + count] for begin in range(0, len(found), count)]
 
 
 def _kept(tokens: Tensor, mask: Tensor) -> list[int]:

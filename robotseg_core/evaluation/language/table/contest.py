@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,7 +33,8 @@ class Scored:
     Attributes:
         score: of its mask.
         boxes, points: in it.
-        ms: CPU time of the answer, without encoder and the decoding of its masks.
+        ms: CPU time of an answer alone, without encoder and the decoding of its masks; nan where several were made at
+            once.
     """
 
     score: RequestScore
@@ -102,12 +103,12 @@ def hold_contest(
             frame = _look(robotseg, frames, video, index, contestants)
             found.frames += 1
             found.cpu_s["frames"] += time.process_time() - begun
-            made: dict[tuple[object, ...], Mask] = {}
-            for one in group:
-                masks = list(_answers(robotseg, found, frame, one, contestants, made))
+            asked = list(group)
+            masks = _answers(robotseg, found, frame, asked, contestants)
+            for one, own in zip(asked, masks, strict=True):
                 if (at := next(number)) in kept:
-                    found.pictures[at] = Picture(frame.rgb, np.isin(frame.ids, one.target), masks)
-                bar.update()
+                    found.pictures[at] = Picture(frame.rgb, np.isin(frame.ids, one.target), own)
+            bar.update(len(asked))
     return found
 
 
@@ -123,32 +124,41 @@ def _look(
 
 
 def _answers(
-    robotseg: RobotSeg,
-    found: Contest,
-    frame: Looked,
-    one: SceneRequest,
-    contestants: Sequence[Contestant],
-    made: dict[tuple[object, ...], Mask],
-) -> Iterator[Mask]:
-    """Masks of everybody's answers to a request; equal prompts are decoded once a frame."""
+    robotseg: RobotSeg, found: Contest, frame: Looked, asked: Sequence[SceneRequest], contestants: Sequence[Contestant]
+) -> list[list[Mask]]:
+    """Masks of everybody's answers to the requests about a frame; equal prompts are decoded once."""
+    made: dict[tuple[object, ...], Mask] = {}
+    masks: list[list[Mask]] = [[] for _ in asked]
     for contestant, scored in zip(contestants, found.scored, strict=True):
+        # How long one takes alone is measured with the first.
         times = [time.process_time()]
-        answer = contestant.answer(one, frame)
+        answers = contestant.answers(asked[:1], frame)
         times.append(time.process_time())
-        key = _prompts_of(answer)
-        mask = made.get(key) if key else None
-        if mask is None:
-            mask = segment(robotseg, frame.encoded, answer)
-            if key:
-                made[key] = mask
-        times.append(time.process_time())
-        score = score_answer(one, frame.ids, mask, answer, knows=contestant.knows)
-        times.append(time.process_time())
-        for what, before, after in zip(STEPS[1:], times, times[1:], strict=False):
-            found.cpu_s[what] += after - before
-        points = sum(len(i.points) for i in answer.instances)
-        scored.append(Scored(score, len(answer.instances), points, 1000 * (times[1] - times[0])))
-        yield as_scored(one, mask, answer, knows=contestant.knows)
+        alone = 1000 * (times[1] - times[0])
+        answers += contestant.answers(asked[1:], frame) if len(asked) > 1 else []
+        found.cpu_s["answers"] += time.process_time() - times[0]
+        for i, (one, answer) in enumerate(zip(asked, answers, strict=True)):
+            times = [time.process_time()]
+            mask = _mask(robotseg, frame, answer, made)
+            times.append(time.process_time())
+            score = score_answer(one, frame.ids, mask, answer, knows=contestant.knows)
+            masks[i].append(as_scored(one, mask, answer, knows=contestant.knows))
+            times.append(time.process_time())
+            found.cpu_s["masks"] += times[1] - times[0]
+            found.cpu_s["scores"] += times[2] - times[1]
+            points = sum(len(instance.points) for instance in answer.instances)
+            scored.append(Scored(score, len(answer.instances), points, float("nan") if i else alone))
+    return masks
+
+
+def _mask(robotseg: RobotSeg, frame: Looked, answer: PromptSet, made: dict[tuple[object, ...], Mask]) -> Mask:
+    key = _prompts_of(answer)
+    if key in made:
+        return made[key]
+    mask = segment(robotseg, frame.encoded, answer)
+    if key:
+        made[key] = mask
+    return mask
 
 
 def _prompts_of(answer: PromptSet) -> tuple[object, ...]:

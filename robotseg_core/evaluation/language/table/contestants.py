@@ -65,8 +65,8 @@ class Contestant(Protocol):
         """Before the first request about a frame."""
         ...
 
-    def answer(self, one: SceneRequest, frame: Looked) -> PromptSet:
-        """A request about the frame that was looked at last."""
+    def answers(self, requests: Sequence[SceneRequest], frame: Looked) -> list[PromptSet]:
+        """Requests about the frame that was looked at last."""
         ...
 
 
@@ -81,9 +81,9 @@ class Told:
     def look(self, frame: Looked) -> None:
         """Nothing."""
 
-    def answer(self, one: SceneRequest, frame: Looked) -> PromptSet:
+    def answers(self, requests: Sequence[SceneRequest], frame: Looked) -> list[PromptSet]:
         """See :class:`Contestant`."""
-        return self.prompts(one, frame)
+        return [self.prompts(one, frame) for one in requests]
 
 
 def told(boxes: Mapping[str, Box] | None, *, seed: int) -> list[Told]:
@@ -137,7 +137,7 @@ class Reads:
             self._video, self._seen = frame.video, self._latest
         self._latest = made
 
-    def answer(self, one: SceneRequest, frame: Looked) -> PromptSet:
+    def answers(self, requests: Sequence[SceneRequest], frame: Looked) -> list[PromptSet]:
         """See :class:`Contestant`.
 
         Raises:
@@ -145,7 +145,11 @@ class Reads:
         """
         if self._blind and self._seen is None:
             raise ValueError(f"{self.row}: no frame of another video has been shown before {frame.video}")
-        return self._policy.answer(Request.of(self._text(one)), View(frame.rgb, frame.parts, self._seen))
+        view = View(frame.rgb, frame.parts, self._seen)
+        read = [Request.of(self._text(one)) for one in requests]
+        if isinstance(self._policy, SmallPolicy):
+            return self._policy.answer_all(read, view)
+        return [self._policy.answer(one, view) for one in read]
 
 
 class BestOf:
@@ -163,19 +167,25 @@ class BestOf:
         """Keep what the policy sees of the frame."""
         self._seen = self._policy.look(frame.encoded, frame.parts)
 
-    def answer(self, one: SceneRequest, frame: Looked) -> PromptSet:
+    def answers(self, requests: Sequence[SceneRequest], frame: Looked) -> list[PromptSet]:
         """See :class:`Contestant`."""
-        said = zlib.crc32(f"{one.video}/{one.frame}/{one.text}".encode())
+        said = zlib.crc32(f"{frame.video}/{frame.index}".encode())
         generator = torch.Generator().manual_seed(self._seed * 2**32 + said)
         view = View(frame.rgb, frame.parts, self._seen)
-        drawn = self._policy.draw(Request.of(one.text), view, self._count, generator)
-        votes = Counter(_kind_of(answer) for answer in drawn)
-        most = votes.most_common(1)[0][0]
-        agreed = [answer for answer in drawn if _kind_of(answer) == most]
-        if agreed[0].answer is not Answer.FOUND:
-            return agreed[0]
-        quality = predicted_iou(self._robotseg, frame.encoded, agreed)
-        return agreed[int(np.argmax(quality))]
+        drawn = self._policy.draw_all([Request.of(one.text) for one in requests], view, self._count, generator)
+        agreed = [_agreed(several) for several in drawn]
+        together = [answer for several in agreed for answer in several]
+        quality = iter(predicted_iou(self._robotseg, frame.encoded, together))
+        liked = [[next(quality) for _ in several] for several in agreed]
+        # What has no box is nan, and alike.
+        return [several[int(np.argmax(np.nan_to_num(own)))] for several, own in zip(agreed, liked, strict=True)]
+
+
+def _agreed(drawn: Sequence[PromptSet]) -> list[PromptSet]:
+    """Answers that say what most say; of "none" and "not understood" one is enough."""
+    most = Counter(_kind_of(answer) for answer in drawn).most_common(1)[0][0]
+    agreed = [answer for answer in drawn if _kind_of(answer) == most]
+    return agreed if most[0] is Answer.FOUND else agreed[:1]
 
 
 def _kind_of(answer: PromptSet) -> tuple[Answer, bool, bool]:

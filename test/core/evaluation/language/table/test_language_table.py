@@ -22,10 +22,11 @@ from robotseg_core.evaluation.language.table.boxes import average_boxes, instanc
 from robotseg_core.evaluation.language.table.contest import Scored, hold_contest
 from robotseg_core.evaluation.language.table.figures import differences_of, figures_of
 from robotseg_core.evaluation.language.table.pages import choose_pictures, markdown
-from robotseg_core.instruct.prompt_set import Answer, Instance, PromptSet
+from robotseg_core.instruct.prompt_set import Answer, Instance, PromptSet, View
+from robotseg_core.instruct.request import Request
 from robotseg_core.instruct.segmenter import predicted_iou
 from robotseg_core.instruct.small.network import NetworkConfig, SmallNetwork
-from robotseg_core.instruct.small.policy import SmallWeights, save_policy
+from robotseg_core.instruct.small.policy import SmallPolicy, SmallWeights, save_policy
 from robotseg_core.stream.prompting import decode
 from robotseg_core.synth.requests.generate import SceneRequest, requests_of_set
 
@@ -115,7 +116,7 @@ def test_blind_sees_the_video_before(robotseg, root):
         frame = who.Looked(video, 0, rgb, np.zeros((4, 4), np.uint16), shown, None)
         reads.look(frame)
         if want:
-            reads.answer(one, frame)
+            reads.answers([one], frame)
             assert policy.seen[-1] == want
 
 
@@ -146,7 +147,7 @@ def test_the_told_know_the_part_and_the_truth(robotseg, root, requests):
     present = [one for one in requests if one.video == "a" and one.target]
     for one in present:
         for contestant in told:
-            answers[contestant.row].append(contestant.answer(one, frame))
+            answers[contestant.row] += contestant.answers([one], frame)
     assert answers["average box"][0].instances[0].box == pytest.approx((29.9, 39.8, 149.5, 119.4))
     assert [a.part for a in answers["random box"]] == [one.kind for one in present]
     assert len({a.instances[0].box for a in answers["random box"]}) == len(present)
@@ -175,19 +176,24 @@ def test_best_of_takes_what_most_say_and_the_segmenter_likes_best(monkeypatch):
 
     drawn = [PromptSet(Answer.NONE), found(1), found(2), found(3), found(9, invert=True)]
     liked = {1: 0.2, 2: 0.9, 3: 0.5}
-    monkeypatch.setattr(who, "predicted_iou", lambda *given: [liked[a.instances[0].box[0]] for a in given[2]])
+    monkeypatch.setattr(
+        who,
+        "predicted_iou",
+        lambda *given: [liked[a.instances[0].box[0]] if a.instances else float("nan") for a in given[2]],
+    )
 
     class Draws(Writes):
-        def draw(self, request, view, count, generator):
-            assert count == 5
-            return drawn
+        def draw_all(self, requests, view, count, generator):
+            assert count == 5 and len(requests) == 2
+            return [drawn, [PromptSet(Answer.NOT_UNDERSTOOD)] * 5]
 
     best = who.BestOf("x", Draws(), None, count=5, seed=0)
     one = SceneRequest("a", 0, "x", "part", "known", "arm", (1,), (), 1, False, False)
     frame = who.Looked("a", 0, np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint16), None, None)
-    assert best.answer(one, frame).instances[0].box[0] == 2
+    liked_best, nothing = best.answers([one, one], frame)
+    assert liked_best.instances[0].box[0] == 2 and nothing.answer is Answer.NOT_UNDERSTOOD
     drawn[2:4] = [PromptSet(Answer.NONE)] * 2
-    assert best.answer(one, frame).answer is Answer.NONE
+    assert best.answers([one, one], frame)[0].answer is Answer.NONE
 
 
 def test_predicted_iou_is_the_decoders(robotseg):
@@ -221,6 +227,23 @@ def test_s_measure_of_masks_is_the_s_measure():
         assert s_of_masks(mask, truth) == pytest.approx(s_measure(mask.astype(float), truth), abs=1e-12)
     with pytest.raises(ValueError, match="must be the same"):
         s_of_masks(np.zeros((2, 3), bool), np.zeros((3, 2), bool))
+
+
+def test_requests_are_answered_together_as_they_are_alone(robotseg, root, requests):
+    torch.manual_seed(0)
+    policy = SmallPolicy(SmallWeights(SmallNetwork(NETWORK).eval(), {"arm": 1}, (BASE,)))
+    rgb, _ = RenderedSet(root).frame("a", 0)
+    (encoded,) = robotseg.encode_frames([rgb])
+    parts = robotseg.stream().step_encoded(encoded.again())
+    view = View(rgb, parts, policy.look(encoded, parts))
+    asked = [Request.of(one.text) for one in requests]
+    alone = [policy.answer(one, view).raw for one in asked]
+    assert [answer.raw for answer in policy.answer_all(asked, view)] == alone
+    drawn = policy.draw_all(asked, view, 4, torch.Generator().manual_seed(0))
+    assert [len(several) for several in drawn] == [4] * len(asked)
+    again = policy.draw_all(asked, view, 4, torch.Generator().manual_seed(0))
+    assert [[a.raw for a in several] for several in drawn] == [[a.raw for a in several] for several in again]
+    assert len({a.raw for several in drawn for a in several}) > 4
 
 
 def scored(scene, iou, boxes=1, absent=False):
