@@ -14,6 +14,7 @@ costs at the start and for a request is measured in processes of its own; the le
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import json
 import re
@@ -42,7 +43,7 @@ from robotseg_core.synth.requests.phrasings import FAMILIES
 from robotseg_core.synth.requests.programs import KINDS, SPOKEN, Asked
 from robotseg_core.train.language.pool import hidden, training_words, varied
 
-KINDS_OF_READERS = ("own", "words", "sentence", "both")
+KINDS_OF_READERS = ("own", "alone", "words", "sentence", "both")
 WIDTH, HEADS = 192, 6
 """Of the small policy."""
 THINGS = (
@@ -242,16 +243,17 @@ class OwnWords(nn.Module):
 class Reader(nn.Module):
     """What is known of the words, two transformer layers over them, their mean, one head for each slot.
 
-    ``kind``: own (hashed words), words (the encoder's word vectors), both (their sum), or sentence: the encoder's
-    one vector through two layers of a perceptron.
+    ``kind``: own (hashed words), words (the encoder's word vectors), both (their sum), alone (own, and the encoder's
+    vector of each word by itself, which a table could hold), or sentence: the encoder's one vector through two layers
+    of a perceptron.
     """
 
     def __init__(self, kind: str, vocabulary: dict[str, int]) -> None:
         super().__init__()
         self.kind, self.vocabulary = kind, vocabulary
-        if kind in ("own", "both"):
+        if kind in ("own", "both", "alone"):
             self.own = OwnWords(len(vocabulary) + 1)
-        if kind in ("words", "both"):
+        if kind in ("words", "both", "alone"):
             self.given = nn.Linear(384, WIDTH)
         if kind == "sentence":
             self.whole = nn.Sequential(nn.Linear(384, 384), nn.GELU(), nn.Linear(384, WIDTH), nn.GELU())
@@ -270,9 +272,9 @@ class Reader(nn.Module):
         lengths = torch.tensor([len(one) for one in words])
         there = torch.arange(int(lengths.max()))[None] < lengths[:, None]
         x = torch.zeros(*there.shape, WIDTH)
-        if self.kind in ("own", "both"):
+        if self.kind in ("own", "both", "alone"):
             x = x + self.own(words, self.vocabulary)
-        if self.kind in ("words", "both"):
+        if self.kind in ("words", "both", "alone"):
             x = x + self.given(vectors[:, : there.shape[1]])
         x = x + self.order.weight[: x.shape[1]]
         for layer in self.layers:
@@ -309,6 +311,24 @@ def prepare(said: Sequence[Said], encoder: MiniLM | None, name: str) -> Texts:
             for i, own, one in zip(rows, found, sums, strict=True):
                 vectors[i, : len(own)], whole[i] = own.half(), one
     return Texts(words, torch.tensor([one.labels for one in said]), vectors, whole)
+
+
+def by_words(texts: Sequence[Texts], encoder: MiniLM | None) -> list[Texts]:
+    """The same with each word's vector of the word by itself."""
+    if encoder is None:
+        return list(texts)
+    words = sorted({word for one in texts for several in one.words for word in several})
+    alone: dict[str, Tensor] = {}
+    for begin in tqdm(range(0, len(words), 64), desc="encode words"):
+        some = words[begin : begin + 64]
+        alone.update(zip(some, [vector[0].half() for vector in encoder([[word] for word in some])[0]], strict=True))
+    found = []
+    for one in texts:
+        vectors = torch.zeros_like(one.vectors)
+        for row, several in zip(vectors, one.words, strict=True):
+            row[: len(several)] = torch.stack([alone[word] for word in several])
+        found.append(dataclasses.replace(one, vectors=vectors))
+    return found
 
 
 def learn(kind: str, train: Texts, seed: int, arguments: argparse.Namespace) -> Reader:
@@ -417,9 +437,11 @@ def main() -> None:
         report["costs"]["minilm"] = costs("minilm", arguments.minilm, 3)
     print(json.dumps(report["costs"], indent=1))
     arguments.out.mkdir(parents=True, exist_ok=True)
+    by_itself = {True: by_words([train, *ready.values()], encoder), False: [train, *ready.values()]}
     for seed, kind in itertools.product(range(arguments.seeds), kinds):
-        reader = learn(kind, train, seed, arguments)
-        for name, texts in ready.items():
+        learned, *tried = by_itself[kind == "alone"]
+        reader = learn(kind, learned, seed, arguments)
+        for name, texts in zip(ready, tried, strict=True):
             report["accuracy"].setdefault(kind, {}).setdefault(name, []).append(accuracy(reader, texts))
         (arguments.out / "text_encoders.json").write_text(json.dumps(report, indent=1) + "\n")
         (arguments.out / "text_encoders.md").write_text(table(report["accuracy"]))
