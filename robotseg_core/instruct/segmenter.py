@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from robotseg_core.instruct.prompt_set import Instance, PromptSet
 from robotseg_core.stream.frame_state import EncodedFrame
@@ -18,6 +20,8 @@ from robotseg_core.types import PARTS
 
 BOX_SLACK = 0.04
 """Share of a box's sides by which its mask may reach beyond it."""
+AT_ONCE = 32
+"""Boxes that go through the decoder together, at most."""
 
 
 def cut_to_box(mask: NDArray[np.bool_], box: tuple[float, float, float, float]) -> None:
@@ -56,20 +60,56 @@ def segment(model: Any, encoded: Any, prompts: PromptSet) -> NDArray[np.bool_]:
     return union
 
 
+@torch.inference_mode()
+def predicted_iou(robotseg: RobotSeg, encoded: EncodedFrame, answers: Sequence[PromptSet]) -> list[float]:
+    """What the segmenter itself thinks of each answer's masks, 0 to 1: the mean over its boxes; nan without a box.
+
+    Equal boxes are decoded once, those with as many points together.
+    """
+    wanted: dict[tuple[str, tuple[tuple[float, float], ...], tuple[int, ...]], float] = {}
+    keys = [
+        [(answer.part, *_corners_first(i)) for i in answer.instances if i.mask is None] for answer in answers
+    ]  # fmt: skip
+    for length in sorted({len(labels) for several in keys for _, _, labels in several}):
+        together = sorted({key for several in keys for key in several if len(key[2]) == length})
+        for begin in range(0, len(together), AT_ONCE):
+            rows = together[begin : begin + AT_ONCE]
+            coords, labels = _on_input(robotseg, encoded, [xy for _, xy, _ in rows], [row[2] for row in rows])
+            parts = torch.tensor([PARTS.index(part) for part, _, _ in rows], device=coords.device)
+            conditioned = robotseg.model.initial(encoded.features, len(rows))
+            decoded = decode(robotseg.model, encoded.features, conditioned, parts, points=(coords, labels))
+            wanted.update(zip(rows, decoded.iou.float().flatten().tolist(), strict=True))
+    return [float(np.mean([wanted[key] for key in several])) if several else float("nan") for several in keys]
+
+
+def _corners_first(instance: Instance) -> tuple[tuple[tuple[float, float], ...], tuple[int, ...]]:
+    """Coordinates and labels of an instance as the decoder takes them: corners of the box, then points (SEGR1 2)."""
+    box = instance.box or ()
+    corners = tuple((box[i], box[i + 1]) for i in range(0, len(box), 2))
+    return (*corners, *instance.points), (*(2, 3)[: len(corners)], *instance.labels)
+
+
+def _on_input(
+    robotseg: RobotSeg,
+    encoded: EncodedFrame,
+    xy: Sequence[Sequence[tuple[float, float]]],
+    labels: Sequence[Sequence[int]],
+) -> tuple[Tensor, Tensor]:
+    """Prompts of B decodings in pixels of the frame, to [B, n, 2] on the model's input, and labels [B, n]."""
+    height, width = encoded.size
+    size, device = robotseg.model.config.image_size, encoded.image.device
+    scale = np.array([size / width, size / height])
+    coords = torch.tensor(np.asarray(xy, np.float64) * scale, dtype=torch.float32, device=device)
+    return coords, torch.tensor(labels, device=device)
+
+
 def _decoded(robotseg: RobotSeg, encoded: EncodedFrame, instance: Instance, part: str) -> NDArray[np.bool_]:
     model = robotseg.model
     height, width = encoded.size
-    box = instance.box or ()
-    # Corners first, then points (SEGR1 2).
-    xy = [*(box[i : i + 2] for i in range(0, len(box), 2)), *instance.points]
-    labels = [2, 3][: len(box) // 2] + list(instance.labels)
-    scale = np.array([model.config.image_size / width, model.config.image_size / height])
-    device = encoded.image.device
-    coords = torch.tensor(np.asarray(xy, np.float64) * scale, dtype=torch.float32, device=device)[None]
-    kinds = torch.tensor(labels, device=device)[None]
-    row = torch.tensor([PARTS.index(part)], device=device)
-    conditioned = model.initial(encoded.features, 1)
-    decoded = decode(model, encoded.features, conditioned, row, points=(coords, kinds))
+    xy, labels = _corners_first(instance)
+    points = _on_input(robotseg, encoded, [xy], [labels])
+    row = torch.tensor([PARTS.index(part)], device=points[0].device)
+    decoded = decode(model, encoded.features, model.initial(encoded.features, 1), row, points=points)
     logits = np.maximum(decoded.logits[0].float().cpu().numpy(), -32.0)
     mask = np.asarray(cv2.resize(logits, (width, height), interpolation=cv2.INTER_LINEAR)) > 0
     if instance.box is not None:

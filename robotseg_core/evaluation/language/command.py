@@ -8,21 +8,18 @@ and the box and middle of the true mask, given to the same segmenter: what bette
 from __future__ import annotations
 
 import argparse
-import functools
 import itertools
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from robotseg_core.evaluation.language.referring import RequestScore, score_request, summarise
-from robotseg_core.files.pictures import read_rgb
+from robotseg_core.evaluation.language.answers import score_answer, true_prompts
+from robotseg_core.evaluation.language.referring import RequestScore, summarise
+from robotseg_core.evaluation.language.sets import LabelledSet, RenderedSet, Shown, set_of
 from robotseg_core.instruct.policies import add_policy_arguments, make_policy
 from robotseg_core.instruct.prompt_set import Answer, Instance, Policy, PromptSet, View
 from robotseg_core.instruct.request import Request
@@ -30,18 +27,16 @@ from robotseg_core.instruct.segmenter import segment
 from robotseg_core.model_arguments import add_model_arguments, load_model
 from robotseg_core.option_limits import MOST_SEED, check_option
 from robotseg_core.stream.robotseg import RobotSeg
-from robotseg_core.synth.instances.files import read_ids
 from robotseg_core.synth.requests.generate import (
-    SPLITS,
     SceneRequest,
-    choose_requests,
     read_requests,
     requests_of_set,
+    split_order,
     write_requests,
 )
-from robotseg_core.synth.requests.labelled import labelled_asked, labelled_frames, labelled_scene, read_labelled
 
 CATEGORY, CEILING = "category", "true box"
+__all__ = ["LabelledSet", "RenderedSet", "add_arguments", "measure", "run", "set_of", "write_requests"]
 MOST_EACH, MOST_FRAMES = 1000, 10_000
 
 
@@ -102,60 +97,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _groups(requests: list[SceneRequest]) -> Iterable[tuple[str, Any]]:
     yield "all", lambda r: True
     yield "needs language", lambda r: r.needs_language
-    for split in SPLITS:
+    for split in sorted({r.split for r in requests}, key=split_order):
         yield f"split {split}", lambda r, split=split: r.split == split
     for family in sorted({r.family for r in requests}):
         yield family, lambda r, family=family: r.family == family
-
-
-class Shown(Protocol):
-    """Frames by video and number."""
-
-    def frame(self, video: str, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-        """Picture [H, W, 3] and map of instances [H, W]."""
-        ...
-
-
-@dataclass(frozen=True)
-class RenderedSet:
-    """A set of `robotseg synth`."""
-
-    root: Path
-
-    def frame(self, video: str, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-        """See :class:`Shown`."""
-        return read_rgb(self.root / "image" / video / f"{index:05d}.jpg"), read_ids(self.root, video, index)
-
-
-@dataclass(frozen=True)
-class LabelledSet:
-    """Real frames with masks of the three parts: separate pieces count as separate robots, arms, grippers."""
-
-    root: Path
-
-    def frame(self, video: str, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-        """See :class:`Shown`; ``index`` is the frame's place in its clip, in the order of the names."""
-        rgb, masks = read_labelled(*self._clips[video][index])
-        return rgb, labelled_scene(masks)[1]
-
-    def requests(self, *, seed: int, each: int) -> Iterable[SceneRequest]:
-        """Up to ``each`` requests of every frame."""
-        for clip, files in self._clips.items():
-            for index, (picture, masks) in enumerate(files):
-                scene, ids = labelled_scene(read_labelled(picture, masks)[1])
-                yield from choose_requests(labelled_asked(scene, ids), clip, index, seed=seed, each=each)
-
-    @functools.cached_property
-    def _clips(self) -> dict[str, list[tuple[Path, dict[str, Path]]]]:
-        found: dict[str, list[tuple[Path, dict[str, Path]]]] = {}
-        for _, picture, masks in labelled_frames(self.root):
-            found.setdefault(picture.parent.name, []).append((picture, masks))
-        return found
-
-
-def set_of(root: Path) -> RenderedSet | LabelledSet:
-    """What a folder holds: instance maps, or labelled frames."""
-    return RenderedSet(root) if (root / "ids").is_dir() else LabelledSet(root)
 
 
 def measure(
@@ -176,40 +121,14 @@ def measure(
             parts = robotseg.stream().step_encoded(encoded.again())
             view = View(rgb, parts, policy.look(encoded, parts))
             for one in group:
-                truth = np.isin(ids, one.target)
                 category = PromptSet(Answer.FOUND, (Instance((0, 0, 1, 1), mask=parts[one.kind].mask > 0),))
                 answers = {
                     CATEGORY: category,
                     policy.name: policy.answer(Request.of(one.text), view),
-                    CEILING: _true_box(truth, one.kind),
+                    CEILING: true_prompts(ids, one, points=1),
                 }
                 for name, answer in answers.items():
                     mask = segment(robotseg, encoded, answer)
-                    found[name].append(_score(one, ids, truth, mask, answer, knows=name != policy.name))
+                    found[name].append(score_answer(one, ids, mask, answer, knows=name != policy.name))
                 bar.update()
     return found
-
-
-def _score(
-    one: SceneRequest, ids: NDArray[np.uint16], truth: NDArray[np.bool_], mask: NDArray[np.bool_], answer: PromptSet,
-    *, knows: bool,
-) -> RequestScore:  # fmt: skip
-    """The mask before an inversion; a policy that misses the inversion has marked the opposite."""
-    if not knows and answer.answer is Answer.FOUND and answer.invert is not one.invert:
-        mask = ~mask
-    others = np.isin(ids, one.others) if one.others else None
-    # "Not understood" says nothing about the picture: it is no "none", and its mask is empty all the same.
-    said_none = answer.answer is Answer.NONE or (answer.answer is Answer.FOUND and not mask.any())
-    if answer.answer is Answer.NOT_UNDERSTOOD and not one.target:
-        mask = np.ones_like(mask)
-    return score_request(mask, truth, others, scene=one.video, family=one.family, said_none=said_none)
-
-
-def _true_box(truth: NDArray[np.bool_], kind: str) -> PromptSet:
-    if not truth.any():
-        return PromptSet(Answer.NONE)
-    x, y, w, h = cv2.boundingRect(truth.view(np.uint8))
-    depth = cv2.distanceTransform(np.pad(truth, 1).view(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
-    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-    box = (float(x), float(y), float(x + max(w - 1, 1)), float(y + max(h - 1, 1)))
-    return PromptSet(Answer.FOUND, (Instance(box, ((float(column), float(row)),), (1,)),), part=kind)

@@ -82,3 +82,42 @@ def _similar(p: NDArray[np.float64], g: NDArray[np.float64]) -> float:
     if a != 0:
         return a / (b + EPS)
     return 1.0 if b == 0 else 0.0
+
+
+def s_of_masks(mask: NDArray[np.bool_], g: NDArray[np.bool_]) -> float:
+    """:func:`s_measure` of two masks [H, W], alpha 0.5, from their counts: the same but for rounding, and faster."""
+    if mask.shape != g.shape or mask.ndim != 2 or not mask.size:
+        raise ValueError(f"mask is {mask.shape}, truth {g.shape}: must be the same [H, W]")
+    n, marked, true = mask.size, int(np.count_nonzero(mask)), int(np.count_nonzero(g))
+    if true in (0, n):
+        return marked / n if true else 1.0 - marked / n
+    hit = int(np.count_nonzero(mask & g))
+    share = true / n
+    of_object = share * _even_share(hit, true) + (1 - share) * _even_share(n - true - marked + hit, n - true)
+    row, column = cut(g)
+    of_regions = 0.0
+    for rows in (slice(0, row), slice(row, None)):
+        for columns in (slice(0, column), slice(column, None)):
+            p, t = mask[rows, columns], g[rows, columns]
+            if p.size:
+                of_regions += p.size / n * _similar_counts(p, t)
+    return max(0.0, 0.5 * of_object + 0.5 * of_regions)
+
+
+def _even_share(on: int, count: int) -> float:
+    """:func:`_even` of ``count`` values of which ``on`` are 1 and the others 0."""
+    mean = on / count
+    spread = float(np.sqrt(mean * (1 - mean) * count / (count - 1))) if count > 1 else 0.0
+    return 2 * mean / (mean**2 + 1 + spread + EPS)
+
+
+def _similar_counts(p: NDArray[np.bool_], g: NDArray[np.bool_]) -> float:
+    n, marked, true = p.size, int(np.count_nonzero(p)), int(np.count_nonzero(g))
+    both = int(np.count_nonzero(p & g))
+    # n times the sums of squares and products: whole numbers, so that what is constant is exactly 0.
+    x, y, free = marked / n, true / n, n * (n - 1 + EPS)
+    vx, vy, vxy = (v / free for v in (marked * (n - marked), true * (n - true), n * both - marked * true))
+    a, b = 4 * x * y * vxy, (x**2 + y**2) * (vx + vy)
+    if a != 0:
+        return a / (b + EPS)
+    return 1.0 if b == 0 else 0.0

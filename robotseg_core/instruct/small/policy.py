@@ -148,21 +148,53 @@ class SmallPolicy:
         Raises:
             ValueError: the view has no encoded frame.
         """
-        if not isinstance(view.features, FrameInputs):
-            raise ValueError("the small policy reads the encoder's features, and the view has none")
-        tokens, logp = self._write(request, view.features)
-        written = read_answer(tokens)
-        raw = " ".join(map(str, tokens)) if written.op != "unknown" else "it seems to ask for no robot, arm or gripper"
-        return to_prompt_set(written, (view.rgb.shape[1], view.rgb.shape[0]), log_probability=logp, raw=raw)
+        return self.answer_all([request], view)[0]
+
+    def answer_all(self, requests: Sequence[Request], view: View) -> list[PromptSet]:
+        """Several requests about one frame at once, which is faster than one after another.
+
+        Raises:
+            ValueError: the view has no encoded frame.
+        """
+        return [answer for (answer,) in self._write(requests, view, 1, 0.0, None)]
+
+    def draw_all(
+        self, requests: Sequence[Request], view: View, count: int, generator: torch.Generator
+    ) -> list[list[PromptSet]]:
+        """``count`` answers to each request, drawn at temperature 1, as GRPO draws them.
+
+        Raises:
+            ValueError: the view has no encoded frame.
+        """
+        return self._write(requests, view, count, 1.0, generator)
 
     @torch.inference_mode()
-    def _write(self, request: Request, inputs: FrameInputs) -> tuple[Sequence[int], float]:
+    def _write(
+        self,
+        requests: Sequence[Request],
+        view: View,
+        count: int,
+        temperature: float,
+        generator: torch.Generator | None,
+    ) -> list[list[PromptSet]]:
+        if not isinstance(view.features, FrameInputs):
+            raise ValueError("the small policy reads the encoder's features, and the view has none")
         network = self.weights.network
-        cells = network.frames(inputs)
-        text = network.words(batch_words([words_of(request.text)], self.weights.vocabulary))
-        tokens, mask, logp = network.generate(network.scene(cells, text))
-        return _kept(tokens[0], mask[0]), float(logp.sum())
+        cells = network.frames(view.features).expand(len(requests), -1, -1)
+        text = network.words(batch_words([words_of(request.text) for request in requests], self.weights.vocabulary))
+        scene = network.scene(cells, text)
+        tokens, mask, logp = network.generate(scene, count, temperature=temperature, generator=generator)
+        size = (view.rgb.shape[1], view.rgb.shape[0])
+        rows = zip(tokens, mask, logp.sum(1).tolist(), strict=True)
+        found = [_prompts(_kept(row, kept), size, float(sum_logp)) for row, kept, sum_logp in rows]
+        return [found[begin : begin + count] for begin in range(0, len(found), count)]
 
 
 def _kept(tokens: Tensor, mask: Tensor) -> list[int]:
     return [int(token) for token in tokens[mask]]
+
+
+def _prompts(tokens: Sequence[int], size: tuple[int, int], logp: float) -> PromptSet:
+    written = read_answer(tokens)
+    raw = " ".join(map(str, tokens)) if written.op != "unknown" else "it seems to ask for no robot, arm or gripper"
+    return to_prompt_set(written, size, log_probability=logp, raw=raw)

@@ -19,6 +19,8 @@ from robotseg_core.synth.requests.scene import frame_scene
 
 SPLITS = ("known", "phrasing", "composition")
 """Known words in known order; held-out templates or nouns; known words never trained on together."""
+FREE = "free"
+"""Split of requests that somebody has written freely (:mod:`~robotseg_core.synth.requests.free`)."""
 ABSENT = 0.18
 """Share of requests without a target, at most (SEGR1 10.5: 15 to 20 %)."""
 
@@ -31,13 +33,14 @@ class SceneRequest:
         video, frame: of which.
         text: what is said.
         family: part, whole, side, attribute, relation, state, order, composition, exclusion, absence or ambiguity.
-        split: one of :data:`SPLITS`.
+        split: one of :data:`SPLITS`, or :data:`FREE`.
         kind: arm, gripper or robot.
         target: leaves of the answer, empty: none.
         others: leaves of the other candidates.
         count: instances asked for.
         invert: everything else is asked for.
         needs_language: another candidate of the kind is in view.
+        instances: leaves of each instance of the answer; empty in files of before: they are not known.
     """
 
     video: str
@@ -51,6 +54,20 @@ class SceneRequest:
     count: int
     invert: bool
     needs_language: bool
+    instances: tuple[tuple[int, ...], ...] = ()
+
+
+def request_of(asked: Asked, video: str, index: int, text: str, split: str) -> SceneRequest:
+    """A request about a frame that asks for ``asked`` with these words."""
+    return SceneRequest(
+        video, index, text, asked.family, split, asked.kind, asked.target, asked.others, asked.count, asked.invert,
+        asked.needs_language, asked.instances,
+    )  # fmt: skip
+
+
+def split_order(split: str) -> tuple[int, str]:
+    """Key by which splits are listed."""
+    return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
 
 
 def phrase(asked: Asked, rng: np.random.Generator, *, held_out: bool) -> str:
@@ -114,16 +131,11 @@ def choose_requests(
                     "phrasing" if "phrasing" in wanted and ("known" not in wanted or rng.random() < 0.5) else "known"
                 )
             text = phrase(asked, rng, held_out=split == "phrasing")
-            chosen.append(
-                SceneRequest(
-                    video, index, text, asked.family, split, asked.kind, asked.target, asked.others, asked.count,
-                    asked.invert, asked.needs_language,
-                )
-            )  # fmt: skip
-    return _balanced(chosen)
+            chosen.append(request_of(asked, video, index, text, split))
+    return balanced(chosen)
 
 
-def _balanced(chosen: list[SceneRequest]) -> list[SceneRequest]:
+def balanced(chosen: list[SceneRequest]) -> list[SceneRequest]:
     """Without the last ones of those that are absent, so that these are no more than their share of the rest."""
     present = sum(bool(r.target) for r in chosen)
     allowed = round(present * ABSENT / (1 - ABSENT)) if present else 1
@@ -177,7 +189,12 @@ def read_requests(path: Path) -> list[SceneRequest]:
     for number, line in enumerate(path.read_text().splitlines(), 1):
         try:
             doc = json.loads(line)
-            found.append(SceneRequest(**{**doc, "target": tuple(doc["target"]), "others": tuple(doc["others"])}))
+            instances = tuple(tuple(leaves) for leaves in doc.get("instances", ()))
+            found.append(
+                SceneRequest(
+                    **{**doc, "target": tuple(doc["target"]), "others": tuple(doc["others"]), "instances": instances}
+                )
+            )
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{path}, line {number} is no request: {error}") from error
     return found
