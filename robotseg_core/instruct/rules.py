@@ -51,13 +51,10 @@ class RulesPolicy:
             return PromptSet(Answer.NONE, invert=query.invert, part=part, raw=str(query))
         kept = sorted(sorted(found, key=lambda c: -c.area)[:MAX_INSTANCES], key=lambda c: c.centre)
         instances = tuple(_instance(c) for c in kept)
-        automatic = _is_plain(query)
-        return PromptSet(Answer.FOUND, instances, invert=query.invert, part=part, automatic=automatic, raw=str(query))
-
-
-def _is_plain(query: Query) -> bool:
-    """Whether the part as such is asked for: then the stream's own mask is the target's, frame by frame."""
-    return not (query.side or query.size or query.colour or query.of) and query.count is None
+        # Of a part as such the stream's own mask is the target's, frame by frame.
+        return PromptSet(
+            Answer.FOUND, instances, invert=query.invert, part=part, automatic=query.plain, raw=str(query)
+        )  # fmt: skip
 
 
 def _other(part: str) -> str:

@@ -44,6 +44,11 @@ class Query:
     without: str | None = None
     invert: bool = False
 
+    @property
+    def plain(self) -> bool:
+        """Whether a part as such is asked for, as in "everything but the robot": the stream marks it anyway."""
+        return not (self.side or self.size or self.colour or self.of) and self.count is None
+
 
 _PARTS = {
     "gripper": "gripper grippers hand hands claw claws finger fingers effector effectors endeffector endeffectors tool "
@@ -70,6 +75,14 @@ _SIZES = {
 _SIZE_OF = {word: size for size, words in _SIZES.items() for word in words.split()}
 _NUMBERS = {"both": 2, "two": 2, "2": 2, "pair": 2, "three": 3, "3": 3, "four": 4, "4": 4}
 _RANKS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "1st": 1, "2nd": 2, "3rd": 3, "4th": 4}
+MEANINGS = {
+    **{word: f"{part}s" if word in _PLURALS else part for word, part in PART_OF.items()},
+    **{word: {"large": "larger", "small": "smaller"}[size] for word, size in _SIZE_OF.items()},
+    **_SIDE_OF,
+    **_ALIASES,
+    "pair": "two",
+}
+"""Word to a word for the same that is known wherever requests are read."""
 _ALL = {"all", "every", "each", "any"}
 # Words that change nothing.
 _IDLE = set(

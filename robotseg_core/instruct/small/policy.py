@@ -19,10 +19,12 @@ from torch import Tensor
 
 from robotseg_core.instruct.prompt_set import PromptSet, View
 from robotseg_core.instruct.request import Request
+from robotseg_core.instruct.rules import RulesPolicy
 from robotseg_core.instruct.small.inputs import FrameInputs, frame_inputs
 from robotseg_core.instruct.small.network import NetworkConfig, SmallNetwork
-from robotseg_core.instruct.small.text import batch_words, words_of
+from robotseg_core.instruct.small.text import batch_words, familiar, words_of
 from robotseg_core.instruct.small.tokens import GRID, read_answer, to_prompt_set
+from robotseg_core.instruct.words import UnknownWords, query_of
 from robotseg_core.stream.frame_state import EncodedFrame
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import PartMasks
@@ -179,15 +181,39 @@ class SmallPolicy:
     ) -> list[list[PromptSet]]:
         if not isinstance(view.features, FrameInputs):
             raise ValueError("the small policy reads the encoder's features, and the view has none")
-        network = self.weights.network
-        cells = network.frames(view.features).expand(len(requests), -1, -1)
-        text = network.words(batch_words([words_of(request.text) for request in requests], self.weights.vocabulary))
+        plain = [_plain(request, view) for request in requests]
+        others = [request for request, answer in zip(requests, plain, strict=True) if answer is None]
+        written = iter(self._by_network(others, view, view.features, count, temperature, generator) if others else [])
+        return [[answer] * count if answer is not None else next(written) for answer in plain]
+
+    def _by_network(
+        self,
+        requests: Sequence[Request],
+        view: View,
+        features: FrameInputs,
+        count: int,
+        temperature: float,
+        generator: torch.Generator | None,
+    ) -> list[list[PromptSet]]:
+        network, vocabulary = self.weights.network, self.weights.vocabulary
+        cells = network.frames(features).expand(len(requests), -1, -1)
+        words = [familiar(words_of(request.text), vocabulary) for request in requests]
+        text = network.words(batch_words(words, vocabulary))
         scene = network.scene(cells, text)
         tokens, mask, logp = network.generate(scene, count, temperature=temperature, generator=generator)
         size = (view.rgb.shape[1], view.rgb.shape[0])
         rows = zip(tokens, mask, logp.sum(1).tolist(), strict=True)
         found = [_prompts(_kept(row, kept), size, float(sum_logp)) for row, kept, sum_logp in rows]
         return [found[begin : begin + count] for begin in range(0, len(found), count)]
+
+
+def _plain(request: Request, view: View) -> PromptSet | None:
+    """The answer to a request for a part as such: the stream's own masks are better than boxes around all of them."""
+    try:
+        query = query_of(request.text)
+    except UnknownWords:
+        return None
+    return RulesPolicy().answer(request, view) if query.plain else None
 
 
 def _kept(tokens: Tensor, mask: Tensor) -> list[int]:

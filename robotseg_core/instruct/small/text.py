@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from robotseg_core.instruct.words import MEANINGS
+
 MAX_WORDS = 24
 BUCKETS = 4096
 """Places of hashed n-grams."""
@@ -30,6 +32,17 @@ def grams_of(word: str) -> tuple[int, ...]:
     whole = f"<{word}>"
     found = {whole[i : i + n] for n in GRAMS for i in range(len(whole) - n + 1)} or {whole}
     return tuple(sorted(zlib.crc32(gram.encode()) % BUCKETS for gram in found))
+
+
+def familiar(words: Sequence[str], vocabulary: dict[str, int]) -> list[str]:
+    """Words that a vocabulary lacks are replaced by those that say the same, where it has these: "limb" by "arm"."""
+
+    def known(word: str) -> str:
+        own, end = (word[:-2], "'s") if word.endswith("'s") else (word, "")
+        other = MEANINGS.get(own, own) + end
+        return other if word not in vocabulary and other in vocabulary else word
+
+    return [known(word) for word in words]
 
 
 @dataclass(frozen=True)

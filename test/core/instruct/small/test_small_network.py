@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from robotseg_core.instruct.small import tokens as tk
 from robotseg_core.instruct.small.inputs import FrameInputs
 from robotseg_core.instruct.small.network import NetworkConfig, SmallNetwork
-from robotseg_core.instruct.small.text import batch_words, grams_of, words_of
+from robotseg_core.instruct.small.text import batch_words, familiar, grams_of, words_of
 
 TINY = NetworkConfig(features=8, words=32, width=24, heads=2, frame_layers=1, joint_layers=1, decoder_layers=2)
 VOCABULARY = {"the": 1, "left": 2, "arm": 3}
@@ -87,3 +87,11 @@ def test_dropout_is_for_training_alone_and_reaches_every_layer(network):
     finally:
         network.eval()
         network.drop.p = 0.0
+
+
+def test_words_that_are_not_known_are_said_with_those_that_are():
+    vocabulary = {word: i for i, word in enumerate(("the", "arm", "arms", "arm's", "left", "larger", "limp"), 1)}
+    said = {"the limb": "the arm", "limbs": "arms", "the limb's hand": "the arm's hand", "leftmost biggest arm":
+            "left larger arm", "limp": "limp", "the tool": "the tool"}  # fmt: skip
+    for text, plainer in said.items():
+        assert familiar(words_of(text), vocabulary) == plainer.split()

@@ -15,6 +15,7 @@ from small_models import SMALL, small_robotseg
 
 from robotseg_core.instruct.prompt_set import Answer, View
 from robotseg_core.instruct.request import Request
+from robotseg_core.instruct.rules import RulesPolicy
 from robotseg_core.instruct.small import tokens as tk
 from robotseg_core.instruct.small.inputs import piece_numbers
 from robotseg_core.instruct.small.network import NetworkConfig, SmallNetwork
@@ -290,6 +291,27 @@ def test_the_policy_answers_any_request(file, robotseg, folder):
         assert prompts.answer in Answer and prompts.log_probability <= 0
     with pytest.raises(ValueError, match="the view has none"):
         policy.answer(Request.of("x"), View(source.rgb, parts))
+
+
+@pytest.mark.parametrize("text", ["the gripper", "please show me all the arms", "everything but the robot", "the limb"])
+def test_a_part_as_such_is_the_streams_own_mask(file, robotseg, folder, text):
+    source = rendered_frame(folder.parents[2], "two", 0)
+    policy = SmallPolicy.load(file, robotseg)
+    (encoded,) = robotseg.encode_frames([source.rgb])
+    parts = robotseg.stream().step_encoded(encoded.again())
+    view = View(source.rgb, parts, policy.look(encoded, parts))
+    plain, by_rules, other = (
+        policy.answer_all([Request.of(text), Request.of("the left arm")], view)[0],
+        RulesPolicy().answer(Request.of(text), view),
+        policy.answer_all([Request.of(text), Request.of("the left arm")], view)[1],
+    )
+    assert plain.automatic and (plain.part, plain.invert) == (by_rules.part, by_rules.invert)
+    assert len(plain.instances) == len(by_rules.instances)
+    for ours, theirs in zip(plain.instances, by_rules.instances, strict=True):
+        assert np.array_equal(ours.mask, theirs.mask)
+    # What asks for more is the network's, and is the same in whatever company it is asked.
+    alone = policy.answer(Request.of("the left arm"), view)
+    assert other.raw == alone.raw and not other.automatic
 
 
 def test_a_policy_of_other_weights_is_refused_and_the_rules_take_over(file, robotseg, monkeypatch, caplog):
