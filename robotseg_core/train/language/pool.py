@@ -26,8 +26,8 @@ ABSENT = 0.18
 REFUSE = 0.04
 """Share of requests that are about no robot: "not understood" is the answer."""
 CHOICE = 0.6
-"""Share of requests for which several candidates are in view, where frames have such: the others can be answered by the
-kind alone, and teach no word."""
+"""Share of requests with a target for which several candidates are in view, where frames have such: the others can be
+answered by the kind alone, and teach no word."""
 BEFORE = ("please", "now", "ok", "hey", "just", "only", "can you", "would you", "i would like", "give me", "get me",
           "pick", "look at", "select", "highlight", "track", "locate", "detect")  # fmt: skip
 AFTER = ("please", "now", "thanks", "only", "in the image", "here", "in view", "if you can")
@@ -125,10 +125,10 @@ class Pool:
             text = REFUSED[int(rng.integers(len(REFUSED)))]
             return Example(number, tuple(words_of(text)), None, tuple(write_answer("unknown")))
         names = [name for name in families if name != "absence"]
-        if self._choices[number] and rng.random() < CHOICE:
-            families, names = self._choices[number], list(self._choices[number])
-        elif not names or ("absence" in families and rng.random() < ABSENT):
+        if not names or ("absence" in families and rng.random() < ABSENT):
             names = ["absence"] if "absence" in families else names
+        elif self._choices[number] and rng.random() < CHOICE:
+            families, names = self._choices[number], list(self._choices[number])
         several = families[names[int(rng.integers(len(names)))]]
         asked = several[int(rng.integers(len(several)))]
         text = varied(phrase(asked, rng, held_out=False), rng)

@@ -60,7 +60,11 @@ class PolicyTrainer:
             start = load_policy(Path(config.init))
             if start.bases[0] != base:
                 raise ValueError(f"{config.init} was trained on weights {start.bases[0][:12]}, not on {base[:12]}")
-            self.network, self.vocabulary = start.network, start.vocabulary
+            self.network, self.vocabulary = start.network, dict(start.vocabulary)
+            # Words that it was not trained on yet take what is left of its table.
+            lacking = [word for word in training_words() if word not in self.vocabulary]
+            for word in lacking[: start.network.config.words - 1 - len(self.vocabulary)]:
+                self.vocabulary[word] = len(self.vocabulary) + 1
         else:
             words = training_words()
             if len(words) >= config.network.words:
