@@ -28,10 +28,10 @@ class InstanceMaps:
 
     Attributes:
         there: [F, n, n, 3] share that somebody covers.
-        numbers: [F, n, n, 3, 2] int64, of who covers most of it, from the left and from the right, 0 to 3; -1: nobody.
+        numbers: [F, n, n, 3, 2], of who covers most of it, from the left and from the right, 0 to 3; -1: nobody.
         box: [F, n, n, 3, 4] from the middle of the quarter to the left, top, right and bottom of who is there, as steps
             of a distance over all steps.
-        colour: [F, n, n, 3] int64 place in the list of colours; -1: nobody, or none.
+        colour: [F, n, n, 3] place in the list of colours; -1: nobody, or none.
     """
 
     there: Tensor
@@ -41,7 +41,7 @@ class InstanceMaps:
 
 
 def instances_of(frame: CachedFrame) -> InstanceMaps:
-    """Of one frame, F = 1."""
+    """Of one frame, F = 1; float16 and int8."""
     ids = frame.arrays["ids"]
     fine = ids.shape[0] // SIDE
     there = np.zeros((SIDE, SIDE, len(PARTS)), np.float32)
@@ -65,17 +65,19 @@ def instances_of(frame: CachedFrame) -> InstanceMaps:
             sides_of = (middle - x0, middle[:, None] - y0, x1 - middle, y1 - middle[:, None])
             far = np.stack(np.broadcast_arrays(*sides_of), -1)
             box[here, column] = tk.share_of_steps(far[here])
-    maps = (np.minimum(there, 1), numbers, box, colour)
+    # Thousands of frames lie in memory.
+    small = (np.minimum(there, 1).astype(np.float16), numbers.astype(np.int8), box.astype(np.float16))
+    maps = (*small, colour.astype(np.int8))
     return InstanceMaps(*(torch.from_numpy(values)[None] for values in maps))
 
 
 def stack_maps(maps: Sequence[InstanceMaps]) -> InstanceMaps:
-    """Of several frames."""
+    """Of several frames, as the loss wants them."""
     return InstanceMaps(
-        torch.cat([one.there for one in maps]),
-        torch.cat([one.numbers for one in maps]),
-        torch.cat([one.box for one in maps]),
-        torch.cat([one.colour for one in maps]),
+        torch.cat([one.there for one in maps]).float(),
+        torch.cat([one.numbers for one in maps]).long(),
+        torch.cat([one.box for one in maps]).float(),
+        torch.cat([one.colour for one in maps]).long(),
     )
 
 
