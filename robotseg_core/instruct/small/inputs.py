@@ -52,18 +52,27 @@ class FrameInputs:
         return torch.cat([part.float() for part in together], 1).flatten(2).transpose(1, 2)
 
 
-def frame_inputs(encoded: EncodedFrame, parts: PartMasks) -> FrameInputs:
-    """What the policy sees of a frame that has been through the encoder and has its automatic masks.
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """What is kept of an encoded frame until somebody asks: features [1, d, g, g] and colours [1, 3, 2g, 2g]."""
 
-    In memory of its own and on the CPU: the encoder may write the next frame where this one lies.
-    """
+    f16: Tensor
+    rgb: Tensor
+
+
+def look_at(encoded: EncodedFrame) -> Looked:
+    """In memory of its own and on the CPU: the encoder may write the next frame where this one lies."""
     features = encoded.features.f16.detach().float().cpu().clone()
-    side = FINE * features.shape[-1]
+    return Looked(features, F.adaptive_avg_pool2d(encoded.image.cpu().float(), COARSE * features.shape[-1]))
+
+
+def frame_inputs(looked: Looked, parts: PartMasks) -> FrameInputs:
+    """What the policy sees of a frame that has been through the encoder and has its automatic masks."""
+    side = FINE * looked.f16.shape[-1]
     small = [cv2.resize(parts[name].mask, (side, side), interpolation=cv2.INTER_AREA) for name in PARTS]
     masks = torch.from_numpy(np.stack(small)).float()[None] / 255
-    rgb = F.adaptive_avg_pool2d(encoded.image.cpu().float(), COARSE * features.shape[-1])
     numbers = torch.from_numpy(piece_numbers(np.stack(small)))[None]
-    return FrameInputs(features, masks, rgb, numbers)
+    return FrameInputs(looked.f16, masks, looked.rgb, numbers)
 
 
 def piece_numbers(masks: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from robotseg_core.instruct.prompt_set import PromptSet, View
 from robotseg_core.instruct.request import Request
 from robotseg_core.instruct.rules import RulesPolicy
-from robotseg_core.instruct.small.inputs import FrameInputs, frame_inputs
+from robotseg_core.instruct.small.inputs import Looked, frame_inputs, look_at
 from robotseg_core.instruct.small.network import NetworkConfig, SmallNetwork
 from robotseg_core.instruct.small.text import batch_words, familiar, words_of
 from robotseg_core.instruct.small.tokens import GRID, read_answer, to_prompt_set
@@ -139,10 +139,10 @@ class SmallPolicy:
             )
         return cls(weights)
 
-    def look(self, encoded: EncodedFrame, parts: PartMasks) -> FrameInputs:
-        """What the network sees of a frame, some 0.2 MB."""
+    def look(self, encoded: EncodedFrame, parts: PartMasks) -> Looked:
+        """What is kept of every frame, 0.3 MB; the rest is made of it when somebody asks."""
         with torch.inference_mode():
-            return frame_inputs(encoded, parts)
+            return look_at(encoded)
 
     def answer(self, request: Request, view: View) -> PromptSet:
         """Find what is asked for: the likeliest token each time.
@@ -179,7 +179,7 @@ class SmallPolicy:
         temperature: float,
         generator: torch.Generator | None,
     ) -> list[list[PromptSet]]:
-        if not isinstance(view.features, FrameInputs):
+        if not isinstance(view.features, Looked):
             raise ValueError("the small policy reads the encoder's features, and the view has none")
         plain = [_plain(request, view) for request in requests]
         others = [request for request, answer in zip(requests, plain, strict=True) if answer is None]
@@ -190,13 +190,13 @@ class SmallPolicy:
         self,
         requests: Sequence[Request],
         view: View,
-        features: FrameInputs,
+        looked: Looked,
         count: int,
         temperature: float,
         generator: torch.Generator | None,
     ) -> list[list[PromptSet]]:
         network, vocabulary = self.weights.network, self.weights.vocabulary
-        cells = network.frames(features).expand(len(requests), -1, -1)
+        cells = network.frames(frame_inputs(looked, view.parts)).expand(len(requests), -1, -1)
         words = [familiar(words_of(request.text), vocabulary) for request in requests]
         text = network.words(batch_words(words, vocabulary))
         scene = network.scene(cells, text)

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from robotseg_core.instruct.small.inputs import FrameInputs, frame_inputs, piece_numbers
+from robotseg_core.instruct.small.inputs import FrameInputs, frame_inputs, look_at, piece_numbers
 from robotseg_core.model.robotseg_model import Features
 from robotseg_core.storage.whole import replacing
 from robotseg_core.stream.robotseg import RobotSeg
@@ -95,7 +95,7 @@ def frame_arrays(robotseg: RobotSeg, rgb: NDArray[np.uint8]) -> dict[str, NDArra
     """Send a frame [H, W, 3] through the model, as a first frame: all arrays of a :class:`CachedFrame` but ``ids``."""
     (encoded,) = robotseg.encode_frames([rgb])
     parts = robotseg.stream().step_encoded(encoded.again())
-    seen = frame_inputs(encoded, parts)
+    seen = frame_inputs(look_at(encoded), parts)
     arrays = {
         "f16": encoded.features.f16[0],
         "h8": encoded.features.h8[0],

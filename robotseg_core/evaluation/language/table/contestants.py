@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,9 +22,10 @@ from robotseg_core.instruct.request import Request
 from robotseg_core.instruct.segmenter import predicted_iou
 from robotseg_core.instruct.small.policy import SmallPolicy
 from robotseg_core.stream.frame_state import EncodedFrame
+from robotseg_core.stream.postprocess import part_mask
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.synth.requests.generate import SceneRequest
-from robotseg_core.types import PartMasks
+from robotseg_core.types import PartMask, PartMasks
 
 RANDOM, AVERAGE, CATEGORY, RULES = "random box", "average box", "category", "rules"
 CEILING, WITH_POINTS = "true box", "true box + points"
@@ -126,11 +129,13 @@ class Reads:
         """``text``: what it is given to read (None: the request's own); ``blind``: whether to show another video."""
         self.row, self._policy, self._blind = row, policy, blind
         self._text = text or (lambda one: one.text)
-        self._video, self._latest, self._seen = "", None, None
+        self._video = ""
+        self._latest: tuple[Any, PartMasks] | None = None
+        self._seen: tuple[Any, PartMasks] | None = None
 
     def look(self, frame: Looked) -> None:
         """Keep what the policy sees of the frame; blind: of the last frame of the video before."""
-        made: Any = self._policy.look(frame.encoded, frame.parts)
+        made = (self._policy.look(frame.encoded, frame.parts), frame.parts)
         if not self._blind:
             self._seen = made
         elif frame.video != self._video:
@@ -143,13 +148,24 @@ class Reads:
         Raises:
             ValueError: blind, and no other video has been looked at.
         """
-        if self._blind and self._seen is None:
+        if self._seen is None:
             raise ValueError(f"{self.row}: no frame of another video has been shown before {frame.video}")
-        view = View(frame.rgb, frame.parts, self._seen)
+        features, parts = self._seen
+        view = View(frame.rgb, _of_size(parts, *frame.rgb.shape[:2]) if self._blind else parts, features)
         read = [Request.of(self._text(one)) for one in requests]
         if isinstance(self._policy, SmallPolicy):
             return self._policy.answer_all(read, view)
         return [self._policy.answer(one, view) for one in read]
+
+
+def _of_size(parts: PartMasks, height: int, width: int) -> PartMasks:
+    """Masks of another frame, stretched to this one's size."""
+
+    def stretched(part: PartMask) -> PartMask:
+        mask = cv2.resize(part.mask, (width, height), interpolation=cv2.INTER_NEAREST)
+        return part_mask(part.name, mask > 0, part.score)
+
+    return dataclasses.replace(parts, parts=tuple(stretched(part) for part in parts.parts))
 
 
 class BestOf:

@@ -27,8 +27,10 @@ from robotseg_core.instruct.request import Request
 from robotseg_core.instruct.segmenter import predicted_iou
 from robotseg_core.instruct.small.network import NetworkConfig, SmallNetwork
 from robotseg_core.instruct.small.policy import SmallPolicy, SmallWeights, save_policy
+from robotseg_core.stream.postprocess import part_masks
 from robotseg_core.stream.prompting import decode
 from robotseg_core.synth.requests.generate import SceneRequest, requests_of_set
+from robotseg_core.types import PartMasks, StageTimes, State
 
 NETWORK = NetworkConfig(features=64, words=256, width=24, heads=2, frame_layers=1, joint_layers=1, decoder_layers=1)
 TWO = [(20, "orange", 0.9, None), (220, "white", 0.1, None)]
@@ -108,16 +110,27 @@ def test_blind_sees_the_video_before(robotseg, root):
         def look(self, encoded, parts):
             return encoded
 
+    def empty_masks(height, width):
+        masks = part_masks(np.full((3, 4, 4), -9, np.float32), np.zeros(3, np.float32), height, width)
+        return PartMasks(0, State.TRACKING, masks, StageTimes())
+
     policy = Numbers()
     reads = who.Reads("blind", policy, blind=True)
     one = SceneRequest("a", 0, "x", "part", "known", "arm", (1,), (), 1, False, False)
     for video, shown, want in (("b", "b1", None), ("a", "a0", "b1"), ("a", "a1", "b1"), ("b", "b0", "a1")):
         rgb = np.zeros((4, 4, 3), np.uint8)
-        frame = who.Looked(video, 0, rgb, np.zeros((4, 4), np.uint16), shown, None)
+        frame = who.Looked(video, 0, rgb, np.zeros((4, 4), np.uint16), shown, empty_masks(4, 4))
         reads.look(frame)
         if want:
             reads.answers([one], frame)
             assert policy.seen[-1] == want
+
+
+def test_masks_of_another_video_are_stretched_to_the_frame():
+    masks = part_masks(np.full((3, 4, 4), 9, np.float32), np.ones(3, np.float32), 8, 6)
+    other = who._of_size(PartMasks(0, State.TRACKING, masks, StageTimes()), 20, 30)
+    assert [part.mask.shape for part in other.parts] == [(20, 30)] * 3
+    assert [part.area for part in other.parts] == [round(p.area / 48 * 600) for p in masks]
 
 
 def test_shuffled_requests_stay_with_their_part_and_come_from_another_video():
