@@ -90,7 +90,8 @@ _IDLE = set(
     "find track follow highlight select pick get see locate detect outline mask masks pixel pixels of where which is "
     "are be one ones there here in on at from by it its image picture frame view photo scene camera side hand part "
     "half edge end just only now robotic robot's with colored coloured colour color whole entire complete full "
-    "painted standing located visible shown seen look looking for and".split()
+    "painted standing located visible shown seen look looking for and am was take do does there's that's identify "
+    "display search trace extract return label wants".split()
 )
 _LEAD = set(
     "please could can would you i we want need to show me us mark segment find track follow highlight select pick give "
@@ -100,12 +101,14 @@ _PICTURE = r"(?:image|picture|frame|view|photo|scene)"
 _EVERYTHING = re.compile(
     rf"^(?:everything|all|anything|every pixel|all pixels|the rest|(?:the )?(?:whole )?{_PICTURE}|what is)"
     r"(?: of)?(?: the)?(?: else| things?| pixels?| image| picture| scene| visible)?"
-    r" (?:but|except|except for|besides|apart from|other than|outside|without|that is not|which is not|not|minus) "
+    r" (?:but|except|except for|besides|apart from|other than|outside|around|without|that is not|which is not|not|minus) "
 )
 _BACKGROUND = re.compile(
     r"^(?:(?:the )?background|what is not|all that is not|everything else than)\b ?(?:of|behind)? ?"
 )
-_WITHOUT = re.compile(r" (?:without|except|except for|but not|but without|excluding|minus|leaving out|not) ")
+_WITHOUT = re.compile(
+    r" (?:without|with no|apart from|except|except for|but not|but without|excluding|minus|leaving out|not) "
+)
 _OF = re.compile(r" (?:of|on|belonging to|attached to|at the end of|at the tip of|mounted on|carried by) ")
 _OF_PICTURE = re.compile(rf"\b(?:side |half |part |edge )?(?:of|in) (?:the |this )?{_PICTURE}\b")
 _OWN = {"own", "his", "her", "their"}
@@ -120,7 +123,7 @@ def query_of(text: str) -> Query:
     words = " ".join(re.findall(r"[a-z0-9]+(?:'s)?", text.lower().replace("-", " ").replace("’", "'")))
     words = " ".join(_ALIASES.get(word, word) for word in words.split())
     words = re.sub(r"\b(left|right) hand (?=side|arm|gripper|robot|one|manipulator)", r"\1 ", words)
-    words = _lead(words)
+    words = _lead(re.sub(r" (?:and )?nothing else$", "", words))
     for pattern in (_EVERYTHING, _BACKGROUND):
         if found := pattern.match(words + " "):
             rest = words[found.end() :].strip()

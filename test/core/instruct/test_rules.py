@@ -8,6 +8,7 @@ from instruct_scenes import BLUE, ORANGE, WHITE, view_of
 from robotseg_core.instruct.prompt_set import Answer
 from robotseg_core.instruct.request import Request
 from robotseg_core.instruct.rules import RulesPolicy
+from robotseg_core.instruct.words import Query, query_of
 
 TWO = [(30, WHITE), (150, ORANGE)]
 THREE = [(20, WHITE), (90, ORANGE), (170, BLUE)]
@@ -132,3 +133,18 @@ def test_the_part_as_such_is_followed_by_its_own_mask():
     assert ask("the gripper", TWO)[0].automatic
     assert ask("everything but the robot", TWO)[0].automatic
     assert not ask("the left gripper", TWO)[0].automatic
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("i am looking for the gripper", Query("gripper")),
+        ("just the left arm, nothing else", Query("arm", side="left")),
+        ("there's a robot, take it", Query("robot")),
+        ("everything around the gripper", Query("gripper", invert=True)),
+        ("the robot with no gripper", Query("robot", without="gripper")),
+        ("the robot apart from its arm", Query("robot", without="arm")),
+    ],
+)
+def test_what_people_say_around_it_changes_nothing(text, query):
+    assert query_of(text) == query
