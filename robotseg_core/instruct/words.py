@@ -101,7 +101,8 @@ _PICTURE = r"(?:image|picture|frame|view|photo|scene)"
 _EVERYTHING = re.compile(
     rf"^(?:everything|all|anything|every pixel|all pixels|the rest|(?:the )?(?:whole )?{_PICTURE}|what is)"
     r"(?: of)?(?: the)?(?: else| things?| pixels?| image| picture| scene| visible)?"
-    r" (?:but|except|except for|besides|apart from|other than|outside|around|without|that is not|which is not|not|minus) "
+    r" (?:but|except|except for|besides|apart from|other than|outside|around|without|that is not|which is not|not"
+    r"|minus) "
 )
 _BACKGROUND = re.compile(
     r"^(?:(?:the )?background|what is not|all that is not|everything else than)\b ?(?:of|behind)? ?"
