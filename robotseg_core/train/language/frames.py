@@ -139,8 +139,8 @@ def _jobs(root: Path, kind: str, frames: int) -> Iterator[tuple[str, Callable[[b
                     stem = f"{pack.stem}-{packed.name}-{index:05d}"
                     yield stem, functools.partial(packed_source, pack, packed, index)
     elif kind == "labelled":
-        for _, picture, masks in labelled_frames(root):
-            yield f"{picture.parent.name}-{picture.stem}", functools.partial(labelled_frame, picture, masks)
+        for stem, picture, masks in labelled_frames(root):
+            yield stem, functools.partial(labelled_frame, picture, masks)
     elif kind == "bare":
         for picture in sorted(root.glob("*/*.jpg")):
             nothing = {part: Path("-") for part in PARTS}

@@ -25,7 +25,7 @@ class PoolPolicy(nn.Module):
 
     def scene(self, requests: Sequence[Example]) -> Scene:
         """What the decoder reads of requests."""
-        return scene_of(self.network, make_batch(self._pool, requests), requests, self._vocabulary)
+        return scene_of(self.network, make_batch(self._pool, requests), requests, self._vocabulary)[0]
 
     def sample(self, requests: Sequence[Example], group: int, temperature: float) -> Rollout:
         """Draw ``group`` answers to each request."""

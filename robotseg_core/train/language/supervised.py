@@ -92,10 +92,13 @@ def filled(answers: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     return tokens, mask
 
 
-def scene_of(network: SmallNetwork, batch: Batch, examples: Sequence[Example], vocabulary: dict[str, int]) -> Scene:
-    """What the decoder reads of a batch."""
+def scene_of(
+    network: SmallNetwork, batch: Batch, examples: Sequence[Example], vocabulary: dict[str, int]
+) -> tuple[Scene, Tensor]:
+    """What the decoder reads of a batch, and who was found in its F frames."""
     text = network.words(batch_words([one.words for one in examples], vocabulary))
-    return network.scene(network.frames(batch.inputs)[batch.rows], text)
+    cells, found = network.look(batch.inputs)
+    return network.scene(cells[batch.rows], text), found
 
 
 def likelihood_loss(logits: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:

@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from robotseg_core.instruct.small.network import SmallNetwork
 from robotseg_core.instruct.small.policy import SmallWeights, load_policy, save_policy
-from robotseg_core.instruct.small.text import batch_words
 from robotseg_core.model.robotseg_model import RobotSegModel
 from robotseg_core.storage.whole import replacing
 from robotseg_core.train.language.grpo import grpo_step
@@ -30,6 +29,7 @@ from robotseg_core.train.language.supervised import (
     accuracies,
     likelihood_loss,
     make_batch,
+    scene_of,
     where_loss,
 )
 from robotseg_core.weights.load import read_pickle
@@ -171,9 +171,7 @@ class PolicyTrainer:
         examples = self.pool.draw(rng, stage.frames, stage.each)
         batch = make_batch(self.pool, examples)
         with torch.autocast("cpu", torch.bfloat16, enabled=stage.bf16):
-            cells, found = self.network.look(batch.inputs)
-            text = self.network.words(batch_words([one.words for one in examples], self.vocabulary))
-            scene = self.network.scene(cells[batch.rows], text)
+            scene, found = scene_of(self.network, batch, examples, self.vocabulary)
             logits = self.network(scene, batch.tokens, 1)
             where = self.network.where(scene)
         likelihood, covered = likelihood_loss(logits, batch.tokens, batch.mask), where_loss(where, batch.covered)
