@@ -31,13 +31,13 @@ from robotseg_core.synth.requests.phrasings import FAMILIES, HELD_OUT_COMPOSITIO
 from robotseg_core.train.language.cache import load_cached, model_key
 from robotseg_core.train.language.frames import cache_set, rendered_frame
 from robotseg_core.train.language.grpo import GrpoSettings
-from robotseg_core.train.language.pool import Example, Pool, answer_of, leaf_mask, training_words
+from robotseg_core.train.language.pool import CARRIERS, Example, Pool, answer_of, leaf_mask, training_words, varied
 from robotseg_core.train.language.reward_of_masks import MaskReward
 from robotseg_core.train.language.settings import PolicyConfig, PolicySet, Stage, read_policy_config
 from robotseg_core.train.language.supervised import filled, likelihood_loss, make_batch, where_loss
 from robotseg_core.train.language.trainer import PolicyTrainer
 
-NETWORK = NetworkConfig(features=64, words=256, width=24, heads=2, frame_layers=1, joint_layers=1, decoder_layers=1)
+NETWORK = NetworkConfig(features=64, words=320, width=24, heads=2, frame_layers=1, joint_layers=1, decoder_layers=1)
 TWO = [(20, "orange", 0.9, "mug"), (220, "white", 0.1, None)]
 ONE = [(40, "white", 0.5, None)]
 BASE = "ab" * 32
@@ -137,6 +137,18 @@ def test_held_out_words_and_pairs_are_never_trained_on(pool):
     absent = np.mean([one.asked is not None and not one.asked.target for one in said])
     assert 0.1 < absent < 0.3
     assert all(t not in known for family in FAMILIES.values() for t in family.held_out)
+    held_out_templates = {t.replace(",", "") for family in FAMILIES.values() for t in family.held_out}
+    assert not held_out_templates & {carrier.format("the {x}") for carrier in CARRIERS}
+
+
+def test_the_same_is_said_in_many_ways():
+    rng = np.random.default_rng(0)
+    said = [varied("the left arm", rng) for _ in range(400)]
+    as_it_is = said.count("the left arm")
+    assert 100 < as_it_is < 300 and len(set(said)) > 100
+    # Only what stands for a thing is put into a sentence.
+    asked = [varied("find the left arm", rng) for _ in range(400)]
+    assert not any(one.endswith("is what i am after") for one in asked)
 
 
 def test_the_loss_is_that_of_the_definition():
