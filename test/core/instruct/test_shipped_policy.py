@@ -25,7 +25,7 @@ def robotseg():
 def test_it_is_small_and_of_the_weights_that_are_shipped(robotseg):
     path = small_weights()
     assert path is not None and path.stat().st_size < 25_000_000
-    assert load_policy(path).bases == (robotseg.sha256,)
+    assert robotseg.sha256 in load_policy(path).bases
     assert isinstance(default_policy(robotseg), SmallPolicy)
 
 
