@@ -49,6 +49,8 @@ def arguments_of(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("roots", nargs="+", type=Path, help="sets as of `robotseg eval-language`")
     parser.add_argument("--policies", nargs="+", default=[], metavar="NAME=FILE", help="a name again: another seed")
+    parser.add_argument("--alone", nargs="+", default=[], metavar="NAME",
+                        help="of them: the network answers by itself, without rules and candidates")  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("out/language-table"))
     parser.add_argument("--frames", type=int, default=1, help="frames a video, spread evenly (default the first)")
     parser.add_argument("--each", type=int, default=8, help="requests a frame (default 8)")
@@ -78,7 +80,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if arguments.requests is not None and len(arguments.roots) > 1:
         raise SystemExit("--requests is of one set")
     robotseg = load_model(arguments)
-    policies = [named(text, robotseg) for text in arguments.policies]
+    policies = [named(text, robotseg, arguments.alone) for text in arguments.policies]
     boxes = average_boxes([box for path in arguments.boxes for box in boxes_of(path)]) if arguments.boxes else None
     free = read_free(arguments.free) if arguments.free else []
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -132,12 +134,13 @@ def main(words: Sequence[str] | None = None) -> None:
     print("\n".join(text))
 
 
-def named(text: str, robotseg: RobotSeg) -> tuple[str, SmallPolicy]:
+def named(text: str, robotseg: RobotSeg, alone: Sequence[str]) -> tuple[str, SmallPolicy]:
     """A policy of ``NAME=FILE``."""
     name, _, file = text.partition("=")
     if not name or not file or "," in name:
         raise SystemExit(f"--policies takes NAME=FILE without a comma in the name, not {text!r}")
-    return name, SmallPolicy.load(Path(file), robotseg)
+    loaded = SmallPolicy.load(Path(file), robotseg)
+    return name, SmallPolicy(loaded.weights, alone=name in alone)
 
 
 def boxes_of(path: Path) -> list[tuple[str, Box]]:

@@ -23,7 +23,7 @@ from rclpy.node import Node
 from robotseg_ros.companions.safety_monitor import MonitorOptions
 from robotseg_ros.companions.self_filter import SelfFilterOptions
 from robotseg_ros.companions.servo import ServoOptions
-from robotseg_ros.segmenter.parameters import Parameters
+from robotseg_ros.segmenter.parameters.declared import Parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 LIVE = "Can be changed at any time."

@@ -50,7 +50,7 @@ class RulesPolicy:
         if not found:
             return PromptSet(Answer.NONE, invert=query.invert, part=part, raw=str(query))
         kept = sorted(sorted(found, key=lambda c: -c.area)[:MAX_INSTANCES], key=lambda c: c.centre)
-        instances = tuple(_instance(c) for c in kept)
+        instances = tuple(instance_of(c) for c in kept)
         # Of a part as such the stream's own mask is the target's, frame by frame.
         return PromptSet(
             Answer.FOUND, instances, invert=query.invert, part=part, automatic=query.plain, raw=str(query)
@@ -62,7 +62,8 @@ def _other(part: str) -> str:
     return {"arm": "gripper", "gripper": "arm"}[part]
 
 
-def _instance(candidate: Candidate) -> Instance:
+def instance_of(candidate: Candidate) -> Instance:
+    """A candidate as a thing of an answer: its box and its mask."""
     x0, y0, x1, y1 = candidate.box
     return Instance((float(x0), float(y0), float(max(x1 - 1, x0 + 1)), float(max(y1 - 1, y0 + 1))), mask=candidate.mask)
 

@@ -10,7 +10,7 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point
 from numpy.typing import NDArray
-from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
 
 from robotseg_core import types as core
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_UINT32 = 2**32 - 1
 MAX_FRAME_ID = 256
+MAX_COEFFICIENTS = 64
+"""Coefficients of a lens, or characters of its model's name, in a camera_info that is passed on; OpenCV has 14."""
 LABELS = {"background": 0, "arm": 1, "gripper": 2}
 """Pixels of the label image."""
 
@@ -37,6 +39,14 @@ def too_long(header: Header) -> str:
     """Why a header is refused for its frame_id, which goes out with all that is made of its message; or empty."""
     length = len(header.frame_id)
     return f"frame_id has {length} characters, must have at most {MAX_FRAME_ID}" if length > MAX_FRAME_ID else ""
+
+
+def too_long_lens(info: CameraInfo) -> str:
+    """Why a camera_info is refused for its lens, which goes out with every answer; or empty."""
+    for what, count in (("coefficients", len(info.d)), ("characters of its model", len(info.distortion_model))):
+        if count > MAX_COEFFICIENTS:
+            return f"it has {count} {what}, must have at most {MAX_COEFFICIENTS}"
+    return ""
 
 
 def to_image(header: Header, pixels: NDArray[np.uint8], encoding: str) -> Image:

@@ -16,7 +16,7 @@ from robotseg_core.types import PartMasks, State
 from robotseg_ros.common.camera_log import CameraLog
 from robotseg_ros.common.graph import clock_advice
 from robotseg_ros.segmenter.counters import Counters
-from robotseg_ros.segmenter.parameters import LiveOptions
+from robotseg_ros.segmenter.parameters.options import LiveOptions
 from robotseg_ros.segmenter.publishers import Answer, Publishers
 
 

@@ -12,27 +12,22 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 
-from robotseg_core.instruct.prompt_set import Answer
-from robotseg_core.instruct.request import RequestError
 from robotseg_ros import msg as ros_msg
 from robotseg_ros.common import qos
 from robotseg_ros.common.camera_log import cut
 from robotseg_ros.common.graph import NOTHING_KNOWN, Senders, why_silent
-from robotseg_ros.common.messages import to_instance, to_prompt, to_time, too_long
+from robotseg_ros.common.messages import to_prompt, too_long, too_long_lens
 from robotseg_ros.companions.aligned_depth import COMPRESSED_DEPTH
-from robotseg_ros.segmenter.hints import Hint, check_inside, click_prompt, click_stamp
+from robotseg_ros.segmenter.hints import HINT_WORDS, Hint, check_inside, click_prompt, click_stamp
 from robotseg_ros.segmenter.inference import Inference, LastImage
-from robotseg_ros.segmenter.parameters import CameraOptions, LiveOptions
+from robotseg_ros.segmenter.instruct.service import answer_request
+from robotseg_ros.segmenter.parameters.options import CameraOptions, LiveOptions
 from robotseg_ros.segmenter.publishers import Publishers
 from robotseg_ros.segmenter.rivals import Rivals
 from robotseg_ros.segmenter.unpacking import Unpacking
 from robotseg_ros.segmenter.worker import FairWorker, Lane
 from robotseg_ros.srv import Instruct
 
-HINT_WORDS = 300
-"""Characters of what is said of a refused hint, which may hold any text of its sender."""
-MAX_COEFFICIENTS = 64
-"""Coefficients of a lens, or characters of its model's name, in a camera_info that is passed on; OpenCV has 14."""
 REPLAY_DEPTH = 8
 """Images of a recording that wait in the node; further ones wait in the middleware, and then at the sender."""
 
@@ -234,10 +229,7 @@ class Camera:
         )
 
     def _on_info(self, info: CameraInfo, known: Mapping[str, Any] = NOTHING_KNOWN) -> None:
-        long = too_long(info.header)
-        for what, count in (("coefficients", len(info.d)), ("characters of its model", len(info.distortion_model))):
-            if count > MAX_COEFFICIENTS:
-                long = f"it has {count} {what}, must have at most {MAX_COEFFICIENTS}"
+        long = too_long(info.header) or too_long_lens(info)
         if long:
             # It would go out with every answer.
             self.inference.log.warning("long info", f"camera_info is left out: {long}")
@@ -290,29 +282,7 @@ class Camera:
         return response
 
     def _on_instruct(self, request: Instruct.Request, response: Instruct.Response) -> Instruct.Response:
-        try:
-            if not self.enabled:
-                raise RequestError("the camera is disabled")
-            reply = self.inference.instructions.ask(request.request)
-        except Exception as error:
-            # Whatever a policy makes of a text of anybody: who asks is answered.
-            said = str(error) if isinstance(error, RequestError) else f"{type(error).__name__}: {error}"
-            response.answer, response.message = Instruct.Response.REFUSED, cut(said, HINT_WORDS)
-            self.inference.log.warning("request", f"request refused: {response.message}")
-            return response
-        prompts = reply.prompts
-        if reply.forgotten:
-            response.answer = Instruct.Response.FORGOTTEN
-            return response
-        response.answer = int(prompts.answer)
-        response.invert, response.score = prompts.invert, float(reply.score)
-        response.log_probability = float(prompts.log_probability)
-        response.instances = [to_instance(instance) for instance in prompts.instances]
-        if reply.image is not None:
-            response.stamp = to_time(reply.image.stamp)
-        if prompts.answer is Answer.NOT_UNDERSTOOD:
-            response.message = ascii(prompts.raw)[1:-1]
-        return response
+        return answer_request(self.inference, request, response, enabled=self.enabled)
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         response.success = True

@@ -21,6 +21,8 @@ from robotseg_core.types import Prompt, PromptKind
 from robotseg_ros.common.messages import stamp_ns
 from robotseg_ros.common.model import Stream
 
+HINT_WORDS = 300
+"""Characters of what is said of a refused hint, which may hold any text of its sender."""
 MAX_WAITING = 32
 """Hints that wait for an image."""
 MAX_LATE_IMAGES = 2

@@ -26,7 +26,7 @@ from robotseg_ros.segmenter.decoding import Decoded, Sequence, decode
 from robotseg_ros.segmenter.hints import Hint, RecentImages, WaitingHints
 from robotseg_ros.segmenter.instruct.instructions import Instructions
 from robotseg_ros.segmenter.nearest.limits import Restriction
-from robotseg_ros.segmenter.parameters import LiveOptions
+from robotseg_ros.segmenter.parameters.options import LiveOptions
 from robotseg_ros.segmenter.publishers import Answer, Publishers
 
 

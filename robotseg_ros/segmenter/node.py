@@ -24,7 +24,8 @@ from robotseg_ros.segmenter.inference import Inference
 from robotseg_ros.segmenter.instruct.instructions import Instructions
 from robotseg_ros.segmenter.nearest.depth_images import LIVE_PATIENCE_S, REPLAY_PATIENCE_S, DepthImages
 from robotseg_ros.segmenter.nearest.limits import Restriction
-from robotseg_ros.segmenter.parameters import CameraOptions, LiveOptions, Parameters, SegmenterOptions
+from robotseg_ros.segmenter.parameters.declared import Parameters
+from robotseg_ros.segmenter.parameters.options import CameraOptions, LiveOptions, SegmenterOptions
 from robotseg_ros.segmenter.publishers import Publishers
 from robotseg_ros.segmenter.vision_messages import VisionMessages
 from robotseg_ros.segmenter.watch import Watch

@@ -25,7 +25,7 @@ from robotseg_ros.common import compressed_codec as compressed
 from robotseg_ros.common import messages, qos
 from robotseg_ros.common.mask_policy import BALANCED, apply_to_target
 from robotseg_ros.common.model import Model
-from robotseg_ros.segmenter.parameters import KEEP, CameraOptions, LiveOptions
+from robotseg_ros.segmenter.parameters.options import KEEP, CameraOptions, LiveOptions
 from robotseg_ros.segmenter.vision_messages import VisionMessages
 
 KEPT = 256

@@ -8,7 +8,7 @@ from std_msgs.msg import Header
 from robotseg_ros.common.messages import stamp_ns, to_image
 from robotseg_ros.segmenter.inference import Inference
 from robotseg_ros.segmenter.instruct.instructions import Instructions
-from robotseg_ros.segmenter.parameters import LiveOptions
+from robotseg_ros.segmenter.parameters.options import LiveOptions
 
 SECOND = 1_000_000_000
 

@@ -21,7 +21,7 @@ from robotseg_ros.segmenter.camera_topics import Camera
 from robotseg_ros.segmenter.hints import PromptError, click_prompt
 from robotseg_ros.segmenter.inference import Inference
 from robotseg_ros.segmenter.instruct.instructions import Instructions
-from robotseg_ros.segmenter.parameters import CameraOptions, LiveOptions
+from robotseg_ros.segmenter.parameters.options import CameraOptions, LiveOptions
 from robotseg_ros.segmenter.worker import FairWorker
 
 

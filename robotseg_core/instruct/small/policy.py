@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,20 +17,22 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from robotseg_core.instruct.prompt_set import PromptSet, View
+from robotseg_core.instruct.candidates import Candidate, candidates
+from robotseg_core.instruct.prompt_set import Answer, PromptSet, View
 from robotseg_core.instruct.request import Request
-from robotseg_core.instruct.rules import RulesPolicy
+from robotseg_core.instruct.rules import RulesPolicy, instance_of
 from robotseg_core.instruct.small.inputs import Looked, frame_inputs, look_at
 from robotseg_core.instruct.small.network import NetworkConfig, SmallNetwork
 from robotseg_core.instruct.small.text import batch_words, familiar, words_of
 from robotseg_core.instruct.small.tokens import GRID, read_answer, to_prompt_set
-from robotseg_core.instruct.words import UnknownWords, query_of
 from robotseg_core.stream.frame_state import EncodedFrame
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import PartMasks
 from robotseg_core.weights.files import expected_sha256, sha256_of
 
 FORMAT = "robotseg small policy 2"
+MEANT = 0.35
+"""IoU from which a box of the network and that of a candidate are about the same thing."""
 MAX_SIZE = 4096
 """Of any size in a file: a forged one could ask for all memory."""
 
@@ -109,13 +111,21 @@ def load_policy(path: Path) -> SmallWeights:
 
 
 class SmallPolicy:
-    """Reads requests with a network.  Safe to be asked by any thread: it keeps nothing between requests."""
+    """Reads requests with a network.  Safe to be asked by any thread: it keeps nothing between requests.
+
+    The network's boxes are rougher than the stream's masks, so the masks are taken where they can be: what the rules
+    can read and answer is answered by them, and a box of the network that is about a candidate's means that candidate.
+
+    Args:
+        weights: the network with what it needs.
+        alone: the network answers whatever is asked, and its boxes stay as they are: to measure it by itself.
+    """
 
     name = "small"
     reads_features = True
 
-    def __init__(self, weights: SmallWeights) -> None:
-        self.weights = weights
+    def __init__(self, weights: SmallWeights, *, alone: bool = False) -> None:
+        self.weights, self._alone = weights, alone
 
     @classmethod
     def load(cls, path: Path, robotseg: RobotSeg) -> SmallPolicy:
@@ -181,10 +191,10 @@ class SmallPolicy:
     ) -> list[list[PromptSet]]:
         if not isinstance(view.features, Looked):
             raise ValueError("the small policy reads the encoder's features, and the view has none")
-        plain = [_plain(request, view) for request in requests]
-        others = [request for request, answer in zip(requests, plain, strict=True) if answer is None]
+        read = [None if self._alone else _by_rules(request, view) for request in requests]
+        others = [request for request, answer in zip(requests, read, strict=True) if answer is None]
         written = iter(self._by_network(others, view, view.features, count, temperature, generator) if others else [])
-        return [[answer] * count if answer is not None else next(written) for answer in plain]
+        return [[answer] * count if answer is not None else next(written) for answer in read]
 
     def _by_network(
         self,
@@ -204,16 +214,35 @@ class SmallPolicy:
         size = (view.rgb.shape[1], view.rgb.shape[0])
         rows = zip(tokens, mask, logp.sum(1).tolist(), strict=True)
         found = [_prompts(_kept(row, kept), size, float(sum_logp)) for row, kept, sum_logp in rows]
+        if not self._alone:
+            known = {part: candidates(view.parts, part) for part in {answer.part for answer in found}}
+            found = [meant(answer, known[answer.part]) for answer in found]
         return [found[begin : begin + count] for begin in range(0, len(found), count)]
 
 
-def _plain(request: Request, view: View) -> PromptSet | None:
-    """The answer to a request for a part as such: the stream's own masks are better than boxes around all of them."""
-    try:
-        query = query_of(request.text)
-    except UnknownWords:
-        return None
-    return RulesPolicy().answer(request, view) if query.plain else None
+def _by_rules(request: Request, view: View) -> PromptSet | None:
+    """The rules' answer, which is one of the stream's own masks; None: they cannot read it, or not answer it."""
+    answer = RulesPolicy().answer(request, view)
+    return None if answer.answer is Answer.NOT_UNDERSTOOD else answer
+
+
+def meant(answer: PromptSet, known: Sequence[Candidate]) -> PromptSet:
+    """The answer with the masks of those candidates that its boxes are about."""
+    instances = []
+    for instance in answer.instances:
+        box = instance.box
+        near = max(known, key=lambda c: box_iou(c.box, box), default=None) if box is not None else None
+        if box is not None and near is not None and box_iou(near.box, box) >= MEANT:
+            instance = instance_of(near)
+        instances.append(instance)
+    return replace(answer, instances=tuple(instances))
+
+
+def box_iou(a: Sequence[float], b: Sequence[float]) -> float:
+    """IoU of two boxes (x0, y0, x1, y1), 0 to 1."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    both = max(0.0, width) * max(0.0, height)
+    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
 
 
 def _kept(tokens: Tensor, mask: Tensor) -> list[int]:

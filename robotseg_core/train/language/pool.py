@@ -31,6 +31,24 @@ answered by the kind alone, and teach no word."""
 BEFORE = ("please", "now", "ok", "hey", "just", "only", "can you", "would you", "i would like", "give me", "get me",
           "pick", "look at", "select", "highlight", "track", "locate", "detect")  # fmt: skip
 AFTER = ("please", "now", "thanks", "only", "in the image", "here", "in view", "if you can")
+CARRIERS = (
+    "can you segment {}", "would you mark {} for me", "please follow {} while it moves", "i would like a mask of {}",
+    "could you find {} in this picture", "let me see {}", "what part of the image shows {}", "tell me where {} is",
+    "is {} in view", "put a mask on {}", "draw a line around {}", "label {}", "detect {} and follow it",
+    "from now on watch {}", "the target is {}", "target {}", "{} is what i am after", "next {}", "we have to see {}",
+    "the camera should follow {}", "for the next step i have to know where {} is", "start tracking {}",
+    "keep tracking {}", "switch to {}", "go on with {}", "concentrate on {}", "focus on {}",
+    "separate {} from its surroundings", "extract {}", "get a segmentation of {}", "the shape of {}", "return {}",
+    "which region is {}", "show where {} is in the image", "paint over {}", "query {}", "object {}", "ok now {}",
+    "also {}", "again {}", "yes {}", "sorry i want to see {}", "not sure where {} is so find it",
+    "do you see {} if so mark it", "if there is {} mark it", "it would help me to have {}", "search for {}",
+    "we are interested in {}", "it is about {}", "try to find {}", "i wonder where {} is", "my question is about {}",
+    "make {} stand out", "where in the frame is {}", "add a mask for {} and nothing more", "select {} in the video",
+    "what i am interested in is {}", "point at {}", "point me to {}", "identify {}", "take {}", "use {} as the target",
+)  # fmt: skip
+"""Sentences around what is asked for; none has words of a held-out phrasing that say what is meant."""
+CARRIED = ("the", "both", "everything", "anything")
+"""First words of what can stand in a sentence."""
 SWAPS = {
     "left": ("left", "left", "lefthand", "leftmost"),
     "right": ("right", "right", "righthand", "rightmost"),
@@ -54,7 +72,8 @@ def training_words() -> list[str]:
         for noun in nouns.known:
             found.update(words_of(f"{noun} {plural(noun)} {noun}'s"))
     found.update(words_of(" ".join(SPOKEN)), RANKS, words_of("left right smaller larger holding the open closed"))
-    found.update(word for several in (*SWAPS.values(), BEFORE, AFTER) for text in several for word in words_of(text))
+    around = (*SWAPS.values(), BEFORE, AFTER, [carrier.replace("{}", " ") for carrier in CARRIERS])
+    found.update(word for several in around for text in several for word in words_of(text))
     return sorted(found)
 
 
@@ -138,17 +157,31 @@ class Pool:
 
 
 def varied(text: str, rng: np.random.Generator) -> str:
-    """The same said a little differently: words for words, politeness, a slip of the fingers."""
+    """The same said a little differently: words for words, in a sentence, politely, in haste, with slips."""
     words = [str(rng.choice(SWAPS[w])) if w in SWAPS and rng.random() < 0.2 else w for w in text.split()]
     text = " ".join(words)
+    if words[0] in CARRIED and rng.random() < 0.35:
+        text = CARRIERS[int(rng.integers(len(CARRIERS)))].format(text)
     if rng.random() < 0.12:
         text = f"{BEFORE[int(rng.integers(len(BEFORE)))]} {text}"
     if rng.random() < 0.08:
         text = f"{text} {AFTER[int(rng.integers(len(AFTER)))]}"
-    if rng.random() < 0.06 and len(text) > 4:
-        at = int(rng.integers(1, len(text) - 1))
-        text = text[:at] + text[at + 1 :]
+    if rng.random() < 0.08:
+        # As who writes in haste, or in a language that is not theirs.
+        text = " ".join(word for word in text.split() if word not in ("the", "a", "an")) or text
+    while rng.random() < 0.1 and len(text) > 4:
+        text = _slip(text, int(rng.integers(1, len(text) - 1)), rng)
     return text
+
+
+def _slip(text: str, at: int, rng: np.random.Generator) -> str:
+    """A character is left out, written twice, or changes places with the next."""
+    how = int(rng.integers(3))
+    if how == 0:
+        return text[:at] + text[at + 1 :]
+    if how == 1:
+        return text[: at + 1] + text[at:]
+    return text[:at] + text[at + 1] + text[at] + text[at + 2 :]
 
 
 def hidden(words: Sequence[str], rng: np.random.Generator) -> list[str]:

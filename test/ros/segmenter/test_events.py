@@ -27,7 +27,7 @@ from robotseg_ros.segmenter.inference import Inference
 from robotseg_ros.segmenter.instruct.instructions import Instructions
 from robotseg_ros.segmenter.nearest.depth_images import SLOP_NS, DepthImages
 from robotseg_ros.segmenter.nearest.limits import Limits, Restriction
-from robotseg_ros.segmenter.parameters import CameraOptions, LiveOptions
+from robotseg_ros.segmenter.parameters.options import CameraOptions, LiveOptions
 from robotseg_ros.srv import Instruct
 
 SECOND = 1_000_000_000

@@ -4,8 +4,7 @@
 from fake_model import FakeModel, robot_picture
 from sensor_msgs.msg import CameraInfo
 
-from robotseg_ros.common.messages import MAX_FRAME_ID, to_image
-from robotseg_ros.segmenter.camera_topics import MAX_COEFFICIENTS
+from robotseg_ros.common.messages import MAX_COEFFICIENTS, MAX_FRAME_ID, to_image
 
 SECOND = 1_000_000_000
 

@@ -13,7 +13,8 @@ from safetensors import safe_open
 from safetensors.numpy import save
 from small_models import SMALL, small_robotseg
 
-from robotseg_core.instruct.prompt_set import Answer, View
+from robotseg_core.instruct.candidates import candidates
+from robotseg_core.instruct.prompt_set import Answer, Instance, PromptSet, View
 from robotseg_core.instruct.request import Request
 from robotseg_core.instruct.rules import RulesPolicy
 from robotseg_core.instruct.small import tokens as tk
@@ -25,19 +26,20 @@ from robotseg_core.instruct.small.policy import (
     SmallPolicy,
     SmallWeights,
     load_policy,
+    meant,
     save_policy,
 )
 from robotseg_core.synth.requests.phrasings import FAMILIES, HELD_OUT_COMPOSITIONS, NOUNS
 from robotseg_core.train.language.cache import load_cached, model_key
 from robotseg_core.train.language.frames import cache_set, rendered_frame
 from robotseg_core.train.language.grpo import GrpoSettings
-from robotseg_core.train.language.pool import Example, Pool, answer_of, leaf_mask, training_words
+from robotseg_core.train.language.pool import CARRIERS, Example, Pool, answer_of, leaf_mask, training_words, varied
 from robotseg_core.train.language.reward_of_masks import MaskReward
 from robotseg_core.train.language.settings import PolicyConfig, PolicySet, Stage, read_policy_config
 from robotseg_core.train.language.supervised import filled, likelihood_loss, make_batch, where_loss
 from robotseg_core.train.language.trainer import PolicyTrainer
 
-NETWORK = NetworkConfig(features=64, words=256, width=24, heads=2, frame_layers=1, joint_layers=1, decoder_layers=1)
+NETWORK = NetworkConfig(features=64, words=320, width=24, heads=2, frame_layers=1, joint_layers=1, decoder_layers=1)
 TWO = [(20, "orange", 0.9, "mug"), (220, "white", 0.1, None)]
 ONE = [(40, "white", 0.5, None)]
 BASE = "ab" * 32
@@ -137,6 +139,18 @@ def test_held_out_words_and_pairs_are_never_trained_on(pool):
     absent = np.mean([one.asked is not None and not one.asked.target for one in said])
     assert 0.1 < absent < 0.3
     assert all(t not in known for family in FAMILIES.values() for t in family.held_out)
+    held_out_templates = {t.replace(",", "") for family in FAMILIES.values() for t in family.held_out}
+    assert not held_out_templates & {carrier.format("the {x}") for carrier in CARRIERS}
+
+
+def test_the_same_is_said_in_many_ways():
+    rng = np.random.default_rng(0)
+    said = [varied("the left arm", rng) for _ in range(400)]
+    as_it_is = said.count("the left arm")
+    assert 100 < as_it_is < 300 and len(set(said)) > 100
+    # Only what stands for a thing is put into a sentence.
+    asked = [varied("find the left arm", rng) for _ in range(400)]
+    assert not any(one.endswith("is what i am after") for one in asked)
 
 
 def test_the_loss_is_that_of_the_definition():
@@ -293,25 +307,54 @@ def test_the_policy_answers_any_request(file, robotseg, folder):
         policy.answer(Request.of("x"), View(source.rgb, parts))
 
 
-@pytest.mark.parametrize("text", ["the gripper", "please show me all the arms", "everything but the robot", "the limb"])
-def test_a_part_as_such_is_the_streams_own_mask(file, robotseg, folder, text):
+@pytest.fixture
+def view(file, robotseg, folder):
+    """A view of the policy of ``file`` with two robots by masks that are made here: one model is not trained."""
     source = rendered_frame(folder.parents[2], "two", 0)
-    policy = SmallPolicy.load(file, robotseg)
     (encoded,) = robotseg.encode_frames([source.rgb])
     parts = robotseg.stream().step_encoded(encoded.again())
-    view = View(source.rgb, parts, policy.look(encoded, parts))
-    plain, by_rules, other = (
-        policy.answer_all([Request.of(text), Request.of("the left arm")], view)[0],
-        RulesPolicy().answer(Request.of(text), view),
-        policy.answer_all([Request.of(text), Request.of("the left arm")], view)[1],
-    )
-    assert plain.automatic and (plain.part, plain.invert) == (by_rules.part, by_rules.invert)
-    assert len(plain.instances) == len(by_rules.instances)
-    for ours, theirs in zip(plain.instances, by_rules.instances, strict=True):
+    mask = np.zeros(source.rgb.shape[:2], np.uint8)
+    height, width = mask.shape
+    mask[height // 4 : height // 2, width // 10 : width // 3] = 255
+    mask[height // 4 : height // 2, width // 2 : width // 10 * 9] = 255
+    parts = dataclasses.replace(parts, parts=tuple(dataclasses.replace(part, mask=mask) for part in parts.parts))
+    return View(source.rgb, parts, SmallPolicy.load(file, robotseg).look(encoded, parts))
+
+
+@pytest.mark.parametrize(
+    ("text", "automatic"),
+    [("the gripper", True), ("everything but the robot", True), ("the limb", True), ("the left robot", False)],
+)
+def test_what_the_rules_can_answer_is_one_of_the_streams_masks(file, robotseg, view, text, automatic):
+    policy = SmallPolicy.load(file, robotseg)
+    answer, other = policy.answer_all([Request.of(text), Request.of("the robot that holds the mug")], view)
+    by_rules = RulesPolicy().answer(Request.of(text), view)
+    assert (answer.answer, answer.part, answer.invert) == (by_rules.answer, by_rules.part, by_rules.invert)
+    assert answer.automatic == automatic and len(answer.instances) == len(by_rules.instances) > 0
+    for ours, theirs in zip(answer.instances, by_rules.instances, strict=True):
         assert np.array_equal(ours.mask, theirs.mask)
     # What asks for more is the network's, and is the same in whatever company it is asked.
-    alone = policy.answer(Request.of("the left arm"), view)
+    alone = policy.answer(Request.of("the robot that holds the mug"), view)
     assert other.raw == alone.raw and not other.automatic
+    # By itself the network answers everything, with boxes.
+    network = SmallPolicy(policy.weights, alone=True)
+    assert all(instance.mask is None for instance in network.answer(Request.of(text), view).instances)
+
+
+def test_a_box_about_a_candidate_means_its_mask(view):
+    known = candidates(view.parts, "robot")
+    assert len(known) == 2
+    x0, y0, x1, y1 = known[1].box
+    # Half of it, and a place where nobody is.
+    boxes = [(x0, y0, (x0 + x1) / 2, y1), (0.0, y1 + 5.0, 9.0, y1 + 9.0)]
+    half, nobody = meant(PromptSet(Answer.FOUND, tuple(map(Instance, boxes))), known).instances
+    assert np.array_equal(half.mask, known[1].mask) and nobody.mask is None and nobody.box == boxes[1]
+    (third,) = meant(PromptSet(Answer.FOUND, (Instance((x0, y0, x0 + 0.3 * (x1 - x0), y1)),)), known).instances
+    assert third.mask is None
+    nothing = PromptSet(Answer.NONE)
+    assert meant(nothing, []) == nothing
+    (point,) = meant(PromptSet(Answer.FOUND, (Instance(None, ((1.0, 1.0),), (1,)),)), known).instances
+    assert point.mask is None
 
 
 def test_a_policy_of_other_weights_is_refused_and_the_rules_take_over(file, robotseg, monkeypatch, caplog):

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parameters of the node: declared with description and range, read into frozen dataclasses.
 
-Those of :class:`SegmenterOptions` are read-only; those of :class:`LiveOptions` may be changed at any time.
+Those of :class:`~robotseg_ros.segmenter.parameters.options.SegmenterOptions` are read-only; those of
+:class:`~robotseg_ros.segmenter.parameters.options.LiveOptions` may be changed at any time.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,85 +20,15 @@ from rclpy.parameter import Parameter
 
 from robotseg_core.config import MAX_BATCH
 from robotseg_core.types import PARTS
-from robotseg_ros.common.mask_policy import BALANCED, POLICIES
+from robotseg_ros.common.mask_policy import POLICIES
 from robotseg_ros.common.model import ModelOptions
 from robotseg_ros.segmenter.nearest.limits import Limits
+from robotseg_ros.segmenter.parameters.options import KEEP, REMOVE, CameraOptions, LiveOptions, SegmenterOptions
 
-KEEP = "keep"
-REMOVE = "remove"
 TRANSPORTS = ("auto", "raw", "compressed")
 COMPRESSED_SUFFIX = "/compressed"
 CAMERA_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 MAX_CAMERAS = 16
-
-
-@dataclass(frozen=True)
-class CameraOptions:
-    """One camera.
-
-    Attributes:
-        name: of the camera among several; empty when there is only one.
-        image: topic of its images, before remapping where that is not compressed.
-        compressed: whether CompressedImage is subscribed to.
-        info: topic of its camera_info.
-        click_topic: of PointStamped clicks of a viewer; empty: none.
-        depth: topic of depth images aligned with its images; empty: none.
-        depth_border: whether they decide where the border of the masks is doubtful.
-    """
-
-    name: str
-    image: str
-    compressed: bool
-    info: str
-    click_topic: str
-    depth: str = ""
-    depth_border: bool = False
-
-    def output(self, topic: str) -> str:
-        """Name of an output, e.g. ``~/arm_mask``, or ``~/wrist/arm_mask`` among several cameras."""
-        return f"~/{self.name}/{topic}" if self.name else f"~/{topic}"
-
-
-@dataclass(frozen=True)
-class SegmenterOptions:
-    """The parameters that stay what they are from the start of the node.
-
-    Attributes:
-        cameras: one or more.
-        model: what to load.
-        replay: whether every image is worked on, in order, instead of the newest.
-        autostart: whether the executable configures and activates the node by itself.
-        jpeg_without_end: whether JPEGs without an end marker are taken.
-        vision_msgs: whether messages of vision_msgs are published, too.
-    """
-
-    cameras: tuple[CameraOptions, ...]
-    model: ModelOptions
-    replay: bool
-    autostart: bool
-    jpeg_without_end: bool = False
-    vision_msgs: bool = False
-
-
-@dataclass(frozen=True)
-class LiveOptions:
-    """The parameters that can be changed while the node runs; the names are those of the parameters.
-
-    Attributes:
-        max_age: seconds from the stamp of an image after which its result is not published as current; 0: no limit.
-        stale_after: seconds without a usable image until STALE is published.
-        mask_policy: one of :data:`robotseg_ros.common.mask_policy.POLICIES`.
-        mask_margin: image pixels by which the policy grows or shrinks.
-        masked_image: ``keep`` or ``remove``.
-        click_part: what a click of a viewer is on.
-    """
-
-    max_age: float = 0.2
-    stale_after: float = 1.0
-    mask_policy: str = BALANCED
-    mask_margin: int = 8
-    masked_image: str = KEEP
-    click_part: str = "robot"
 
 
 def _seconds(low: float, high: float) -> dict[str, Any]:
@@ -230,7 +160,9 @@ class Parameters:
                 backend=fixed(
                     "backend", "auto", "What runs the encoder: auto, torch, onnxruntime, openvino or tensorrt."
                 ),
-                weights=_path(fixed("weights", "", "Path of a weights file; empty: the shipped ones of the preset.")),
+                weights=Path(weights).expanduser()
+                if (weights := fixed("weights", "", "Path of a weights file; empty: the shipped ones of the preset."))
+                else None,
                 robot=fixed(
                     "robot",
                     "",
@@ -350,10 +282,6 @@ def _updated(live: LiveOptions, parameters: Sequence[Parameter]) -> LiveOptions:
         p.name: float(p.value) if p.name in ("max_age", "stale_after") else p.value for p in parameters
     }
     return dataclasses.replace(live, **values)
-
-
-def _path(text: str) -> Path | None:
-    return Path(text).expanduser() if text else None
 
 
 def _check(parameters: list[Parameter]) -> SetParametersResult:
