@@ -22,6 +22,8 @@ MIDDLE = 0.05
 """Of the frame's width or height: who stands alone and is no further from the middle is on either side."""
 MIN_COLOUR = 0.15
 """Share of a candidate's pixels that must have a colour by which it is called."""
+SHADED = {"white": ("grey", 0.5), "orange": ("brown", 0.7)}
+"""What a camera sees of a colour in shade, and by how much that counts as the colour."""
 NEAR = 0.05
 """Of the frame's diagonal: how far a gripper may be from the arm that carries it."""
 
@@ -91,7 +93,7 @@ def _choose(query: Query, whole: list[Candidate], view: View) -> list[Candidate]
     height, width = view.rgb.shape[:2]
     found = whole
     if query.colour is not None:
-        shares = [colour_shares(view.rgb, c.mask).get(query.colour, 0.0) for c in found]
+        shares = [_share_of(query.colour, colour_shares(view.rgb, c.mask)) for c in found]
         found = [c for c, share in zip(found, shares, strict=True) if share >= MIN_COLOUR]
         if found and not query.plural:
             found = [whole[int(np.argmax(shares))]]
@@ -106,6 +108,11 @@ def _choose(query: Query, whole: list[Candidate], view: View) -> list[Candidate]
             raise CannotTell(f"{query.count} are asked for, {len(found)} are in view")
         return []
     return found
+
+
+def _share_of(colour: str, shares: dict[str, float]) -> float:
+    shade, weight = SHADED.get(colour, (colour, 0.0))
+    return shares.get(colour, 0.0) + weight * shares.get(shade, 0.0)
 
 
 def _on_side(found: list[Candidate], query: Query, axis: int, extent: int) -> list[Candidate]:

@@ -59,6 +59,18 @@ def test_found(text, bars, part, tens):
 
 
 @pytest.mark.parametrize(
+    ("colour", "shaded", "other"), [("white", (120, 120, 124), BLUE), ("orange", (104, 68, 40), WHITE)]
+)
+def test_a_colour_in_shade_is_still_called_so(colour, shaded, other):
+    answer, _ = ask(f"the {colour} robot", [(30, shaded), (150, other)])
+    assert answer.answer is FOUND and where(answer) == pytest.approx([4], abs=1)
+    # The light itself goes before its shade.
+    answer, _ = ask(f"the {colour} robot", [(30, shaded), (150, {"white": WHITE, "orange": ORANGE}[colour])])
+    assert where(answer) == pytest.approx([16], abs=1)
+    assert ask(f"the {colour} robot", [(30, BLUE), (150, BLUE)])[0].answer is NONE
+
+
+@pytest.mark.parametrize(
     ("text", "bars"),
     [
         ("the gripper", []),
