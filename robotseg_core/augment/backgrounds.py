@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotseg_core.augment.clip import Rgb
-from robotseg_core.files.frames import list_images, read_image
+from robotseg_core.files.frames import IMAGE_SUFFIXES, read_image
+from robotseg_core.files.natural import in_order
 
 KINDS = ("photo", "colour", "noise")
 
 
 def photographs(folder: Path) -> list[Path]:
-    """Pictures of a folder.
+    """Pictures of a folder, which are no clip: they may be called as they like.
 
     Raises:
         ValueError: it has none.
@@ -24,7 +25,9 @@ def photographs(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder of photographs")
-    files = list_images(folder)
+    files = in_order(
+        file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+    )
     if not files:
         raise ValueError(f"{folder} has no photographs")
     return files

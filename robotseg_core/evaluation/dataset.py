@@ -4,7 +4,8 @@
 Two layouts are read; ``frames/`` may stand for ``image/``:
 
 * videos: ``image/<video>/<frame>.jpg``, ``mask_gt/<video>/<000|001|002>/<frame>.png`` (arm, gripper, robot).  Frames
-  without a mask are streamed and not counted.  A folder of a part may be absent: RoboEngine has 002 alone.
+  without a mask are streamed and not counted.  A folder of a part may be absent: RoboEngine has 002 alone, and where it
+  is 002 that a frame lacks, the robot is its arm and its gripper together.
 * images: ``image/<name>.jpg``, ``mask_gt/<000|001|002>/<name>.png``, or ``mask_gt/<name>.png`` for the robot alone.
   Each is a video of one frame.
 """
@@ -50,8 +51,17 @@ class Video:
 
     def shows_robot(self) -> bool | None:
         """Whether any annotated frame shows a robot; None where its mask is given for no frame."""
-        names = [self.truth["robot"][frame.stem] for frame in self.frames if frame.stem in self.truth.get("robot", {})]
-        return any(_read_mask(path).any() for path in names) if names else None
+        files = [path for frame in self.frames for path in self._mask_files(frame.stem, "robot")]
+        return any(_read_mask(path).any() for path in files) if files else None
+
+    def _mask_files(self, stem: str, part: str) -> tuple[Path, ...]:
+        """Files whose masks together are that of a part in a frame; none where it is not annotated."""
+        own = self.truth.get(part, {}).get(stem)
+        if own is not None:
+            return (own,)
+        pieces = [self.truth.get(piece, {}).get(stem) for piece in ("arm", "gripper")] if part == "robot" else []
+        files = tuple(path for path in pieces if path is not None)
+        return files if len(files) == 2 else ()
 
     def read_frame(self, index: int) -> NDArray[np.uint8]:
         """RGB [H, W, 3] uint8.
@@ -67,13 +77,13 @@ class Video:
         Raises:
             ValueError: the file is no image, or not of the frame's size ``shape``.
         """
-        path = self.truth.get(part, {}).get(self.frames[index].stem)
-        if path is None:
-            return None
-        mask = _read_mask(path)
-        if mask.shape != shape[:2]:
-            raise ValueError(f"{path} is {mask.shape[1]} x {mask.shape[0]}, its frame is {shape[1]} x {shape[0]}")
-        return mask
+        whole: Mask | None = None
+        for path in self._mask_files(self.frames[index].stem, part):
+            mask = _read_mask(path)
+            if mask.shape != shape[:2]:
+                raise ValueError(f"{path} is {mask.shape[1]} x {mask.shape[0]}, its frame is {shape[1]} x {shape[0]}")
+            whole = mask if whole is None else whole | mask
+        return whole
 
 
 def _read_mask(path: Path) -> Mask:

@@ -48,6 +48,11 @@ class Manifest:
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{self._path} is no manifest of `robotseg label-set`: {error}") from error
         other = [key for key in header if said.get(key) != header[key]]
+        if other and not self.entries and not (self._path.parent / MASKS).exists():
+            # A run that ended before its first clip, as where no cluster answered, binds nobody.
+            self._path.unlink()
+            self._add(header)
+            return
         if other:
             raise ValueError(
                 f"{self._path} is of another run: its {other[0]} is {said.get(other[0])!r}, now it is "

@@ -76,6 +76,9 @@ def run(arguments: argparse.Namespace) -> int:
     out: Path = arguments.out
     if out.exists() and any(out.iterdir()) and not (arguments.overwrite and (out / REPORT).is_file()):
         raise FileExistsError(f"{out} is not empty; give another --out, or --overwrite to replace an earlier twin")
+    if arguments.depth is not None and not (arguments.camera / arguments.depth).is_dir():
+        # Before the model has looked at anything, which takes long.
+        raise FileNotFoundError(f"--depth: {arguments.camera / arguments.depth} is no folder")
     robot = load_robot(arguments) if posed else None
     recording = open_recording(arguments.camera, arguments, robot)
     fitting = most_in_memory(recording.camera)

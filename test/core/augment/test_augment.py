@@ -315,6 +315,15 @@ def test_interrupted_work_goes_on_and_never_bears_the_final_name(root, tmp_path,
     assert files_of(out) == files_of(tmp_path / "whole")
 
 
+def test_photographs_may_be_called_as_they_like(root, tmp_path, capsys, caplog):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("sea_1.jpg", "sea_2.jpg", "hill_1.png", "hill_1.jpg", "b_1.jpg", "b_2.jpg"):
+        cv2.imwrite(str(folder / name), np.full((*SIZE, 3), 90, np.uint8))
+    assert augment(root, tmp_path / "out", "--background", "photo", "--photos", folder) == 0
+    assert "clip" not in caplog.text and not capsys.readouterr().err.count("one clip")
+
+
 def test_what_cannot_be_done_is_one_line_and_leaves_nothing(root, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     there, out = set(tmp_path.iterdir()), tmp_path / "out"

@@ -114,6 +114,21 @@ def test_single_annotated_frames_are_scored_by_iou_alone(tmp_path, capsys):
     assert "time.png" not in (tmp_path / "out" / "report.md").read_text()
 
 
+def test_without_masks_of_the_robot_it_is_arm_and_gripper_together(tmp_path):
+    write_video(tmp_path, "v", [box(), box(22)])
+    truth = tmp_path / "mask_gt" / "v"
+    for file in truth.glob("002/*.png"):
+        file.unlink()
+    (truth / "001" / "00001.png").unlink()
+    (video,) = read_root(tmp_path)
+    assert np.array_equal(video.read_truth(0, "robot", SHAPE), box())
+    # Where one of the two is not known the whole is not.
+    assert video.read_truth(1, "robot", SHAPE) is None
+    assert video.shows_robot() is True
+    write_mask(truth / "002" / "00000.png", box(4))
+    assert np.array_equal(read_root(tmp_path)[0].read_truth(0, "robot", SHAPE), box(4))
+
+
 @pytest.mark.parametrize("flat", [True, False])
 def test_images_are_scored_one_by_one(tmp_path, flat):
     root = tmp_path / "images"

@@ -119,6 +119,17 @@ def test_labels_of_another_run_and_foreign_folders_are_left_alone(tmp_path, caps
     assert "is not of this run" in capsys.readouterr().err and os.listdir(foreign) == ["mine.txt"]
 
 
+def test_a_run_that_ended_before_its_first_clip_binds_nobody(tmp_path):
+    root, out = make_tree(tmp_path / "set", clips=1, frames=1), tmp_path / "out"
+    with hold(out, root=root, layout="vrs", settings=quick_settings()):
+        pass
+    assert manifest(out)[0]["image_size"] == 64
+    run = ["label-set", str(root), "--out", str(out), *QUICK]
+    assert main([*run[:-3], "96", *run[-2:]]) == 0
+    header, lines = manifest(out)
+    assert header["image_size"] == 96 and [line["state"] for line in lines] == ["done"]
+
+
 def test_two_processes_do_not_label_into_one_folder(tmp_path):
     root, settings = make_tree(tmp_path / "set", clips=1, frames=1), quick_settings()
     with (

@@ -200,7 +200,8 @@ def test_twin_takes_as_many_frames_as_fit_into_memory(folder, tmp_path, capsys, 
         ([], "nothing says where the robot is in space"),
         (["--joints", "joints.json", "--pose", "pose.json"], "--joints needs the robot"),
         (["--joints", "joints.json", "--mjcf", "arm.xml"], "--joints needs --pose"),
-        (["--depth", "nothing"], "no depth image named like a frame"),
+        (["--depth", "nothing"], "nothing is no folder"),
+        (["--depth", "."], "no depth image named like a frame"),
     ],
 )
 def test_twin_says_what_it_needs(folder, tmp_path, capsys, options, words):
