@@ -91,7 +91,7 @@ _IDLE = set(
     "are be one ones there here in on at from by it its image picture frame view photo scene camera side hand part "
     "half edge end just only now robotic robot's with colored coloured colour color whole entire complete full "
     "painted standing located visible shown seen look looking for and am was take do does there's that's identify "
-    "display search trace extract return label wants".split()
+    "display search trace extract return label wants looks parts paint place counted them".split()
 )
 _LEAD = set(
     "please could can would you i we want need to show me us mark segment find track follow highlight select pick give "
@@ -103,6 +103,9 @@ _EVERYTHING = re.compile(
     r"(?: of)?(?: the)?(?: else| things?| pixels?| image| picture| scene| visible)?"
     r" (?:but|except|except for|besides|apart from|other than|outside|around|without|that is not|which is not|not"
     r"|minus) "
+)
+_REST = re.compile(
+    rf"^(?:not (?P<not>.+) but all the rest|(?:the )?(?:whole )?{_PICTURE} with (?P<out>.+) taken out) $"
 )
 _BACKGROUND = re.compile(
     r"^(?:(?:the )?background|what is not|all that is not|everything else than)\b ?(?:of|behind)? ?"
@@ -125,6 +128,8 @@ def query_of(text: str) -> Query:
     words = " ".join(_ALIASES.get(word, word) for word in words.split())
     words = re.sub(r"\b(left|right) hand (?=side|arm|gripper|robot|one|manipulator)", r"\1 ", words)
     words = _lead(re.sub(r" (?:and )?nothing else$", "", words))
+    if found := _REST.match(words + " "):
+        return replace(_noun(found["not"] or found["out"]), invert=True)
     for pattern in (_EVERYTHING, _BACKGROUND):
         if found := pattern.match(words + " "):
             rest = words[found.end() :].strip()

@@ -25,6 +25,7 @@ from robotseg_core.instruct.small.inputs import Looked, frame_inputs, look_at
 from robotseg_core.instruct.small.network import NetworkConfig, SmallNetwork
 from robotseg_core.instruct.small.text import batch_words, familiar, words_of
 from robotseg_core.instruct.small.tokens import GRID, read_answer, to_prompt_set
+from robotseg_core.instruct.words import UnknownWords, query_of
 from robotseg_core.stream.frame_state import EncodedFrame
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import PartMasks
@@ -221,7 +222,15 @@ class SmallPolicy:
 
 
 def _by_rules(request: Request, view: View) -> PromptSet | None:
-    """The rules' answer, which is one of the stream's own masks; None: they cannot read it, or not answer it."""
+    """The rules' answer, which is one of the stream's own masks; None: they cannot read it, or not answer it.
+
+    Whose a part is ("the gripper of the left arm") the rules only tell by which masks touch: the network does better.
+    """
+    try:
+        if query_of(request.text).of is not None:
+            return None
+    except UnknownWords:
+        return None
     answer = RulesPolicy().answer(request, view)
     return None if answer.answer is Answer.NOT_UNDERSTOOD else answer
 
