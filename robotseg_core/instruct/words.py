@@ -54,7 +54,7 @@ _PARTS = {
     "gripper": "gripper grippers hand hands claw claws finger fingers effector effectors endeffector endeffectors tool "
     "tools jaw jaws grasper pincer pincers",
     "arm": "arm arms manipulator manipulators limb limbs",
-    "robot": "robot robots bot bots machine machines",
+    "robot": "robot robots bot bots machine machines system systems",
 }
 PART_OF = {word: part for part, words in _PARTS.items() for word in words.split()}
 """Word to part."""
