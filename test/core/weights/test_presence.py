@@ -46,5 +46,5 @@ def test_far_below_nothing_is_in_view(presence, weights, tmp_path):
     state, metadata = read_state_dict(weights)
     path = tmp_path / "s.safetensors"
     save_safetensors(presence.shifted(state, -50.0), path, metadata)
-    robotseg = RobotSeg.load("nano", weights=path, device="cpu", warm=False)
+    robotseg = RobotSeg.load("nano", weights=path, device="cpu", backend="torch", precision="fp32", warm=False)
     assert not presence.marked(robotseg, np.full((60, 80, 3), 128, np.uint8)).any()
