@@ -139,8 +139,7 @@ def named(text: str, robotseg: RobotSeg, alone: Sequence[str]) -> tuple[str, Sma
     name, _, file = text.partition("=")
     if not name or not file or "," in name:
         raise SystemExit(f"--policies takes NAME=FILE without a comma in the name, not {text!r}")
-    loaded = SmallPolicy.load(Path(file), robotseg)
-    return name, SmallPolicy(loaded.weights, alone=name in alone)
+    return name, SmallPolicy.load(Path(file), robotseg, alone=name in alone)
 
 
 def boxes_of(path: Path) -> list[tuple[str, Box]]:

@@ -2,7 +2,7 @@
 """Where "in view" begins: what moving that threshold brings on labelled pictures and costs on pictures without a robot.
 
     python scripts/presence.py --labelled ../shared/real/val --bare FOLDER [FOLDER ...] --out out/presence
-    python scripts/presence.py ... --out out/presence --write 0.6
+    python scripts/presence.py --out out/presence --write 0.6
 
 A part is in view where the decoder's score of it is above 0.  Training puts that where as many are wrongly found as
 wrongly missed of what it has seen.  Where robots are missed more often than imagined on other pictures, a number added
@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from robotseg_core.evaluation.dataset import read_root
 from robotseg_core.evaluation.metrics import iou
+from robotseg_core.files.frames import read_image
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import PARTS
 from robotseg_core.weights.files import find_weights
@@ -35,14 +36,6 @@ SHIFTS = (-0.5, 0.0, 0.3, 0.6, 0.9, 1.2, 1.5, 2.0)
 def shifted(state: dict[str, Tensor], by: float) -> dict[str, Tensor]:
     """The same weights, ``by`` added to the score above 0 of which a part is in view."""
     return {**state, BIAS: state[BIAS].float() + by}
-
-
-def rgb_of(path: Path) -> NDArray[np.uint8]:
-    """A picture [H, W, 3]."""
-    picture = cv2.imread(str(path))
-    if picture is None:
-        raise ValueError(f"{path} cannot be read as a picture")
-    return np.ascontiguousarray(picture[..., ::-1])
 
 
 def marked(robotseg: RobotSeg, rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -68,7 +61,10 @@ def measure(robotseg: RobotSeg, root: Path, bare: list[Path]) -> list[float]:
         for row, (mask, truth) in enumerate(zip(marked(robotseg, rgb), truths, strict=True)):
             if truth is not None and (truth.any() or mask.any()):
                 found[row].append(iou(mask, truth))
-    false = [float(marked(robotseg, rgb_of(path))[-1].mean()) for path in tqdm(bare, desc="bare", unit="picture")]
+    false = [
+        float(marked(robotseg, cv2.cvtColor(read_image(path), cv2.COLOR_BGR2RGB))[-1].mean())
+        for path in tqdm(bare, desc="bare", unit="picture")
+    ]
     return [100 * float(np.mean(values)) for values in (*found, false, [share == 0 for share in false])]
 
 
@@ -76,8 +72,8 @@ def main() -> int:
     """Measure every shift, or write one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", default="nano", help="file, or name of a preset (default: nano's shipped ones)")
-    parser.add_argument("--labelled", type=Path, required=True, help="pictures with masks, VRS layout")
-    parser.add_argument("--bare", type=Path, nargs="+", required=True, help="folders of pictures without a robot")
+    parser.add_argument("--labelled", type=Path, help="pictures with masks, VRS layout")
+    parser.add_argument("--bare", type=Path, nargs="+", help="folders of pictures without a robot")
     parser.add_argument("--out", type=Path, required=True, help="folder for table and weights")
     parser.add_argument("--write", type=float, metavar="SHIFT", help="save the weights with this shift")
     parser.add_argument("--shifts", type=float, nargs="+", default=SHIFTS)
@@ -90,6 +86,8 @@ def main() -> int:
         save_safetensors(shifted(state, arguments.write), path, {**metadata, "presence": f"{arguments.write:+g}"})
         print(path)
         return 0
+    if arguments.labelled is None or arguments.bare is None:
+        parser.error("--labelled and --bare are needed to measure")
     bare = [path for folder in arguments.bare for path in sorted(folder.rglob("*.jpg"))]
     lines = ["| shift | arm | gripper | robot | false pixels | untouched |", "|---|---|---|---|---|---|"]
     for shift in arguments.shifts:

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from robotseg_core.instruct.small.network import EncoderLayer
+from robotseg_core.instruct.small.layers import EncoderLayer
 from robotseg_core.instruct.small.text import BUCKETS, MAX_WORDS, batch_words, words_of
 from robotseg_core.synth.requests.free import read_free
 from robotseg_core.synth.requests.generate import is_held_out_composition, phrase
@@ -148,7 +148,6 @@ def written_freely(path: Path, rng: np.random.Generator) -> list[Said]:
     return found
 
 
-# ---------------------------------------------------------------------------------------------- the sentence encoder
 # ---------------------------------------------------------------------------------------------- readers
 class OwnWords(nn.Module):
     """Words and n-grams as :class:`~robotseg_core.instruct.small.network.SmallNetwork` has them."""

@@ -1,21 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pins and the hashes recorded beside them."""
 
-import importlib.util
 import re
 from pathlib import Path
 
 import pytest
+from script_modules import script
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "constraints.txt").read_text()
-
-
-def script(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def normal(name):

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotseg_core.augment.clip import Rgb
-from robotseg_core.files.frames import IMAGE_SUFFIXES, read_image
-from robotseg_core.files.natural import in_order
+from robotseg_core.files.frames import image_files, read_image
 
 KINDS = ("photo", "colour", "noise")
 
@@ -25,9 +24,7 @@ def photographs(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder of photographs")
-    files = in_order(
-        file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
-    )
+    files = image_files(folder)
     if not files:
         raise ValueError(f"{folder} has no photographs")
     return files

@@ -104,17 +104,23 @@ def open_frames(source: str) -> Frames:
     return _open_video(cv2.VideoCapture(str(path)), source, live=False)
 
 
+def image_files(folder: Path) -> list[Path]:
+    """The image files of a folder in the natural order of their names; hidden ones are left out."""
+    every = (file for file in folder.iterdir() if not file.name.startswith("."))
+    return in_order(file for file in every if file.suffix.lower() in IMAGE_SUFFIXES)
+
+
 def list_images(folder: Path) -> list[Path]:
     """The images of a folder in the natural order of their names; what is doubtful about them is said in the log.
 
     Raises:
         InputError: two images of one name, whose masks would overwrite each other.
     """
-    every = [file for file in folder.iterdir() if not file.name.startswith(".")]
-    files = in_order(file for file in every if file.suffix.lower() in IMAGE_SUFFIXES)
+    files = image_files(folder)
     twice = [stem for stem, count in Counter(file.stem for file in files).items() if count > 1]
     if twice:
         raise InputError(f"{folder} has several images named {twice[0]}; their masks would overwrite each other")
+    every = (file for file in folder.iterdir() if not file.name.startswith("."))
     others = Counter(file.suffix.lower() for file in every if file.suffix.lower() in OTHER_PICTURES)
     if others:
         listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))

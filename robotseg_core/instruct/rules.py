@@ -44,10 +44,17 @@ class RulesPolicy:
     def answer(self, request: Request, view: View) -> PromptSet:
         """Find what is asked for; never raises for what is asked."""
         try:
-            query = query_of(request.text)
-            found = select(query, view)
+            return self.answer_query(query_of(request.text), view)
         except (UnknownWords, CannotTell) as error:
             return PromptSet(Answer.NOT_UNDERSTOOD, raw=str(error))
+
+    def answer_query(self, query: Query, view: View) -> PromptSet:
+        """The same for a request that is read.
+
+        Raises:
+            CannotTell: the masks cannot answer it.
+        """
+        found = select(query, view)
         part = query.without and _other(query.without) or query.part
         if not found:
             return PromptSet(Answer.NONE, invert=query.invert, part=part, raw=str(query))

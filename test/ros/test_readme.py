@@ -10,6 +10,7 @@ import pytest
 import yaml
 from fake_model import FakeModel
 from rclpy.node import Node
+from script_modules import script
 
 from robotseg_ros.run_node import NODES
 
@@ -24,10 +25,7 @@ SAID_BY_HAND = "| launch argument | default | what |"
 
 
 def tables():
-    spec = importlib.util.spec_from_file_location("tables", ROOT / "scripts" / "tables.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("tables")
 
 
 def table(header):

@@ -18,9 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from robotseg_core.instruct.candidates import Candidate, candidates
-from robotseg_core.instruct.prompt_set import Answer, PromptSet, View
+from robotseg_core.instruct.prompt_set import Instance, PromptSet, View
 from robotseg_core.instruct.request import Request
-from robotseg_core.instruct.rules import RulesPolicy, instance_of
+from robotseg_core.instruct.rules import CannotTell, RulesPolicy, instance_of
 from robotseg_core.instruct.small.inputs import Looked, frame_inputs, look_at
 from robotseg_core.instruct.small.network import NetworkConfig, SmallNetwork
 from robotseg_core.instruct.small.text import batch_words, familiar, words_of
@@ -129,8 +129,8 @@ class SmallPolicy:
         self.weights, self._alone = weights, alone
 
     @classmethod
-    def load(cls, path: Path, robotseg: RobotSeg) -> SmallPolicy:
-        """Load a policy for a model.
+    def load(cls, path: Path, robotseg: RobotSeg, *, alone: bool = False) -> SmallPolicy:
+        """Load a policy for a model; ``alone`` as of the class.
 
         Raises:
             OtherWeights: it was trained on other weights, or the model has another size.
@@ -148,7 +148,7 @@ class SmallPolicy:
                 f"{path} was trained on the features of other weights ({weights.bases[0][:12]}) than those that are "
                 f"loaded ({robotseg.sha256[:12]})"
             )
-        return cls(weights)
+        return cls(weights, alone=alone)
 
     def look(self, encoded: EncodedFrame, parts: PartMasks) -> Looked:
         """What is kept of every frame, 0.3 MB; the rest is made of it when somebody asks."""
@@ -227,24 +227,23 @@ def _by_rules(request: Request, view: View) -> PromptSet | None:
     Whose a part is ("the gripper of the left arm") the rules only tell by which masks touch: the network does better.
     """
     try:
-        if query_of(request.text).of is not None:
-            return None
-    except UnknownWords:
+        query = query_of(request.text)
+        return RulesPolicy().answer_query(query, view) if query.of is None else None
+    except (UnknownWords, CannotTell):
         return None
-    answer = RulesPolicy().answer(request, view)
-    return None if answer.answer is Answer.NOT_UNDERSTOOD else answer
 
 
 def meant(answer: PromptSet, known: Sequence[Candidate]) -> PromptSet:
     """The answer with the masks of those candidates that its boxes are about."""
-    instances = []
-    for instance in answer.instances:
-        box = instance.box
-        near = max(known, key=lambda c: box_iou(c.box, box), default=None) if box is not None else None
-        if box is not None and near is not None and box_iou(near.box, box) >= MEANT:
-            instance = instance_of(near)
-        instances.append(instance)
-    return replace(answer, instances=tuple(instances))
+    return replace(answer, instances=tuple(_meant(instance, known) for instance in answer.instances))
+
+
+def _meant(instance: Instance, known: Sequence[Candidate]) -> Instance:
+    box = instance.box
+    if box is None or not known:
+        return instance
+    near = max(known, key=lambda candidate: box_iou(candidate.box, box))
+    return instance_of(near) if box_iou(near.box, box) >= MEANT else instance
 
 
 def box_iou(a: Sequence[float], b: Sequence[float]) -> float:

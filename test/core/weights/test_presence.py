@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """``scripts/presence.py``: where "in view" begins."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from script_modules import script
 
 from robotseg_core.config import NANO
 from robotseg_core.model.robotseg_model import RobotSegModel
@@ -16,11 +16,7 @@ from robotseg_core.weights.load import read_state_dict, save_safetensors
 
 @pytest.fixture(scope="module")
 def presence():
-    path = Path(__file__).resolve().parents[3] / "scripts" / "presence.py"
-    spec = importlib.util.spec_from_file_location("presence", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("presence")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +28,7 @@ def weights(tmp_path_factory):
 
 
 def test_only_the_threshold_moves_and_the_header_says_so(presence, weights, tmp_path, monkeypatch, capsys):
-    words = f"presence.py --weights {weights} --labelled none --bare none --out {tmp_path} --write -0.25".split()
+    words = f"presence.py --weights {weights} --out {tmp_path} --write -0.25".split()
     monkeypatch.setattr("sys.argv", words)
     assert presence.main() == 0
     (before, _), (after, said) = read_state_dict(weights), read_state_dict(Path(capsys.readouterr().out.strip()))

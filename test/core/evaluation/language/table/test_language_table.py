@@ -3,14 +3,13 @@
 
 import csv
 import dataclasses
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from language_sets import write_scene
+from script_modules import script
 from small_models import SMALL, small_robotseg
 
 from robotseg_core.evaluation.language.answers import true_prompts
@@ -317,13 +316,9 @@ def test_pictures_are_of_many_families(requests):
     assert len(choose_pictures(requests, 99)) == len(requests)
 
 
-@pytest.fixture(scope="module")
-def script():
-    path = Path(__file__).resolve().parents[5] / "scripts" / "language_table.py"
-    spec = importlib.util.spec_from_file_location("language_table", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture(scope="module", name="script")
+def language_table():
+    return script("language_table")
 
 
 def test_the_script_writes_table_scores_and_pictures(script, robotseg, root, tmp_path, monkeypatch, capsys):
