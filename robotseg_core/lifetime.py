@@ -13,11 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from multiprocessing import resource_tracker
-from multiprocessing.pool import Pool
+from multiprocessing.pool import IMapIterator, Pool
 from types import FrameType, TracebackType
-from typing import NoReturn
+from typing import NoReturn, TypeVar
+
+T = TypeVar("T")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, the usual request to end, and the terminal being closed."""
@@ -31,6 +32,9 @@ REPEAT_S = 0.1
 _interrupted = threading.Event()
 _signalled = threading.Event()
 _insisting = threading.Event()
+_held_back = threading.Event()
+_whole = 0
+"""Blocks of :class:`uninterrupted` that the main thread is in."""
 
 # From sys/prctl.h.
 _PR_SET_PDEATHSIG = 1
@@ -54,8 +58,14 @@ def end_in_order() -> None:
     if not _insisting.is_set():
         _insisting.set()
         threading.Thread(target=_insist, args=(_heard_signals(),), name="signals", daemon=True).start()
-        # A child has no such thread, and what it hears is not for ours.
-        os.register_at_fork(after_in_child=partial(signal.set_wakeup_fd, -1))
+        os.register_at_fork(after_in_child=_forget)
+
+
+def _forget() -> None:
+    """In a forked child, which has no such thread: what it hears is not for ours, and it is in no block of ours."""
+    global _whole
+    signal.set_wakeup_fd(-1)
+    _whole = 0
 
 
 def _heard_signals() -> socket.socket:
@@ -104,7 +114,35 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
             raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, again)
-    raise KeyboardInterrupt
+    if _whole:
+        _held_back.set()
+    else:
+        raise KeyboardInterrupt
+
+
+class uninterrupted:  # noqa: N801 - used as a statement
+    """Have the KeyboardInterrupt of :func:`end_in_order` wait for the end of a ``with`` block, in the main thread.
+
+    For what an exception in its middle would leave broken: rclpy, and ``subprocess``, whose ``poll`` would keep a lock
+    that ``wait`` then waits for, for ever.  A second Ctrl-C, :data:`SAME_S` after the first, does not wait.  Nothing is
+    held back in other threads, to which signals never come.
+    """
+
+    def __enter__(self) -> None:
+        global _whole
+        self._counts = threading.current_thread() is threading.main_thread()
+        if self._counts:
+            _whole += 1
+
+    def __exit__(self, *_: object) -> None:
+        global _whole
+        if not self._counts:
+            return
+        _whole -= 1
+        if not _whole and _held_back.is_set():
+            _held_back.clear()
+            _interrupted.clear()
+            raise KeyboardInterrupt
 
 
 def raise_lost_interrupt() -> None:
@@ -173,6 +211,19 @@ def worker_pool(jobs: int) -> Iterator[Pool]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     with pool:
         yield pool
+
+
+def each(results: IMapIterator[T]) -> Iterator[T]:
+    """What a pool's ``imap`` gives, interruptible only between two: a lock left taken would hold up the pool's end."""
+    while True:
+        with uninterrupted():
+            try:
+                result = results.next(REPEAT_S)
+            except multiprocessing.TimeoutError:
+                continue
+            except StopIteration:
+                return
+        yield result
 
 
 class Ending:

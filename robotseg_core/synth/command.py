@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from robotseg_core.files.natural import in_order
-from robotseg_core.lifetime import worker_pool
+from robotseg_core.lifetime import each, worker_pool
 from robotseg_core.option_limits import MOST_ITEMS, MOST_PROCESSES, MOST_SEED, check_option
 from robotseg_core.synth.instances.files import read_ids, tint_ids, write_ids, write_ids_meta
 from robotseg_core.synth.instances.records import SCHEMA, FrameRecord
@@ -126,7 +126,7 @@ def render_set(options: VideoOptions, out: Path, count: int, seed: int, jobs: in
                 bar.update()
         else:
             with worker_pool(jobs) as pool:
-                for _ in pool.imap_unordered(make_video, todo):
+                for _ in each(pool.imap_unordered(make_video, todo)):
                     bar.update()
     if (out / PART_FOLDER).is_dir():
         shutil.rmtree(out / PART_FOLDER)

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from robotseg_core.lifetime import end_in_order, worker_pool
+from robotseg_core.lifetime import each, end_in_order, worker_pool
 from robotseg_core.option_limits import MOST_ITEMS, MOST_PROCESSES, MOST_SEED, check_option
 from robotseg_core.synth.rendering.render import LEAST_SIDE, MOST_SIDE, Picture, Renderer
 from robotseg_core.synth.robots.catalog import RobotChoice, list_choices
@@ -273,7 +273,7 @@ def render_shards(options: CutoutOptions, count: int, shard: int, jobs: int) -> 
                 make_shard(task, bar.update)
         else:
             with worker_pool(jobs) as pool:
-                for done in pool.imap_unordered(make_shard, todo):
+                for done in each(pool.imap_unordered(make_shard, todo)):
                     bar.update(done)
     write_sheet(options.out / "sheet.png", shard_tiles(options.out, 0))
 

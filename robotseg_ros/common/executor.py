@@ -22,7 +22,7 @@ from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
-from robotseg_core.lifetime import raise_lost_interrupt
+from robotseg_core.lifetime import raise_lost_interrupt, uninterrupted
 from robotseg_ros.common.camera_log import CameraLog, cut
 
 MAX_PARAMETERS = 128
@@ -74,11 +74,12 @@ class SteadyExecutor(SingleThreadedExecutor):
 
         Raises:
             ExternalShutdownException: ROS was shut down.
-            KeyboardInterrupt: of a program that is interrupted; it may have been lost before.
+            KeyboardInterrupt: of a program that is interrupted, before or after the callback, not in its middle.
         """
         raise_lost_interrupt()
         try:
-            super().spin_once(timeout_sec)
+            with uninterrupted():
+                super().spin_once(timeout_sec)
         except (ShutdownException, ExternalShutdownException):
             raise
         except Exception as error:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import IO
 
-from robotseg_core.lifetime import end_with
+from robotseg_core.lifetime import end_with, uninterrupted
 from robotseg_ros.common.domains import PrivateDomain
 from robotseg_ros.common.fastdds import prepare
 
@@ -39,9 +39,16 @@ def start(command: Sequence[str], stdout: int | IO[str] | None = None) -> subpro
 
     However we end, it does not outlive us.
     """
-    return subprocess.Popen(
-        command, stdout=stdout, text=True, start_new_session=True, preexec_fn=partial(end_with, os.getpid())
-    )
+    with uninterrupted():
+        return subprocess.Popen(
+            command, stdout=stdout, text=True, start_new_session=True, preexec_fn=partial(end_with, os.getpid())
+        )
+
+
+def ended(process: subprocess.Popen[str]) -> bool:
+    """Whether a process has ended; interrupted in its middle, ``poll`` would have :func:`stop` wait for ever."""
+    with uninterrupted():
+        return process.poll() is not None
 
 
 def stop(process: subprocess.Popen[str]) -> None:
@@ -49,10 +56,11 @@ def stop(process: subprocess.Popen[str]) -> None:
 
     Not by SIGINT, which Python takes up before a program does: it would end in a traceback of whatever is imported.
     """
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    with uninterrupted():
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

@@ -22,7 +22,7 @@ from robotseg_core.bench.steady_model import SteadyModel, SteadyStream
 from robotseg_core.model_arguments import add_model_arguments, load_model
 from robotseg_core.option_limits import check_option
 from robotseg_ros.common.allocator import keep_image_memory, keep_out_of_collections
-from robotseg_ros.common.processes import start, stop, use_private_domain
+from robotseg_ros.common.processes import ended, start, stop, use_private_domain
 
 SIZES = ("640x480", "1280x720")
 CORE = ("resize", "inference", "upsample")
@@ -131,7 +131,7 @@ def play(executor: Any, size: str, frames: int, rate_hz: float) -> dict[str, Any
     command = [sys.executable, "-m", "robotseg_ros.tools.measuring_camera", "--size", size, "--frames", str(frames)]
     camera = start([*command, "--rate", str(rate_hz)], stdout=subprocess.PIPE)
     try:
-        while camera.poll() is None:
+        while not ended(camera):
             executor.spin_once(timeout_sec=0.2)
     finally:
         stop(camera)

@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from robotseg_core.files.frames import IMAGE_SUFFIXES, InputError, open_frames
-from robotseg_core.lifetime import end_in_order
+from robotseg_core.lifetime import end_in_order, uninterrupted
 from robotseg_ros.common import processes
 from robotseg_ros.common.allocator import keep_image_memory
 from robotseg_ros.common.shipped import config_file
@@ -145,30 +145,36 @@ def _record(
     segmenter: subprocess.Popen[str] | None = None
     player: subprocess.Popen[str] | None = None
     viewer: subprocess.Popen[str] | None = None
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     pictures = PictureFolder(folder)
     try:
-        node = rclpy.create_node("recorder")
-        recorder = Recorder(node, pictures)
-        executor = SteadyExecutor()
-        executor.add_node(node)
+        with uninterrupted():
+            rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+            node = rclpy.create_node("recorder")
+            recorder = Recorder(node, pictures)
+            executor = SteadyExecutor()
+            executor.add_node(node)
 
         def spin_until(condition: Callable[[], bool], what: str, timeout: float) -> None:
             deadline = time.monotonic() + timeout
-            while not condition():
-                if segmenter is not None and segmenter.poll() is not None:
-                    raise DemoError(f"the node ended with status {segmenter.returncode} while waiting for {what}")
-                if viewer is not None and viewer.poll() is not None:
-                    raise DemoError(f"the viewer ended with status {viewer.returncode} while waiting for {what}")
-                if time.monotonic() > deadline:
-                    raise DemoError(f"{what}: not within {timeout:.0f} s")
-                executor.spin_once(timeout_sec=0.05)
+            while True:
+                with uninterrupted():
+                    if condition():
+                        return
+                    if segmenter is not None and processes.ended(segmenter):
+                        raise DemoError(f"the node ended with status {segmenter.returncode} while waiting for {what}")
+                    if viewer is not None and processes.ended(viewer):
+                        raise DemoError(f"the viewer ended with status {viewer.returncode} while waiting for {what}")
+                    if time.monotonic() > deadline:
+                        raise DemoError(f"{what}: not within {timeout:.0f} s")
+                    executor.spin_once(timeout_sec=0.05)
 
         print("starting the node", flush=True)
-        segmenter = processes.start(segmenter_command)
+        with uninterrupted():
+            segmenter = processes.start(segmenter_command)
         spin_until(lambda: node.count_subscribers(CAMERA) > 0, "the node listening to the camera", START_TIMEOUT_S)
         if options.viewer is not None:
-            viewer = processes.start(options.viewer)
+            with uninterrupted():
+                viewer = processes.start(options.viewer)
             print(f"waiting up to {LOOK_TIMEOUT_S:.0f} s for Foxglove to look at {CAMERA}", flush=True)
             deadline = time.monotonic() + LOOK_TIMEOUT_S
             # The viewer listens to the camera when somebody looks at it. Nobody has to.
@@ -180,8 +186,9 @@ def _record(
         # For all who listen: with one alone, the clip could begin when the viewer hears it and the node not yet.
         listeners = str(node.count_subscribers(CAMERA))
         player_command = [*player_command, "--wait-for", listeners, "--stamps", str(folder / "stamps")]
-        player = processes.start(player_command, stdout=subprocess.PIPE)
-        spin_until(lambda: player.poll() is not None, "the end of the clip", source.seconds + PLAY_MARGIN_S)
+        with uninterrupted():
+            player = processes.start(player_command, stdout=subprocess.PIPE)
+        spin_until(lambda: processes.ended(player), "the end of the clip", source.seconds + PLAY_MARGIN_S)
         played = _played(player)
         recorder.last_heard = time.monotonic()
         spin_until(lambda: time.monotonic() - recorder.last_heard > QUIET_S, "the last answers", ANSWERS_TIMEOUT_S)
@@ -204,11 +211,12 @@ def _record(
     except ValueError as error:
         raise DemoError(str(error)) from error
     finally:
-        for process in (player, viewer, segmenter):
-            if process is not None:
-                processes.stop(process)
-        pictures.close()
-        rclpy.try_shutdown()
+        with uninterrupted():
+            for process in (player, viewer, segmenter):
+                if process is not None:
+                    processes.stop(process)
+            pictures.close()
+            rclpy.try_shutdown()
 
 
 def _played(player: subprocess.Popen[str]) -> Played:

@@ -29,7 +29,7 @@ from std_msgs.msg import Header
 
 from robotseg_core.geometry.gripper_pose import ImagePose
 from robotseg_core.geometry.servoing import STANDSTILL, Goal, Law, camera_velocity
-from robotseg_core.lifetime import end_in_order
+from robotseg_core.lifetime import end_in_order, uninterrupted
 from robotseg_core.option_limits import check_option
 from robotseg_ros.common import processes
 from robotseg_ros.common.executor import SteadyExecutor
@@ -96,7 +96,7 @@ class Loop(Node):
             "/servo/gripper"
         ):
             for process in commands:
-                if process.poll() is not None:
+                if processes.ended(process):
                     raise ExampleError(f"{process.args!r} ended with status {process.returncode}")
             if time.monotonic() > deadline:
                 raise ExampleError(f"the nodes do not listen to {listened} after {START_TIMEOUT_S:.0f} s")
@@ -227,8 +227,9 @@ def main(arguments: list[str] | None = None) -> int:
             for value in (f"camera:={CAMERA}", "autostart:=true", "max_age:=0.0", "stale_after:=60.0"):
                 segmenter += ["-p", value]
             nodes.append(segmenter)
-        running += [processes.start([sys.executable, "-m", *node]) for node in nodes]
-        loop = Loop(scene, truth=options.masks == "truth")
+        with uninterrupted():
+            running += [processes.start([sys.executable, "-m", *node]) for node in nodes]
+            loop = Loop(scene, truth=options.masks == "truth")
         loop.wait_for(running)
         record = servo(loop, Law(), options.frames)
     except (ExampleError, RuntimeError, ValueError, OSError) as error:
@@ -237,11 +238,12 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     finally:
-        for process in running:
-            processes.stop(process)
-        if scene is not None:
-            scene.close()
-        rclpy.try_shutdown()
+        with uninterrupted():
+            for process in running:
+                processes.stop(process)
+            if scene is not None:
+                scene.close()
+            rclpy.try_shutdown()
     options.out.mkdir(parents=True, exist_ok=True)
     write_plot(record, options.out / "convergence.png", f"masks of the {options.masks}")
     write_pictures(record, options.out / "views.png")

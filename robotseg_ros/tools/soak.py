@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-from robotseg_core.lifetime import end_in_order
+from robotseg_core.lifetime import end_in_order, uninterrupted
 from robotseg_core.option_limits import check_option
 from robotseg_ros.common.allocator import keep_image_memory
 from robotseg_ros.common.image_codec import MAX_SIDE
@@ -57,7 +57,7 @@ def soak(frames: int, width: int, height: int, table: Path) -> list[Row]:
     import rclpy
     from tqdm import tqdm
 
-    from robotseg_ros.common.processes import start, stop
+    from robotseg_ros.common.processes import ended, start, stop
     from robotseg_ros.tools.measuring_camera import MeasuringCamera, percentiles
 
     command = [sys.executable, "-m", "robotseg_ros.tools.soak", "node", "--ros-args", "-p", "autostart:=true"]
@@ -79,30 +79,32 @@ def soak(frames: int, width: int, height: int, table: Path) -> list[Row]:
             writer.writerow(field.name for field in dataclasses.fields(Row))
             done = 0
             while done + len(latencies) < frames:
-                before = len(latencies)
-                if camera.waiting < WINDOW:
-                    camera.send(f"camera_{camera.sent // RESTART_FRAMES}")
-                camera.listen(0.05)
-                if len(latencies) > before:
-                    progress.update(len(latencies) - before)
-                    heard = time.monotonic()
-                elif node.poll() is not None or time.monotonic() - heard > SILENCE_S:
-                    raise RuntimeError(f"the node fell silent (exit status {node.poll()})")
-                if len(latencies) >= ROW_FRAMES:
-                    done += len(latencies)
-                    cpu, rss, threads, descriptors = look_at(node.pid)
-                    seconds = time.monotonic() - began
-                    times = percentiles(latencies)
-                    rows.append(Row(done, camera.given_up, seconds, cpu, rss, threads, descriptors, *times))
-                    writer.writerow(dataclasses.astuple(rows[-1]))
-                    file.flush()
-                    latencies.clear()
+                with uninterrupted():
+                    before = len(latencies)
+                    if camera.waiting < WINDOW:
+                        camera.send(f"camera_{camera.sent // RESTART_FRAMES}")
+                    camera.listen(0.05)
+                    if len(latencies) > before:
+                        progress.update(len(latencies) - before)
+                        heard = time.monotonic()
+                    elif ended(node) or time.monotonic() - heard > SILENCE_S:
+                        raise RuntimeError(f"the node fell silent (exit status {node.returncode})")
+                    if len(latencies) >= ROW_FRAMES:
+                        done += len(latencies)
+                        cpu, rss, threads, descriptors = look_at(node.pid)
+                        seconds = time.monotonic() - began
+                        times = percentiles(latencies)
+                        rows.append(Row(done, camera.given_up, seconds, cpu, rss, threads, descriptors, *times))
+                        writer.writerow(dataclasses.astuple(rows[-1]))
+                        file.flush()
+                        latencies.clear()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
     finally:
-        stop(node)
-        camera.close()
-        context.try_shutdown()
+        with uninterrupted():
+            stop(node)
+            camera.close()
+            context.try_shutdown()
     return rows
 
 

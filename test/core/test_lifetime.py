@@ -10,7 +10,7 @@ import time
 import pytest
 from patience import PATIENCE_S
 
-from robotseg_core.lifetime import SAME_S
+from robotseg_core.lifetime import SAME_S, each, worker_pool
 
 FATHER = """
 import os, subprocess, sys, time
@@ -196,6 +196,55 @@ def test_an_interrupt_that_was_lost_is_raised_again_once():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_is_not_to_be_interrupted_is_done_first(number):
+    code = (
+        "import signal\nfrom robotseg_core.lifetime import end_in_order, raise_lost_interrupt, uninterrupted\n"
+        "end_in_order()\nwith uninterrupted():\n    pass\n"
+        "try:\n    with uninterrupted():\n        with uninterrupted():\n"
+        f"            signal.raise_signal({int(number)})\n        print('whole')\n    print('never')\n"
+        "except KeyboardInterrupt:\n    print('heard')\n"
+        # Nor once more at the end of what is done then, or by those who look for what was lost.
+        "with uninterrupted():\n    raise_lost_interrupt()\nprint('once')"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "whole\nheard\nonce\n", "")
+
+
+@pytest.mark.parametrize("where", ["before", "behind", "in the middle, and failed"])
+def test_an_interrupt_beside_what_is_not_to_be_interrupted(where):
+    block = "    with uninterrupted():\n        {}\n"
+    sends = "signal.raise_signal(signal.SIGTERM)"
+    lines = {
+        "before": f"    {sends}\n" + block.format("print('never')"),
+        "behind": block.format("print('done')") + f"    {sends}\n    print('never')\n",
+        "in the middle, and failed": block.format(f"{sends}; print('done'); 1 / 0"),
+    }[where]
+    code = (
+        "import signal\nfrom robotseg_core.lifetime import end_in_order, uninterrupted\n"
+        f"end_in_order()\ntry:\n{lines}except KeyboardInterrupt:\n    print('heard')"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert ended.stdout == ("heard\n" if where == "before" else "done\nheard\n") and ended.returncode == 0
+
+
+def test_another_thread_or_a_forked_child_holds_back_nothing():
+    code = (
+        "import os, signal, threading\nfrom robotseg_core.lifetime import end_in_order, uninterrupted\nend_in_order()\n"
+        "inside, over = threading.Event(), threading.Event()\n"
+        "def other():\n    with uninterrupted():\n        inside.set()\n        over.wait()\n"
+        "thread = threading.Thread(target=other)\nthread.start()\ninside.wait()\n"
+        "with uninterrupted():\n    child = os.fork()\n    if not child:\n        try:\n"
+        "            signal.raise_signal(signal.SIGTERM)\n            os._exit(1)\n"
+        "        except KeyboardInterrupt:\n            os._exit(7)\n"
+        "    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+        "try:\n    signal.raise_signal(signal.SIGTERM)\n    print('never')\n"
+        "except KeyboardInterrupt:\n    print('heard')\nover.set()\nthread.join()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "7\nheard\n", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_who_has_not_begun_ends_at_once_whatever_it_is_in(number):
     code = (
         "import time; from robotseg_core.lifetime import Ending; ending = Ending(); print('up', flush=True)\n"
@@ -225,6 +274,26 @@ def test_who_is_asked_does_not_hear_of_a_hangup_under_nohup():
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     assert process.stdout.read() == "asked\ngiven up\n" and process.wait(PATIENCE_S) == 0
+
+
+def test_a_pool_is_interrupted_between_two_results():
+    code = (
+        "import multiprocessing, signal\nfrom robotseg_core.lifetime import each, end_in_order\nend_in_order()\n"
+        "class Slow:\n    calls = 0\n    def next(self, timeout):\n        self.calls += 1\n"
+        "        if self.calls in (1, 3):\n            raise multiprocessing.TimeoutError\n"
+        "        if self.calls == 4:\n            signal.raise_signal(signal.SIGTERM)\n            print('taken')\n"
+        "        return self.calls\n"
+        "try:\n    for result in each(Slow()):\n        print(result)\nexcept KeyboardInterrupt:\n    print('heard')"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "2\ntaken\nheard\n", "")
+
+
+def test_all_that_a_pool_gives_comes_and_what_it_raises():
+    with worker_pool(2) as pool:
+        assert list(each(pool.imap(abs, range(-5, 0)))) == [5, 4, 3, 2, 1]
+        with pytest.raises(TypeError, match="bad operand"):
+            list(each(pool.imap_unordered(abs, ["a", 1])))
 
 
 def test_two_interrupts_at_once_are_one():

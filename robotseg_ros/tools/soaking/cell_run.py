@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from robotseg_core.lifetime import uninterrupted
 from robotseg_ros.tools.soaking.cell import CAMERAS, COMPRESSED, Cell
 from robotseg_ros.tools.soaking.rows import LEAST_ROWS, ROW_S, Row, look_at, wait_for_start
 
@@ -32,7 +33,7 @@ def soak_cell(
     import rclpy
     from tqdm import tqdm
 
-    from robotseg_ros.common.processes import start, stop
+    from robotseg_ros.common.processes import ended, start, stop
     from robotseg_ros.tools.measuring_camera import percentiles
 
     command = [sys.executable, "-m", "robotseg_ros.tools.soak", "node", "--ros-args", "-p", "autostart:=true"]
@@ -56,41 +57,43 @@ def soak_cell(
             writer.writerow(field.name for field in dataclasses.fields(Row))
             before = dict(cell.answered)
             while (now := time.monotonic()) - began < seconds or len(rows) < least_rows:
-                for camera, when in due.items():
-                    if now >= when:
-                        cell.shoot(camera)
-                        # A machine that cannot keep up leaves images out.
-                        due[camera] = max(when + 1 / RATE_HZ, now - 1 / RATE_HZ)
-                if now >= hint_due:
-                    cell.hint()
-                    hint_due = max(hint_due + 1 / HINTS_HZ, now)
-                cell.visit(now)
-                count = len(cell.latencies)
-                cell.listen(max(0.0, min(*due.values(), hint_due) - time.monotonic()))
-                heard = now if len(cell.latencies) > count else heard
-                if node.poll() is not None or now - heard > SILENCE_S:
-                    raise RuntimeError(f"the node fell silent (exit status {node.poll()})")
-                if reader.poll() is not None:
-                    raise RuntimeError(f"the slow reader ended (exit status {reader.poll()})")
-                if now - row_began >= ROW_S and cell.latencies:
-                    row_began = now
-                    done += len(cell.latencies)
-                    cpu, rss, threads, descriptors = look_at(node.pid)
-                    times = percentiles(cell.latencies)
-                    rows.append(Row(done, cell.sent - done, now - began, cpu, rss, threads, descriptors, *times))
-                    writer.writerow(dataclasses.astuple(rows[-1]))
-                    file.flush()
-                    cell.latencies.clear()
-                    bar.update(round(now - began) - bar.n)
-                    cell.compare(before)
-                    before = dict(cell.answered)
+                with uninterrupted():
+                    for camera, when in due.items():
+                        if now >= when:
+                            cell.shoot(camera)
+                            # A machine that cannot keep up leaves images out.
+                            due[camera] = max(when + 1 / RATE_HZ, now - 1 / RATE_HZ)
+                    if now >= hint_due:
+                        cell.hint()
+                        hint_due = max(hint_due + 1 / HINTS_HZ, now)
+                    cell.visit(now)
+                    count = len(cell.latencies)
+                    cell.listen(max(0.0, min(*due.values(), hint_due) - time.monotonic()))
+                    heard = now if len(cell.latencies) > count else heard
+                    if ended(node) or now - heard > SILENCE_S:
+                        raise RuntimeError(f"the node fell silent (exit status {node.returncode})")
+                    if ended(reader):
+                        raise RuntimeError(f"the slow reader ended (exit status {reader.returncode})")
+                    if now - row_began >= ROW_S and cell.latencies:
+                        row_began = now
+                        done += len(cell.latencies)
+                        cpu, rss, threads, descriptors = look_at(node.pid)
+                        times = percentiles(cell.latencies)
+                        rows.append(Row(done, cell.sent - done, now - began, cpu, rss, threads, descriptors, *times))
+                        writer.writerow(dataclasses.astuple(rows[-1]))
+                        file.flush()
+                        cell.latencies.clear()
+                        bar.update(round(now - began) - bar.n)
+                        cell.compare(before)
+                        before = dict(cell.answered)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
     finally:
-        stop(reader)
-        stop(node)
-        cell.close()
-        context.try_shutdown()
+        with uninterrupted():
+            stop(reader)
+            stop(node)
+            cell.close()
+            context.try_shutdown()
     wrong = list(cell.wrong)
     if cell.faults:
         wrong.append(f"{cell.faults} images ended in FAULT")

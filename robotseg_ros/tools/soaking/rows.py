@@ -12,6 +12,9 @@ from typing import Protocol
 
 import numpy as np
 
+from robotseg_core.lifetime import uninterrupted
+from robotseg_ros.common.processes import ended
+
 ROW_S = 10.0
 """Seconds a row of preset cell."""
 ROW_FRAMES = 500
@@ -71,10 +74,13 @@ def wait_for_start(node: subprocess.Popen[str], reader: Reader) -> None:
         RuntimeError: the node has ended, or has not come within :data:`START_TIMEOUT_S`.
     """
     deadline = time.monotonic() + START_TIMEOUT_S
-    while not reader.connected:
-        if node.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"the node did not start (exit status {node.poll()})")
-        reader.listen(0.1)
+    while True:
+        with uninterrupted():
+            if reader.connected:
+                return
+            if ended(node) or time.monotonic() > deadline:
+                raise RuntimeError(f"the node did not start (exit status {node.returncode})")
+            reader.listen(0.1)
 
 
 def look_at(pid: int) -> tuple[float, float, int, int]:
