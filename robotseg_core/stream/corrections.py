@@ -8,12 +8,14 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from robotseg_core.masks.clicked import clicked_off
+from robotseg_core.masks.excluded import Excluded
 from robotseg_core.stream.frame_state import Answer, LastFrame, health
 from robotseg_core.stream.loaded_model import LoadedModel
 from robotseg_core.stream.loops.torch_loop import TorchLoop
 from robotseg_core.stream.memory_bank import Entry, MemoryBank
 from robotseg_core.stream.pending_prompts import PartPrompt
-from robotseg_core.stream.prompting import decode_prompt
+from robotseg_core.stream.prompting import Chosen, choose_pieces, clicks_of, decode_prompt, off
 from robotseg_core.stream.stage_clock import StageClock
 
 
@@ -24,11 +26,13 @@ class Corrections:
         robotseg: the stream's model.
         bank: the stream's memory, which is read; what it is to keep is in :meth:`entries`.
         classes: [parts] int64, the parts' class tokens.
+        choose: clicks take away the pieces that they do not mean.
     """
 
-    def __init__(self, robotseg: LoadedModel, bank: MemoryBank, classes: Tensor) -> None:
-        self._robotseg, self._bank, self._classes = robotseg, bank, classes
+    def __init__(self, robotseg: LoadedModel, bank: MemoryBank, classes: Tensor, *, choose: bool) -> None:
+        self._robotseg, self._bank, self._classes, self._choose = robotseg, bank, classes, choose
         self._answers: dict[int, Answer] = {}
+        self._chosen: dict[int, Chosen] = {}
 
     def __contains__(self, row: int) -> bool:
         """Whether the part of this row is corrected."""
@@ -37,10 +41,12 @@ class Corrections:
     def clear(self) -> None:
         """Take all of them back."""
         self._answers.clear()
+        self._chosen.clear()
 
     def drop(self, row: int) -> None:
         """Take back what was asked for one part."""
         self._answers.pop(row, None)
+        self._chosen.pop(row, None)
 
     def answer(self, last: LastFrame, prompts: Sequence[PartPrompt]) -> tuple[Answer, Tensor]:
         """Decode the prompted parts anew.
@@ -51,27 +57,36 @@ class Corrections:
             The answer for all parts, corrected ones in their places, and of what was decoded now its
             :func:`~robotseg_core.stream.frame_state.health`.
         """
-        sound = torch.zeros((), device=self._classes.device)
+        sound, size = torch.zeros((), device=self._classes.device), self._robotseg.model.config.image_size
         for asked in prompts:
             row = asked.row
             before = self._answers.get(row)
-            if before is not None:
-                logits: Tensor | None = before.logits
-            else:
-                logits = last.answer.logits[row : row + 1] if self._bank.started[row] else None
-            self._answers[row] = decode_prompt(
+            seen = last.answer.logits[row : row + 1] if before is None else before.logits
+            fed = seen if before is not None or self._bank.started[row] else None
+            if fed is not None and self._choose and (clicks := clicks_of(asked, seen.shape[-1], size)) is not None:
+                fed = off(fed, clicked_off((seen[0] > 0).cpu().numpy(), clicks))
+            found = decode_prompt(
                 self._robotseg.model,
                 asked,
                 last.features,
                 self._classes[row : row + 1],
                 conditioned=last.conditioned if last.tracked[row] and self._bank.started[row] else None,
-                previous=logits,
+                previous=fed,
             )
-            sound = sound + health(self._answers[row])
+            sound = sound + health(found)
+            if self._choose:
+                self._chosen[row] = choose_pieces(asked, found, seen, size)
+                found = self._chosen[row].answer
+            self._answers[row] = found
         answer = last.answer.copy()
         for row, one in self._answers.items():
             answer.put(row, one)
         return answer, sound
+
+    def note(self, excluded: Excluded) -> None:
+        """Have what was taken away stay away."""
+        for row, chosen in self._chosen.items():
+            chosen.note(row, excluded)
 
     def entries(self, last: LastFrame, *, absent_too: bool) -> Iterator[tuple[int, Entry]]:
         """What the memory is to keep of each corrected part, with a hard mask.

@@ -63,6 +63,20 @@ class Answer:
         scores = (self.iou * self.object_logit.sigmoid()).float()
         return OnTheWay(self.object_logit > 0, scores, self.logits.float(), sound.isfinite())
 
+    def without(self, cells: Tensor, pointer: Tensor) -> Answer:
+        """Where none of ``cells`` [B, h, w] bool is marked; parts of which nothing is left then are not in view.
+
+        ``pointer`` [1, d] is the one of absent parts.
+        """
+        logits = torch.where(cells, ABSENT_LOGIT, self.logits)
+        gone = cells.any(dim=(1, 2)) & ~(logits > 0).any(dim=(1, 2))
+        return Answer(
+            logits=logits,
+            iou=self.iou,
+            object_logit=torch.where(gone, self.object_logit.clamp(max=-1.0), self.object_logit),
+            pointer=torch.where(gone[:, None], pointer.to(self.pointer.dtype), self.pointer),
+        )
+
     def absent_where(self, doubtful: Tensor, pointer: Tensor) -> Answer:
         """The answer of the decoder for parts that are not in view, where ``doubtful`` [] bool.
 

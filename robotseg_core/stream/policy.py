@@ -42,6 +42,9 @@ class StreamPolicy:
             them.  1: a prompt starts the part's memory anew.
         clicks_refine: clicks of which one lies in the mask that the part has on the frame correct that mask, as later
             clicks do (SPEC 8); False: they begin the part anew, as the reference's first clicks do.
+        clicks_choose: of what a click finds only the pieces stay that are clicked on; what is clicked off goes as a
+            whole, and both stay away while they are followed (:mod:`robotseg_core.masks.clicked`).  False: clicks
+            are for the model alone, as in the reference.
         hygiene: takes specks and holes out of what is answered, not out of what is remembered; None: they stay.
     """
 
@@ -56,6 +59,7 @@ class StreamPolicy:
     conditioning_frames: int = 1
     remember_every: int = 1
     clicks_refine: bool = False
+    clicks_choose: bool = False
     hygiene: Hygiene | None = None
 
     def __post_init__(self) -> None:
@@ -120,7 +124,7 @@ REFERENCE = StreamPolicy(
 """What the reference does, which remembers every prompted frame, however many there are."""
 
 POLICIES: dict[str, StreamPolicy] = {
-    "nano": StreamPolicy(min_presence=0.1, remember_every=2, clicks_refine=True, hygiene=Hygiene()),
+    "nano": StreamPolicy(min_presence=0.1, remember_every=2, clicks_refine=True, clicks_choose=True, hygiene=Hygiene()),
     "base": StreamPolicy(conditioning_frames=2),
 }
 """Policies of presets that need another one than the default."""

@@ -7,12 +7,14 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from robotseg_core.masks.clicked import Clicks, apart, clicked_off, not_clicked
+from robotseg_core.masks.excluded import Excluded
 from robotseg_core.model.mask_decoder import Candidates, Choice
 from robotseg_core.model.robotseg_model import Conditioned, Features, RobotSegModel
 from robotseg_core.stream.frame_state import Answer, health
@@ -140,24 +142,85 @@ def decode_prompt(
     return decode(model, features, one, part, points=asked.points, mask_logits=fed).answer
 
 
-def clicked_mask(asked: PartPrompt, answer: Answer, image_size: int) -> Tensor | None:
-    """The part's logits [1, h, w] in ``answer``, if clicks alone are asked and one of them lies in its mask.
-
-    Of the mask's pieces only those that are clicked into stay: a click says which of two robots is meant.
-
-    ``image_size`` is the side, in pixels, of the input that the clicks' coordinates are of.
-    """
+def clicks_of(asked: PartPrompt, side: int, image_size: int) -> Clicks | None:
+    """Clicks on a grid of ``side`` cells, if clicks alone are asked; ``image_size``: pixels of their coordinates."""
     if asked.points is None or bool((asked.points[1] > 1).any()):
         return None
-    logits = answer.logits[asked.row : asked.row + 1]
-    side = logits.shape[-1]
     x, y = (asked.points[0][0] * (side / image_size)).long().clamp(0, side - 1).cpu().numpy().T
-    _, pieces = cv2.connectedComponents((logits[0] > 0).to(torch.uint8).cpu().numpy(), connectivity=8)
-    clicked = np.setdiff1d(pieces[y, x], 0)
-    if not len(clicked) or not bool(answer.object_logit[asked.row] > 0):
+    return Clicks(x, y, asked.points[1][0].cpu().numpy() == 1)
+
+
+def clicked_mask(asked: PartPrompt, before: Answer, image_size: int) -> Tensor | None:
+    """The part's logits [1, h, w] in ``before``, if clicks alone are asked and one of them lies in its mask.
+
+    What the clicks take away is left out (:mod:`robotseg_core.masks.clicked`): one says which of two robots is meant.
+    """
+    logits = before.logits[asked.row : asked.row + 1]
+    clicks, mask = clicks_of(asked, logits.shape[-1], image_size), (logits[0] > 0).cpu().numpy()
+    if clicks is None or not clicks.marked(mask) or not bool(before.object_logit[asked.row] > 0):
         return None
-    others = torch.from_numpy((pieces > 0) & ~np.isin(pieces, clicked)).to(logits.device)
-    return torch.where(others, -CLICK_CLAMP, logits)
+    return off(logits, not_clicked(mask, clicks) | clicked_off(mask, clicks))
+
+
+def off(logits: Tensor, cells: NDArray[np.bool_]) -> Tensor:
+    """Logits [1, h, w] where none of ``cells`` [h, w] is marked."""
+    return torch.where(torch.from_numpy(cells).to(logits.device), -CLICK_CLAMP, logits)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What clicks leave of an answer for one part.
+
+    Attributes:
+        answer: for the part.
+        kept: [h, w], its mask.
+        away: [h, w], what the clicks have taken away.
+        anew: it was no click: what was taken away before may be the part.
+    """
+
+    answer: Answer
+    kept: NDArray[np.bool_]
+    away: NDArray[np.bool_]
+    anew: bool = False
+
+    def note(self, row: int, excluded: Excluded) -> None:
+        """Have what was taken away stay away."""
+        if self.anew:
+            excluded.clear(row)
+        excluded.tell(row, self.away, self.kept)
+
+
+def choose_pieces(asked: PartPrompt, found: Answer, before: Tensor, image_size: int) -> Chosen:
+    """Take from what the decoder found what the clicks do not mean, of this mask and of the one that they were seen on.
+
+    Args:
+        asked: what the user has asked for this part.
+        found: of this part.
+        before: [1, h, w] its logits that the user saw.
+        image_size: side, in pixels, of the input that the clicks' coordinates are of.
+    """
+    was, now = ((logits[0] > 0).cpu().numpy() for logits in (before, found.logits))
+    clicks = clicks_of(asked, was.shape[-1], image_size)
+    if clicks is None:
+        return Chosen(found, now, np.zeros_like(now), anew=True)
+    thing = clicked_off(was, clicks)
+    kept = now & ~thing
+    kept &= ~(not_clicked(kept, clicks) | clicked_off(kept, clicks))
+    away = (thing | now) & ~kept
+    if clicks.on.any() and kept[clicks.y[clicks.on], clicks.x[clicks.on]].any():
+        away |= apart(was, kept)
+    answer = dataclasses.replace(found, logits=off(found.logits, now & ~kept))
+    if not kept.any():
+        answer = dataclasses.replace(answer, object_logit=found.object_logit.clamp(max=-1.0))
+    return Chosen(answer, kept, away)
+
+
+def leave_out(answer: Answer, excluded: Excluded, model: RobotSegModel) -> Answer:
+    """The answer of all parts without what clicks have taken away on frames before."""
+    if not excluded:
+        return answer
+    away = excluded.taken_from((answer.logits > 0).cpu().numpy())
+    return answer.without(torch.from_numpy(away).to(answer.logits.device), model.no_obj_ptr)
 
 
 def answer_prompts(
@@ -168,6 +231,7 @@ def answer_prompts(
     answer: Answer,
     *,
     refine: bool = False,
+    excluded: Excluded | None = None,
 ) -> Tensor:
     """Put what prompts find, each without its part's memory, into the rows of ``answer``.
 
@@ -178,6 +242,7 @@ def answer_prompts(
         classes: [parts] int64, the parts' class tokens.
         answer: of the frame, of all parts.
         refine: clicks into the mask of ``answer`` correct it; else they begin the part anew.
+        excluded: where what clicks take away is noted, so that it stays away; None: clicks take no pieces away.
 
     Returns:
         A number that is finite where what they found is (:func:`~robotseg_core.stream.frame_state.health`).
@@ -187,5 +252,10 @@ def answer_prompts(
         mask = clicked_mask(one, answer, model.config.image_size) if refine else None
         found = decode_prompt(model, one, features, classes[one.row : one.row + 1], previous=mask)
         sound = sound + health(found)
+        if excluded is not None:
+            seen = answer.logits[one.row : one.row + 1]
+            chosen = choose_pieces(one, found, seen, model.config.image_size)
+            chosen.note(one.row, excluded)
+            found = chosen.answer
         answer.put(one.row, found)
     return sound

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robotseg_core.cuda.transfer import OnTheWay
+from robotseg_core.masks.excluded import Excluded
 from robotseg_core.masks.nearest import Depth, DepthSource, Nearest, check_depth, come
 from robotseg_core.model.robotseg_model import Features
 from robotseg_core.stream.corrections import Corrections
@@ -25,7 +26,7 @@ from robotseg_core.stream.memory_bank import MemoryBank
 from robotseg_core.stream.pending_prompts import PartPrompt, gather
 from robotseg_core.stream.policy import StreamPolicy
 from robotseg_core.stream.postprocess import part_masks, shown
-from robotseg_core.stream.prompting import answer_prompts
+from robotseg_core.stream.prompting import answer_prompts, leave_out
 from robotseg_core.stream.stage_clock import StageClock
 from robotseg_core.types import PARTS, MaskPrompt, ModelFault, PartMask, PartMasks, Prompt, PromptKind, State
 
@@ -60,7 +61,8 @@ class Stream:
         self._robot = len(parts) - 1
         self._classes = torch.tensor([PARTS.index(part) for part in parts], device=self._device)
         self._loop = loop or robotseg.loop(self.bank)
-        self._corrections = Corrections(robotseg, self.bank, self._classes)
+        self._corrections = Corrections(robotseg, self.bank, self._classes, choose=policy.clicks_choose)
+        self._excluded = Excluded(len(parts), robotseg.model.config.image_size // 4)
         self._prompts: list[Prompt | MaskPrompt] = []
         self.nearest: Nearest | None = None
         self.depth_border = False
@@ -77,6 +79,7 @@ class Stream:
         self._told = False
         self._last: LastFrame | None = None
         self._corrections.clear()
+        self._excluded.clear()
         # Health of what the memory keeps of the last frame.
         self._kept = torch.zeros((), device=self._device)
 
@@ -97,6 +100,7 @@ class Stream:
             row = self.parts.index(prompt.part)
             self._prompts = [p for p in self._prompts if p.part != prompt.part]
             self._corrections.drop(row)
+            self._excluded.clear(row)
             self.bank.reset(row)
             self._absent[row] = 0
             self._told = self._told and row != self._robot
@@ -142,7 +146,7 @@ class Stream:
         tracked = self.bank.started
         conditioned, answer = self._loop.find(image, features, self.bank, self._frame, self._classes, clock)
         sound = self._kept + health(features, answer)
-        answer = self._doubt(answer)
+        answer = leave_out(self._doubt(answer), self._excluded, self.robotseg.model)
         prompted, prompts_sound = self._answer_prompts(answer, features, encoded.size)
         clock.lap("decoder")
         coming = answer.sent(sound + prompts_sound)
@@ -212,12 +216,14 @@ class Stream:
             self._kept = self._kept + health(entry)
             self.bank.amend(row, last.index, entry)
             self._told |= row == self._robot
+        self._corrections.note(self._excluded)
         self._corrections.clear()
 
     def _refresh(self) -> None:
         """Forget what has been remembered for so long that it may be wrong, see :class:`StreamPolicy`."""
         if self.policy.refresh_after and self._since_refresh >= self.policy.refresh_after:
             self.bank.reset()
+            self._excluded.clear()
             self._since_refresh = 0
             self._told = False
 
@@ -236,7 +242,13 @@ class Stream:
         prompted[[one.row for one in asked]] = True
         self._prompts.clear()
         return prompted, answer_prompts(
-            self.robotseg.model, asked, features, self._classes, answer, refine=self.policy.clicks_refine
+            self.robotseg.model,
+            asked,
+            features,
+            self._classes,
+            answer,
+            refine=self.policy.clicks_refine,
+            excluded=self._excluded if self.policy.clicks_choose else None,
         )
 
     def _asked(self, prompts: Sequence[Prompt | MaskPrompt], size: tuple[int, int]) -> list[PartPrompt]:

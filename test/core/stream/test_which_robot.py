@@ -7,12 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from small_models import small_robotseg
 
 from robotseg_core.masks.hygiene import Hygiene
 from robotseg_core.masks.nearest import Nearest
 from robotseg_core.masks.soft import robot_probability
-from robotseg_core.stream.frame_state import Answer
 from robotseg_core.stream.policy import REFERENCE, StreamPolicy
 from robotseg_core.stream.robotseg import RobotSeg
 from robotseg_core.types import PARTS, MaskPrompt, PartMasks, Prompt, PromptKind, StageTimes, State
@@ -21,37 +19,6 @@ HEIGHT, WIDTH = 96, 128
 FRAME = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
 LEFT = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
 SURE = StreamPolicy(min_coverage=0.0)
-
-
-@pytest.fixture(scope="module")
-def robotseg():
-    return small_robotseg()
-
-
-@pytest.fixture
-def seen(robotseg, monkeypatch):
-    """What the model sees, as boxes (x0, y0, x1, y1) in shares of the image; the list may be changed between steps."""
-    boxes = [(0.1, 0.1, 0.4, 0.9), (0.7, 0.3, 0.9, 0.8)]
-
-    class Loop:
-        def __init__(self, plain):
-            self._plain = plain
-
-        def __getattr__(self, name):
-            return getattr(self._plain, name)
-
-        def find(self, *arguments):
-            conditioned, answer = self._plain.find(*arguments)
-            side = answer.logits.shape[-1]
-            logits = torch.full_like(answer.logits, -6.0)
-            for x0, y0, x1, y1 in boxes:
-                logits[:, round(y0 * side) : round(y1 * side), round(x0 * side) : round(x1 * side)] = 6.0
-            present = torch.full_like(answer.object_logit, 9.0 if boxes else -9.0)
-            return conditioned, Answer(logits, torch.ones_like(answer.iou), present, answer.pointer)
-
-    made = robotseg.loop
-    monkeypatch.setattr(robotseg, "loop", lambda bank: Loop(made(bank)))
-    return boxes
 
 
 def depth(metres_left, metres_right):
