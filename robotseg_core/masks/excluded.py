@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 SAME = 0.3
 """Of what is excluded, or of a piece of the mask, that lies in the other where they are taken for the same thing."""
 
+FLICKER = 2
+"""Cells around it that stay excluded where the model leaves them out for a frame, and the part would grow into them."""
 FORGET_AFTER = 15
 """Frames; what the model has not marked for so long is forgotten."""
 
@@ -52,7 +54,9 @@ class Excluded:
             gone[row] = self._part(masks[row], self._away[row], self._kept[row])
             kept = masks[row] & ~gone[row]
             if gone[row].any():
-                self._away[row], self._unseen[row] = gone[row], 0
+                near = cv2.dilate(gone[row].view(np.uint8), np.ones((2 * FLICKER + 1,) * 2, np.uint8)) > 0
+                self._away[row] = gone[row] | (self._away[row] & near)
+                self._unseen[row] = 0
             else:
                 self._unseen[row] += 1
             # A part that moves over it has covered it.

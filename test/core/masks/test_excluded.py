@@ -49,6 +49,14 @@ def test_where_both_hang_together_they_are_cut_between(excluded):
     assert stays[boxes(ROBOT)].all() and not stays[boxes(LAMP)].any()
 
 
+def test_a_border_that_flickers_is_not_grown_into(excluded):
+    touching = (20, 8, 40, 20)
+    excluded.tell(1, boxes(touching), boxes(ROBOT))
+    for step in range(20):
+        seen = touching if step % 2 else (22, 8, 40, 20)
+        assert np.array_equal(left(excluded, ROBOT, seen), boxes(ROBOT)), step
+
+
 def test_a_robot_that_moves_over_it_is_not_eaten(excluded):
     excluded.taken_from(np.stack([boxes(ROBOT)] * 2))
     for step in range(1, 14):
