@@ -59,7 +59,7 @@ class Corrections:
         """
         sound, size = torch.zeros((), device=self._classes.device), self._robotseg.model.config.image_size
         for asked in prompts:
-            row = asked.row
+            row, part = asked.row, self._classes[asked.row : asked.row + 1]
             before = self._answers.get(row)
             seen = last.answer.logits[row : row + 1] if before is None else before.logits
             fed = seen if before is not None or self._bank.started[row] else None
@@ -69,13 +69,13 @@ class Corrections:
                 self._robotseg.model,
                 asked,
                 last.features,
-                self._classes[row : row + 1],
+                part,
                 conditioned=last.conditioned if last.tracked[row] and self._bank.started[row] else None,
                 previous=fed,
             )
             sound = sound + health(found)
             if self._choose:
-                self._chosen[row] = choose_pieces(asked, found, seen, size)
+                self._chosen[row] = choose_pieces(asked, part, found, seen, size)
                 found = self._chosen[row].answer
             self._answers[row] = found
         answer = last.answer.copy()

@@ -19,6 +19,7 @@ from robotseg_core.model.mask_decoder import Candidates, Choice
 from robotseg_core.model.robotseg_model import Conditioned, Features, RobotSegModel
 from robotseg_core.stream.frame_state import Answer, health
 from robotseg_core.stream.pending_prompts import PartPrompt
+from robotseg_core.types import PARTS
 
 PROMPT_LOGIT = 10.0
 """Logit of a mask given by the user, inside; outside its negative."""
@@ -190,11 +191,13 @@ class Chosen:
         excluded.tell(row, self.away, self.kept)
 
 
-def choose_pieces(asked: PartPrompt, found: Answer, before: Tensor, image_size: int) -> Chosen:
+def choose_pieces(asked: PartPrompt, part: Tensor, found: Answer, before: Tensor, image_size: int) -> Chosen:
     """Take from what the decoder found what the clicks do not mean, of this mask and of the one that they were seen on.
 
     Args:
         asked: what the user has asked for this part.
+        part: [1] int64, the part's class token. Of an arm that something hides in part all pieces stay: what is robot
+            and not arm would be gripper.
         found: of this part.
         before: [1, h, w] its logits that the user saw.
         image_size: side, in pixels, of the input that the clicks' coordinates are of.
@@ -205,10 +208,12 @@ def choose_pieces(asked: PartPrompt, found: Answer, before: Tensor, image_size: 
         return Chosen(found, now, np.zeros_like(now), anew=True)
     thing = clicked_off(was, clicks)
     kept = now & ~thing
-    kept &= ~(not_clicked(kept, clicks) | clicked_off(kept, clicks))
+    kept &= ~clicked_off(kept, clicks)
     away = (thing | now) & ~kept
-    if clicks.on.any() and kept[clicks.y[clicks.on], clicks.x[clicks.on]].any():
-        away |= apart(was, kept)
+    if PARTS[int(part)] != "arm" and clicks.on.any() and kept[clicks.y[clicks.on], clicks.x[clicks.on]].any():
+        other = not_clicked(kept, clicks)
+        kept &= ~other
+        away |= other | apart(was, kept)
     answer = dataclasses.replace(found, logits=off(found.logits, now & ~kept))
     if not kept.any():
         answer = dataclasses.replace(answer, object_logit=found.object_logit.clamp(max=-1.0))
@@ -250,11 +255,12 @@ def answer_prompts(
     sound = torch.zeros((), device=classes.device)
     for one in asked:
         mask = clicked_mask(one, answer, model.config.image_size) if refine else None
-        found = decode_prompt(model, one, features, classes[one.row : one.row + 1], previous=mask)
+        part = classes[one.row : one.row + 1]
+        found = decode_prompt(model, one, features, part, previous=mask)
         sound = sound + health(found)
         if excluded is not None:
             seen = answer.logits[one.row : one.row + 1]
-            chosen = choose_pieces(one, found, seen, model.config.image_size)
+            chosen = choose_pieces(one, part, found, seen, model.config.image_size)
             chosen.note(one.row, excluded)
             found = chosen.answer
         answer.put(one.row, found)

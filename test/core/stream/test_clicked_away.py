@@ -130,6 +130,18 @@ def test_one_part_alone_is_told_of(robotseg, told):
     assert at(result) == (True, True) and not at(result, "gripper")[1]
 
 
+def test_a_click_on_an_arm_leaves_its_other_pieces_no_gripper(robotseg, told):
+    stream = robotseg.stream(CHOOSES)
+    before = stream.step(FRAME)
+    stream.prompt(click(RIGHT, part="arm"))
+    after = stream.step(FRAME)
+    assert np.array_equal(before["arm"].mask, after["arm"].mask)
+    # Of grippers the other one is arm then.
+    stream.prompt(click(RIGHT, part="gripper"))
+    result = stream.step(FRAME)
+    assert at(result) == (True, True) and at(result, "arm")[0] and not at(result, "gripper")[0]
+
+
 def test_nano_chooses_in_words_too_and_the_reference_does_not(robotseg, told):
     assert POLICIES["nano"].clicks_choose
     assert not (REFERENCE.clicks_choose or POLICIES["base"].clicks_choose or StreamPolicy().clicks_choose)
