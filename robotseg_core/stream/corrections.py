@@ -8,14 +8,13 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from robotseg_core.masks.clicked import clicked_off
 from robotseg_core.masks.excluded import Excluded
 from robotseg_core.stream.frame_state import Answer, LastFrame, health
 from robotseg_core.stream.loaded_model import LoadedModel
 from robotseg_core.stream.loops.torch_loop import TorchLoop
 from robotseg_core.stream.memory_bank import Entry, MemoryBank
 from robotseg_core.stream.pending_prompts import PartPrompt
-from robotseg_core.stream.prompting import Chosen, choose_pieces, clicks_of, decode_prompt, off
+from robotseg_core.stream.prompting import Chosen, choose_pieces, decode_prompt, without_things
 from robotseg_core.stream.stage_clock import StageClock
 
 
@@ -63,8 +62,8 @@ class Corrections:
             before = self._answers.get(row)
             seen = last.answer.logits[row : row + 1] if before is None else before.logits
             fed = seen if before is not None or self._bank.started[row] else None
-            if fed is not None and self._choose and (clicks := clicks_of(asked, seen.shape[-1], size)) is not None:
-                fed = off(fed, clicked_off((seen[0] > 0).cpu().numpy(), clicks))
+            if fed is not None and self._choose:
+                fed = without_things(asked, fed, size)
             found = decode_prompt(
                 self._robotseg.model,
                 asked,

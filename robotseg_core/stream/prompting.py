@@ -163,6 +163,12 @@ def clicked_mask(asked: PartPrompt, before: Answer, image_size: int) -> Tensor |
     return off(logits, not_clicked(mask, clicks) | clicked_off(mask, clicks))
 
 
+def without_things(asked: PartPrompt, logits: Tensor, image_size: int) -> Tensor:
+    """The part's logits [1, h, w] that the user saw without what is clicked off; the same under a box or a mask."""
+    clicks = clicks_of(asked, logits.shape[-1], image_size)
+    return logits if clicks is None else off(logits, clicked_off((logits[0] > 0).cpu().numpy(), clicks))
+
+
 def off(logits: Tensor, cells: NDArray[np.bool_]) -> Tensor:
     """Logits [1, h, w] where none of ``cells`` [h, w] is marked."""
     return torch.where(torch.from_numpy(cells).to(logits.device), -CLICK_CLAMP, logits)

@@ -28,6 +28,13 @@ def small_robotseg(**arguments: object) -> RobotSeg:
     return small.small_robotseg(small_model(**arguments))  # type: ignore[arg-type]
 
 
+def policy_base(sha256: str) -> RobotSeg:
+    """One at nano's side of the image, as weights of that hash, for policies bound to it."""
+    found = small_robotseg(config=dataclasses.replace(SMALL, image_size=384))
+    found.sha256 = sha256
+    return found
+
+
 def moving_frames(count: int, height: int = 60, width: int = 80) -> list[NDArray[np.uint8]]:
     """A textured picture that moves."""
     rng = np.random.default_rng(0)

@@ -40,6 +40,12 @@ def start(last="child.kill()", **more):
     return process, int(process.stdout.readline())
 
 
+def run(code):
+    """Status, standard output and standard error of a program."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
+    return done.returncode, done.stdout, done.stderr
+
+
 def gone(pid):
     deadline = time.monotonic() + PATIENCE_S
     while os.path.exists(f"/proc/{pid}"):
@@ -81,8 +87,7 @@ def test_a_signal_that_does_not_wake_the_main_thread_is_sent_there_again(number)
         # Nor is it sent again and again.
         "time.sleep(0.5)\nprint('once')"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "heard\nonce\n", "")
+    assert run(code) == (0, "heard\nonce\n", "")
 
 
 def test_what_a_forked_child_hears_is_not_sent_to_its_parent():
@@ -97,17 +102,14 @@ def test_what_a_forked_child_hears_is_not_sent_to_its_parent():
         "    ended = os.waitpid(child, os.WNOHANG)\n"
         "print(os.waitstatus_to_exitcode(ended[1]))\ntime.sleep(0.5)\nprint('goes on')"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "7\ngoes on\n", "")
+    assert run(code) == (0, "7\ngoes on\n", "")
 
 
 def test_what_is_no_signal_is_said():
     code = "from robotseg_core.lifetime import end_in_order; end_in_order(); raise {}"
     for error in ("ValueError('x is 3')", "KeyboardInterrupt"):
-        done = subprocess.run(
-            [sys.executable, "-c", code.format(error)], capture_output=True, text=True, timeout=PATIENCE_S
-        )
-        assert error.partition("(")[0] in done.stderr and done.returncode != 0
+        status, _, said = run(code.format(error))
+        assert error.partition("(")[0] in said and status != 0
 
 
 def test_further_signals_do_not_break_off_what_is_done_at_the_end():
@@ -191,8 +193,8 @@ def test_an_interrupt_that_was_lost_is_raised_again_once():
         "try:\n    raise_lost_interrupt()\nexcept KeyboardInterrupt:\n    print('heard')\n"
         "raise_lost_interrupt()\nprint('once')"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
-    assert ended.stdout == "heard\nonce\n" and ended.returncode == 0, ended.stderr
+    status, said, error = run(code)
+    assert said == "heard\nonce\n" and status == 0, error
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -206,8 +208,7 @@ def test_what_is_not_to_be_interrupted_is_done_first(number):
         # Nor once more at the end of what is done then, or by those who look for what was lost.
         "with uninterrupted():\n    raise_lost_interrupt()\nprint('once')"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "whole\nheard\nonce\n", "")
+    assert run(code) == (0, "whole\nheard\nonce\n", "")
 
 
 @pytest.mark.parametrize("where", ["before", "behind", "in the middle, and failed"])
@@ -223,8 +224,8 @@ def test_an_interrupt_beside_what_is_not_to_be_interrupted(where):
         "import signal\nfrom robotseg_core.lifetime import end_in_order, uninterrupted\n"
         f"end_in_order()\ntry:\n{lines}except KeyboardInterrupt:\n    print('heard')"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
-    assert ended.stdout == ("heard\n" if where == "before" else "done\nheard\n") and ended.returncode == 0
+    status, said, _ = run(code)
+    assert said == ("heard\n" if where == "before" else "done\nheard\n") and status == 0
 
 
 def test_another_thread_or_a_forked_child_holds_back_nothing():
@@ -240,8 +241,7 @@ def test_another_thread_or_a_forked_child_holds_back_nothing():
         "try:\n    signal.raise_signal(signal.SIGTERM)\n    print('never')\n"
         "except KeyboardInterrupt:\n    print('heard')\nover.set()\nthread.join()"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "7\nheard\n", "")
+    assert run(code) == (0, "7\nheard\n", "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -285,8 +285,7 @@ def test_a_pool_is_interrupted_between_two_results():
         "        return self.calls\n"
         "try:\n    for result in each(Slow()):\n        print(result)\nexcept KeyboardInterrupt:\n    print('heard')"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "2\ntaken\nheard\n", "")
+    assert run(code) == (0, "2\ntaken\nheard\n", "")
 
 
 def test_all_that_a_pool_gives_comes_and_what_it_raises():
@@ -313,5 +312,4 @@ def test_the_way_out_past_threads_that_go_on():
         "threading.Thread(target=busy, daemon=True).start()\n"
         "sys.stdout.write('said')\nend_at_once(3)"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (3, "said", "")
+    assert run(code) == (3, "said", "")

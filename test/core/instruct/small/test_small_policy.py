@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from language_sets import write_scene
-from small_models import SMALL, small_robotseg
+from small_models import policy_base
 
 from robotseg_core.instruct.candidates import candidates
 from robotseg_core.instruct.prompt_set import Answer, Instance, PromptSet, View
@@ -31,9 +31,7 @@ BASE = "ab" * 32
 
 @pytest.fixture(scope="module")
 def robotseg():
-    found = small_robotseg(config=dataclasses.replace(SMALL, image_size=384))
-    found.sha256 = BASE
-    return found
+    return policy_base(BASE)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from language_sets import write_scene
 from script_modules import script
-from small_models import SMALL, small_robotseg
+from small_models import policy_base
 
 from robotseg_core.evaluation.language.answers import true_prompts
 from robotseg_core.evaluation.language.referring import interval, score_request
@@ -38,9 +38,7 @@ BASE = "cd" * 32
 
 @pytest.fixture(scope="module")
 def robotseg():
-    found = small_robotseg(config=dataclasses.replace(SMALL, image_size=384))
-    found.sha256 = BASE
-    return found
+    return policy_base(BASE)
 
 
 @pytest.fixture(scope="module")
